@@ -1,6 +1,6 @@
 /**
- * Thrown for caller bugs and broken machines (disk, network), never for a refusal: a refusal is a returned value.
- * `code` is stable and in capitals; `message` is for people and names what is wrong and where.
+ * Thrown for caller bugs and broken machines only (a full disk, a used port, a corrupt file).
+ * A refused payment is a returned value, never one of these.
  */
 export class KiriError extends Error {
   readonly code: string;
@@ -10,4 +10,9 @@ export class KiriError extends Error {
     this.name = 'KiriError';
     this.code = code;
   }
+}
+
+/** Stays on in production: going on with wrong money or counters is worse than stopping. */
+export function invariant(holds: boolean, what: string): asserts holds {
+  if (!holds) throw new KiriError('INVARIANT_BROKEN', what);
 }

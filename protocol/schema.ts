@@ -1,0 +1,215 @@
+import { amountMicro, MAX_AMOUNT_MICRO, type AmountMicro } from './amount.ts';
+import { decodeCanonical } from './cbor/decode.ts';
+import { encodeCanonical } from './cbor/encode.ts';
+import type { CborValue } from './cbor/value.ts';
+import { KiriError } from './kiri-error.ts';
+import { accepted, refused, type Checked } from './refusal.ts';
+
+/** How one field goes to CBOR and back; `read` gives undefined for a value out of its range. */
+export interface Field<T> {
+  readonly name: string;
+  write(value: T): CborValue;
+  read(value: CborValue): T | undefined;
+}
+
+/** A field at an integer key; `optional` fields are left out, never null. */
+export interface FieldAt {
+  readonly key: number;
+  readonly field: Field<never>;
+  readonly optional: boolean;
+}
+
+/** Encoder and strict decoder of one CBOR map. */
+export interface Codec<T> {
+  readonly type: number;
+  encode(value: T): Uint8Array;
+  /** Refuses: wrong type number, missing, unknown or out-of-range fields, non-canonical bytes. */
+  decode(bytes: Uint8Array): Checked<T>;
+}
+
+/** Bytes of the largest single message or document; checked before anything is parsed. */
+export const MAX_MESSAGE_BYTES = 16_384;
+
+/** Unsigned integer 0 … max as a number. */
+export function uint(max: number): Field<number> {
+  return {
+    name: `uint ≤ ${max}`,
+    write: (value) => value,
+    read: (value) =>
+      typeof value === 'bigint' && value >= 0n && value <= BigInt(max) ? Number(value) : undefined,
+  };
+}
+
+export const U8: Field<number> = uint(0xff);
+export const U16: Field<number> = uint(0xffff);
+export const U32: Field<number> = uint(0xffff_ffff);
+/** Milliseconds and other counts that stay exact in a number. */
+export const U53: Field<number> = uint(Number.MAX_SAFE_INTEGER);
+
+/** u64 micro-units. */
+export const AMOUNT: Field<AmountMicro> = {
+  name: 'amount',
+  write: (value) => value,
+  read: (value) =>
+    typeof value === 'bigint' && value >= 0n && value <= MAX_AMOUNT_MICRO
+      ? amountMicro(value)
+      : undefined,
+};
+
+/** Byte string of exactly `length` bytes. The decoded bytes are a copy, not a view of the input. */
+export function bytes(length: number): Field<Uint8Array> {
+  return bytesBetween(length, length);
+}
+
+export function bytesBetween(min: number, max: number): Field<Uint8Array> {
+  return {
+    name: `bytes ${min}…${max}`,
+    write: (value) => value,
+    read: (value) =>
+      value instanceof Uint8Array && value.length >= min && value.length <= max
+        ? new Uint8Array(value)
+        : undefined,
+  };
+}
+
+/** UTF-8 text of at most `maxLength` UTF-16 units. */
+export function text(maxLength: number): Field<string> {
+  return {
+    name: `text ≤ ${maxLength}`,
+    write: (value) => value,
+    read: (value) => (typeof value === 'string' && value.length <= maxLength ? value : undefined),
+  };
+}
+
+export const BOOL: Field<boolean> = {
+  name: 'bool',
+  write: (value) => value,
+  read: (value) => (typeof value === 'boolean' ? value : undefined),
+};
+
+export function listOf<T>(item: Field<T>, max: number): Field<readonly T[]> {
+  return {
+    name: `list ≤ ${max} of ${item.name}`,
+    write: (value) => value.map((entry) => item.write(entry)),
+    read: (value) => {
+      if (!Array.isArray(value) || value.length > max) return undefined;
+      const out: T[] = [];
+      for (const entry of value as CborValue[]) {
+        const read = item.read(entry);
+        if (read === undefined) return undefined;
+        out.push(read);
+      }
+      return out;
+    },
+  };
+}
+
+/** The keys and fields of a record; every property of T names its key. */
+export type Shape<T> = {
+  readonly [P in keyof T]-?: readonly [
+    key: number,
+    field: Field<Exclude<T[P], undefined>>,
+    optional?: 'optional',
+  ];
+};
+
+interface Row {
+  readonly property: string;
+  readonly key: number;
+  readonly field: Field<unknown>;
+  readonly optional: boolean;
+}
+
+function rowsOf<T>(shape: Shape<T>): readonly Row[] {
+  return Object.entries(shape)
+    .map(([property, entry]) => {
+      const [key, field, optional] = entry as readonly [number, Field<unknown>, string?];
+      return { property, key, field, optional: optional === 'optional' };
+    })
+    .sort((a, b) => a.key - b.key);
+}
+
+function readRows(
+  rows: readonly Row[],
+  map: ReadonlyMap<CborValue, CborValue>,
+  used: number,
+): Checked<Record<string, unknown>> {
+  const out: Record<string, unknown> = {};
+  let known = used;
+  for (const { property, key, field, optional } of rows) {
+    const raw = map.get(key);
+    if (raw === undefined) {
+      if (optional) continue;
+      return refused('MALFORMED', `field ${key} (${property}) is missing`);
+    }
+    const value = field.read(raw);
+    if (value === undefined) {
+      return refused('MALFORMED', `field ${key} (${property}) is not ${field.name}`);
+    }
+    out[property] = value;
+    known += 1;
+  }
+  if (known !== map.size) return refused('MALFORMED', 'a field with an unknown key');
+  return accepted(out);
+}
+
+function writeRows(rows: readonly Row[], value: unknown, map: Map<number, CborValue>): void {
+  for (const { property, key, field, optional } of rows) {
+    const entry = (value as Record<string, unknown>)[property];
+    if (entry === undefined) {
+      if (optional) continue;
+      throw new KiriError('FIELD_MISSING', `cannot encode: ${property} is missing`);
+    }
+    const raw = field.write(entry);
+    if (
+      typeof raw !== 'object' &&
+      field.read(typeof raw === 'number' ? BigInt(raw) : raw) === undefined
+    ) {
+      throw new KiriError('FIELD_OUT_OF_RANGE', `cannot encode: ${property} is not ${field.name}`);
+    }
+    map.set(key, raw);
+  }
+}
+
+/** A nested map with integer keys, as a field of another record. */
+export function record<T>(name: string, shape: Shape<T>): Field<T> {
+  const rows = rowsOf(shape);
+  return {
+    name,
+    write: (value) => {
+      const map = new Map<number, CborValue>();
+      writeRows(rows, value, map);
+      return map;
+    },
+    read: (value) => {
+      if (!(value instanceof Map)) return undefined;
+      const result = readRows(rows, value as ReadonlyMap<CborValue, CborValue>, 0);
+      return result.ok ? (result.value as T) : undefined;
+    },
+  };
+}
+
+/**
+ * A message or document: a canonical map whose key 0 holds `type` (one number for type and
+ * version; a new version is a new number). Throws KiriError on encoding a caller's bad value.
+ */
+export function message<T>(type: number, shape: Shape<T>): Codec<T> {
+  const rows = rowsOf(shape);
+  return {
+    type,
+    encode(value: T): Uint8Array {
+      const map = new Map<number, CborValue>([[0, type]]);
+      writeRows(rows, value, map);
+      return encodeCanonical(map);
+    },
+    decode(input: Uint8Array): Checked<T> {
+      const decoded = decodeCanonical(input, { maxBytes: MAX_MESSAGE_BYTES });
+      if (!decoded.ok) return refused(decoded.code, `${decoded.reason} at byte ${decoded.offset}`);
+      if (!(decoded.value instanceof Map)) return refused('MALFORMED', 'not a map');
+      const map = decoded.value as ReadonlyMap<CborValue, CborValue>;
+      if (map.get(0) !== BigInt(type)) return refused('UNKNOWN_MESSAGE', `type is not ${type}`);
+      const result = readRows(rows, map, 1);
+      return result.ok ? accepted(result.value as T) : result;
+    },
+  };
+}
