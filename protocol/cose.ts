@@ -213,7 +213,7 @@ const MAX_SIGNERS = 8;
 
 function readShare(row: CborValue): Checked<CoseSignature> {
   if (!Array.isArray(row) || row.length !== 3) return refused('MALFORMED', 'COSE_Sign: bad signer');
-  const [protectedBytes, unprotected, signature] = row as CborValue[];
+  const [protectedBytes, unprotected, signature] = row;
   if (!(protectedBytes instanceof Uint8Array) || !(signature instanceof Uint8Array)) {
     return refused('MALFORMED', 'COSE_Sign: signer without header or signature');
   }
@@ -235,7 +235,7 @@ export function decodeSign(input: Uint8Array): Checked<CoseSign> {
   if (!Array.isArray(decoded.value) || decoded.value.length !== 4) {
     return refused('MALFORMED', 'COSE_Sign: not four parts');
   }
-  const [body, unprotected, payload, rows] = decoded.value as CborValue[];
+  const [body, unprotected, payload, rows] = decoded.value;
   const emptyHeaders =
     body instanceof Uint8Array &&
     body.length === 0 &&
@@ -248,7 +248,7 @@ export function decodeSign(input: Uint8Array): Checked<CoseSign> {
     return refused('MALFORMED', `COSE_Sign: not 1 to ${MAX_SIGNERS} signers`);
   }
   const signatures: CoseSignature[] = [];
-  for (const row of rows as CborValue[]) {
+  for (const row of rows) {
     const share = readShare(row);
     if (!share.ok) return share;
     signatures.push(share.value);

@@ -66,9 +66,7 @@ export function bytesBetween(min: number, max: number): Field<Uint8Array> {
     name: `bytes ${min}…${max}`,
     write: (value) => value,
     read: (value) =>
-      value instanceof Uint8Array && value.length >= min && value.length <= max
-        ? new Uint8Array(value)
-        : undefined,
+      value instanceof Uint8Array && value.length >= min && value.length <= max ? value : undefined,
   };
 }
 
@@ -94,7 +92,7 @@ export function listOf<T>(item: Field<T>, max: number): Field<readonly T[]> {
     read: (value) => {
       if (!Array.isArray(value) || value.length > max) return undefined;
       const out: T[] = [];
-      for (const entry of value as CborValue[]) {
+      for (const entry of value) {
         const read = item.read(entry);
         if (read === undefined) return undefined;
         out.push(read);
@@ -126,7 +124,7 @@ function rowsOf<T>(shape: Shape<T>): readonly Row[] {
       const [key, field, optional] = entry as readonly [number, Field<unknown>, string?];
       return { property, key, field, optional: optional === 'optional' };
     })
-    .sort((a, b) => a.key - b.key);
+    .toSorted((a, b) => a.key - b.key);
 }
 
 function readRows(
@@ -153,6 +151,14 @@ function readRows(
   return accepted(out);
 }
 
+/** Lists and records check their own parts while they are written. */
+function isInRange(field: Field<unknown>, raw: CborValue): boolean {
+  if (typeof raw === 'number')
+    return Number.isSafeInteger(raw) && field.read(BigInt(raw)) !== undefined;
+  if (typeof raw === 'object' && !(raw instanceof Uint8Array)) return true;
+  return field.read(raw) !== undefined;
+}
+
 function writeRows(rows: readonly Row[], value: unknown, map: Map<number, CborValue>): void {
   for (const { property, key, field, optional } of rows) {
     const entry = (value as Record<string, unknown>)[property];
@@ -161,10 +167,7 @@ function writeRows(rows: readonly Row[], value: unknown, map: Map<number, CborVa
       throw new KiriError('FIELD_MISSING', `cannot encode: ${property} is missing`);
     }
     const raw = field.write(entry);
-    if (
-      typeof raw !== 'object' &&
-      field.read(typeof raw === 'number' ? BigInt(raw) : raw) === undefined
-    ) {
+    if (!isInRange(field, raw)) {
       throw new KiriError('FIELD_OUT_OF_RANGE', `cannot encode: ${property} is not ${field.name}`);
     }
     map.set(key, raw);
@@ -183,7 +186,7 @@ export function record<T>(name: string, shape: Shape<T>): Field<T> {
     },
     read: (value) => {
       if (!(value instanceof Map)) return undefined;
-      const result = readRows(rows, value as ReadonlyMap<CborValue, CborValue>, 0);
+      const result = readRows(rows, value, 0);
       return result.ok ? (result.value as T) : undefined;
     },
   };
