@@ -50,7 +50,10 @@ export interface Journal {
   commit(): Promise<number>;
   /** Reads back what was durable at the call, in order, one block at a time. */
   records(fromIndex?: number): Iterable<JournalRecord>;
-  /** Commits what is pending and lets go of the folder. Rejects as `commit` does; the folder is released all the same. */
+  /**
+   * Commits what is pending and lets go of the folder. Rejects when that fails; the folder is released all the same.
+   * A journal that had stopped before closes quietly: `commit` has told.
+   */
   close(): Promise<void>;
 }
 

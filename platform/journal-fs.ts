@@ -1,0 +1,70 @@
+import * as fs from 'node:fs';
+
+/**
+ * The file operations that the journal uses, so that tests can make the k-th one fail. The two on the hot path take
+ * callbacks (fs/promises costs more, one promise and several ticks each); the rest run at opening and rotation only.
+ */
+export interface JournalFs {
+  write(
+    fd: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    done: (error: Error | null, written: number) => void,
+  ): void;
+  fdatasync(fd: number, done: (error: Error | null) => void): void;
+  open(path: string, flags: string): number;
+  close(fd: number): void;
+  size(fd: number): number;
+  read(fd: number, bytes: Uint8Array, position: number): number;
+  writeNow(fd: number, bytes: Uint8Array, position: number): void;
+  syncNow(fd: number): void;
+  truncate(fd: number, length: number): void;
+  list(folder: string): string[];
+  makeFolder(folder: string): void;
+  remove(path: string): void;
+  /** Makes the folder's entries durable: without it a synced file may be missing after a power cut. */
+  syncFolder(folder: string): void;
+}
+
+export const nodeJournalFs: JournalFs = {
+  write: fs.write,
+  fdatasync: fs.fdatasync,
+  open: (path, flags) => fs.openSync(path, flags, 0o600),
+  close: fs.closeSync,
+  size: (fd) => fs.fstatSync(fd).size,
+  read: readFully,
+  writeNow: writeFully,
+  syncNow: fs.fsyncSync,
+  truncate: fs.ftruncateSync,
+  list: (folder) => fs.readdirSync(folder),
+  makeFolder: (folder) => void fs.mkdirSync(folder, { recursive: true, mode: 0o700 }),
+  remove: fs.unlinkSync,
+  syncFolder: (folder) => {
+    const fd = fs.openSync(folder, 'r');
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  },
+};
+
+/** Reads until `bytes` is full or the file ends; returns the number of bytes read. */
+function readFully(fd: number, bytes: Uint8Array, position: number): number {
+  let done = 0;
+  while (done < bytes.length) {
+    const read = fs.readSync(fd, bytes, done, bytes.length - done, position + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return done;
+}
+
+function writeFully(fd: number, bytes: Uint8Array, position: number): void {
+  let done = 0;
+  while (done < bytes.length) {
+    done += fs.writeSync(fd, bytes, done, bytes.length - done, position + done);
+  }
+}
