@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import t from 'tap';
+import { decodeCanonical } from '../../protocol/cbor/decode.ts';
+import type { CborValue } from '../../protocol/cbor/value.ts';
+import { unhex } from './helpers.ts';
+import { parseCddl } from './mini-cddl.ts';
+
+const root = new URL('../../../', import.meta.url);
+const rules = parseCddl(readFileSync(new URL('protocol/kiri.cddl', root), 'utf8'));
+const vectors = JSON.parse(
+  readFileSync(new URL('test/vectors/messages.json', root), 'utf8'),
+) as readonly { name: string; payload: string }[];
+
+function decoded(payload: string): Map<number, CborValue> {
+  const result = decodeCanonical(unhex(payload), { maxBytes: 16_384 });
+  if (!result.ok || !(result.value instanceof Map)) throw new Error('vector is not a map');
+  return result.value as Map<number, CborValue>;
+}
+
+t.test('kiri.cddl describes the golden vector of every message', async (t) => {
+  for (const { name, payload } of vectors) {
+    const rule = rules.get(name === 'void' ? 'refusal' : name.replace('-largest', ''));
+    t.ok(rule, `${name} has a rule`);
+    t.equal(rule?.(decoded(payload)), undefined, name);
+  }
+});
+
+t.test(
+  'kiri.cddl refuses a vector with any one required field taken away or one added',
+  async (t) => {
+    const optional: Record<string, number[]> = {
+      offer: [10, 11],
+      payment: [7],
+      receipt: [8],
+      refusal: [5, 6, 7, 8, 9, 10],
+      'hand-in': [4, 5],
+      close: [5],
+    };
+    for (const { name, payload } of vectors) {
+      const ruleName = name === 'void' ? 'refusal' : name.replace('-largest', '');
+      const rule = rules.get(ruleName)!;
+      for (const key of decoded(payload).keys()) {
+        const less = decoded(payload);
+        less.delete(key);
+        const mayMiss = optional[ruleName]?.includes(key) ?? false;
+        t.equal(rule(less) === undefined, mayMiss, `${name} without ${key}`);
+      }
+      t.match(rule(decoded(payload).set(99, 1n)), /unknown key 99/, name);
+    }
+  },
+);
