@@ -1,0 +1,58 @@
+import type { ArnRule } from './arn.ts';
+import type { TextRule } from './iso8583.ts';
+import type { Blocking } from './vbs.ts';
+
+/**
+ * What one kind of settlement file looks like, as data. A profile is stored with every file made under it, so a
+ * file rebuilds byte for byte after the profile has moved on. IPM-style, uncertified.
+ */
+export type IpmProfile = TextRule & {
+  readonly name: string;
+  readonly version: number;
+  readonly blocking: Blocking;
+  /** First three digits of PDS0105: 002 is made by a member. */
+  readonly fileType: '001' | '002';
+  readonly arn: ArnRule;
+  /** DE22 of every record: unattended, card absent, stored reference. */
+  readonly pointOfService: string;
+  /** PDS0165: `C` settled on us or under a bilateral agreement, `M` cleared and settled by the system. */
+  readonly settlementIndicator: 'C' | 'M';
+  /** Whether a record may, must or must not carry DE2. */
+  readonly cardNumber: 'forbidden' | 'required';
+  /** The PDS that carries the issuer's funding reference; agreed between issuer and acquirer. */
+  readonly fundingPds: string;
+  /** The PDS a record may carry; any other is refused by the verifier. */
+  readonly presentmentPds: readonly string[];
+  /** DE4 holds twelve digits; a larger total is split over records, never cut. */
+  readonly amountMinorMax: bigint;
+};
+
+const ON_US: IpmProfile = {
+  name: 'kiri-ipm-onus',
+  version: 1,
+  charset: 'latin1',
+  text: 'safe',
+  delimiter: '\\',
+  blocking: '1014',
+  fileType: '002',
+  arn: { firstDigit: '0', check: 'luhn' },
+  pointOfService: '000210W00110',
+  settlementIndicator: 'C',
+  cardNumber: 'forbidden',
+  fundingPds: '9501',
+  presentmentPds: ['0148', '0165', '9501'],
+  amountMinorMax: 999_999_999_999n,
+};
+
+const PROFILES: readonly IpmProfile[] = [
+  ON_US,
+  // The same records for a host: cp500, and `/` in DE43 because `\` differs between EBCDIC pages.
+  { ...ON_US, name: 'kiri-ipm-onus-cp500', charset: 'cp500', delimiter: '/' },
+];
+
+/** The default: on-us or bilateral, no card number, latin1, 1014 blocks. */
+export const DEFAULT_IPM_PROFILE: IpmProfile = ON_US;
+
+/** By name; undefined for a profile that does not exist. */
+export const ipmProfile = (name: string): IpmProfile | undefined =>
+  PROFILES.find((profile) => profile.name === name);
