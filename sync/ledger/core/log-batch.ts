@@ -1,0 +1,83 @@
+/**
+ * The files that one batch of leaves adds to a log folder: hash tiles, entry bundles and payload bundles. Tiles and entry
+ * bundles follow tlog-tiles; `payload/<N>` holds the ciphertexts of the same 256 entries, outside the log (DESIGN §5),
+ * and is replaced whole while it grows.
+ */
+import { type Sha256, leafHash } from './merkle.ts';
+import {
+  TILE_WIDTH,
+  type TileId,
+  encodeBundle,
+  indexPath,
+  partialFolder,
+  tilePath,
+} from './tile.ts';
+import { type Tree, appendLeaves } from './tree.ts';
+
+/** One log entry with its ciphertext, ready to be appended. */
+export interface LogEntry {
+  /** 33 bytes, see leaf.ts. */
+  readonly leaf: Uint8Array;
+  /** The encrypted payload that the leaf commits to. */
+  readonly payload: Uint8Array;
+  /** When the approver accepted, Unix milliseconds: for the measurement of finality only. */
+  readonly acceptedAtMs: number;
+}
+
+/** Entries of the rightmost, still partial bundle (0 to 255 of them). */
+export interface OpenBundle {
+  leaves: Uint8Array[];
+  payloads: Uint8Array[];
+}
+
+/** A file to be written whole, by its path below the log's folder. */
+export interface LogFile {
+  readonly path: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Where the C2SP part and the payloads stand below a log's folder. */
+export const TLOG_FOLDER = 'tlog';
+export const CHECKPOINT_PATH = 'tlog/checkpoint';
+export const payloadPath = (bundle: number): string => `payload/${indexPath(bundle)}`;
+export const tlogPath = (tile: TileId): string => `${TLOG_FOLDER}/${tilePath(tile)}`;
+
+export interface BatchFiles {
+  readonly files: readonly LogFile[];
+  /** Folders of partial tiles to be removed once `files` are durable. */
+  readonly obsolete: readonly string[];
+}
+
+/** Appends entries to tree and bundle (both changed in place) and gives the files that make them durable. */
+export const appendBatch = (
+  tree: Tree,
+  bundle: OpenBundle,
+  entries: readonly LogEntry[],
+  hash?: Sha256,
+): BatchFiles => {
+  const files: LogFile[] = [];
+  const obsolete: string[] = [];
+  const closeBundle = (index: number): void => {
+    const id = { level: 'entries', index, width: bundle.leaves.length } as const;
+    files.push({ path: tlogPath(id), bytes: encodeBundle(bundle.leaves) });
+    files.push({ path: payloadPath(index), bytes: encodeBundle(bundle.payloads) });
+    if (id.width < TILE_WIDTH) return;
+    obsolete.push(`${TLOG_FOLDER}/${partialFolder(id)}`);
+    bundle.leaves = [];
+    bundle.payloads = [];
+  };
+  let size = tree.size;
+  for (const entry of entries) {
+    bundle.leaves.push(entry.leaf);
+    bundle.payloads.push(entry.payload);
+    size += 1;
+    if (bundle.leaves.length === TILE_WIDTH) closeBundle(size / TILE_WIDTH - 1);
+  }
+  if (entries.length > 0 && bundle.leaves.length > 0) closeBundle(Math.floor(size / TILE_WIDTH));
+  const leaves = entries.map((entry) => leafHash(entry.leaf, hash));
+  for (const tile of appendLeaves(tree, leaves, hash)) {
+    files.push({ path: tlogPath(tile), bytes: tile.bytes });
+    if (tile.width === TILE_WIDTH) obsolete.push(`${TLOG_FOLDER}/${partialFolder(tile)}`);
+  }
+  return { files, obsolete };
+};

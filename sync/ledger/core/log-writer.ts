@@ -1,0 +1,300 @@
+/**
+ * The log writer as a pure state machine: a cursor over the approver's journal (DESIGN section 5). The order that it
+ * keeps: files of a batch durable, then the head (size, root, cursor) durable, only then the log's signature, then
+ * cosignatures, then the published checkpoint. A signature therefore never exists on a head that a crash can forget.
+ *
+ * After every start the writer signs nothing beyond its stored head until the policy's quorum has cosigned that very
+ * head: a restored older copy learns from the first witness that it is one, and stops. A single witness can stop the
+ * log this way; signing two histories would be worse.
+ */
+import type { JournalPosition, Now } from '../../../platform/ports.ts';
+import { bytesEqual } from '../../../protocol/bytes.ts';
+import { invariant } from '../../../protocol/kiri-error.ts';
+import { encodeCheckpoint } from './checkpoint.ts';
+import { type LogEntry, appendBatch } from './log-batch.ts';
+import type {
+  FoundLog,
+  LogEffect,
+  LogInput,
+  LogPorts,
+  LogWriterState,
+  StopReason,
+} from './log-writer-types.ts';
+import { leafHash } from './merkle.ts';
+import { parseSignatureLines, signNote, signatureLine } from './note.ts';
+import { verifyNote } from './note-verify.ts';
+import { quorumMet } from './policy.ts';
+import { treeRoot } from './tree.ts';
+import {
+  type WitnessLink,
+  failRequest,
+  finishRequest,
+  mayAsk,
+  witnessLinks,
+} from './witness-link.ts';
+
+/** Longest wait of a leaf for its batch. */
+export const BATCH_INTERVAL_MS = 250;
+/** A batch closes after the slice that reaches this many leaves. */
+const MAX_BATCH_LEAVES = 4_096;
+/** No more is read from the journal while this many leaves wait; the journal keeps the rest. */
+const MAX_QUEUED_LEAVES = 16_384;
+
+/** The state after a start; already stopped where the folder contradicts itself. */
+export const startLogWriter = (found: FoundLog, ports: LogPorts): LogWriterState => {
+  const { head, tree, bundle, published } = found;
+  const state: LogWriterState = {
+    phase: { kind: 'confirming' },
+    tree,
+    bundle,
+    queue: [],
+    queuedLeaves: 0,
+    head,
+    writing: undefined,
+    lastBatchMs: 0,
+    round: undefined,
+    finalSize: published?.size ?? -1,
+    witnesses: witnessLinks(ports.policy, head.size),
+  };
+  const root = treeRoot(tree, ports.hash);
+  if (tree.size !== head.size || !bytesEqual(root, head.root)) {
+    stop(state, 'FOLDER_INCONSISTENT', 'the tiles do not lead to the stored head');
+  } else if (!bundleFits(found, ports)) {
+    stop(state, 'FOLDER_INCONSISTENT', 'the last bundles do not match their tile');
+  } else if (published !== undefined && published.size > head.size) {
+    stop(state, 'ROLLED_BACK', 'the published checkpoint is larger than the stored head');
+  } else if (published?.size === head.size && !bytesEqual(published.root, head.root)) {
+    stop(state, 'FOLDER_INCONSISTENT', 'the published checkpoint has another root');
+  }
+  return state;
+};
+
+const bundleFits = ({ tree, bundle }: FoundLog, ports: LogPorts): boolean => {
+  const tile = tree.edge[0] ?? [];
+  return (
+    bundle.leaves.length === tile.length &&
+    bundle.payloads.length === tile.length &&
+    bundle.leaves.every((leaf, at) => bytesEqual(leafHash(leaf, ports.hash), tile[at] ?? leaf))
+  );
+};
+
+/** Whether the shell should read on in the journal. */
+export const wantsEntries = (state: LogWriterState): boolean =>
+  state.phase.kind !== 'stopped' && state.queuedLeaves < MAX_QUEUED_LEAVES;
+
+const stop = (state: LogWriterState, reason: StopReason, detail: string): LogEffect[] => {
+  state.phase = { kind: 'stopped', reason, detail };
+  state.round = undefined;
+  return [{ kind: 'stopped', reason, detail }];
+};
+
+const startBatch = (state: LogWriterState, ports: LogPorts, nowMs: number): LogEffect[] => {
+  const due = nowMs - state.lastBatchMs >= BATCH_INTERVAL_MS;
+  const first = state.queue[0];
+  if (state.phase.kind !== 'running' || !due || state.writing !== undefined || !first) return [];
+  const entries: LogEntry[] = [];
+  let cursor = first.cursor;
+  while (entries.length < MAX_BATCH_LEAVES) {
+    const group = state.queue.shift();
+    if (group === undefined) break;
+    for (const entry of group.entries) entries.push(entry);
+    cursor = group.cursor;
+  }
+  state.queuedLeaves -= entries.length;
+  state.lastBatchMs = nowMs;
+  const files = appendBatch(state.tree, state.bundle, entries, ports.hash);
+  const { size } = state.tree;
+  invariant(size === state.head.size + entries.length, 'a batch continues the durable head');
+  const head = { size, root: treeRoot(state.tree, ports.hash), cursor };
+  state.writing = { head, acceptedAtMs: entries.map((entry) => entry.acceptedAtMs) };
+  return [{ kind: 'writeBatch', size, ...files }];
+};
+
+/** Opens a round on the durable head when the last one is final: the log's signature is made here and nowhere else. */
+const openRound = (state: LogWriterState, ports: LogPorts): void => {
+  const confirmed = state.phase.kind === 'running';
+  if (state.round !== undefined || (confirmed && state.head.size <= state.finalSize)) return;
+  const { size, root } = state.head;
+  const text = encodeCheckpoint({ origin: ports.origin, size, root });
+  const note = signNote(text, ports.signer);
+  state.round = { size, text, note, cosignatures: new Map(), publishing: false };
+};
+
+const askWitnesses = (state: LogWriterState, nowMs: number): LogEffect[] => {
+  const { round } = state;
+  if (round === undefined || round.publishing) return [];
+  return state.witnesses
+    .filter((link) => mayAsk(link, nowMs) && !round.cosignatures.has(link.name))
+    .map((link) => {
+      link.askedSize = round.size;
+      return {
+        kind: 'requestCosignature',
+        witness: link.name,
+        oldSize: Math.min(link.oldSize, round.size),
+        size: round.size,
+        checkpoint: round.note,
+      };
+    });
+};
+
+const publishIfMet = (state: LogWriterState, ports: LogPorts): LogEffect[] => {
+  const { round } = state;
+  if (round === undefined || round.publishing) return [];
+  if (!quorumMet(ports.policy, new Set(round.cosignatures.keys()))) return [];
+  round.publishing = true;
+  const checkpoint = round.note + [...round.cosignatures.values()].join('');
+  return [{ kind: 'publish', size: round.size, checkpoint }];
+};
+
+/** Everything that can go on now, in the order: next batch, next round, witnesses, publication. */
+const advance = (state: LogWriterState, ports: LogPorts, nowMs: number): LogEffect[] => {
+  if (state.phase.kind === 'stopped') return [];
+  const batch = startBatch(state, ports, nowMs);
+  openRound(state, ports);
+  return [...batch, ...askWitnesses(state, nowMs), ...publishIfMet(state, ports)];
+};
+
+const takeCosignature = (
+  state: LogWriterState,
+  link: WitnessLink,
+  lines: string,
+  ports: LogPorts,
+  nowMs: number,
+): void => {
+  const { round } = state;
+  const asked = link.askedSize;
+  if (round === undefined || asked !== round.size) {
+    // The round went on without this witness; its cosignature still tells what it knows.
+    if (asked !== undefined) link.oldSize = asked;
+    link.askedSize = undefined;
+    return;
+  }
+  const signatures = parseSignatureLines(lines);
+  const note = { text: round.text, signatures: signatures.ok ? signatures.value : [] };
+  const verified = verifyNote(note, [link.key], ports.verify);
+  const line = verified.ok ? verified.value[0]?.line : undefined;
+  if (line === undefined) {
+    failRequest(link, 'the answer is no valid cosignature', nowMs);
+    return;
+  }
+  finishRequest(link, asked);
+  round.cosignatures.set(link.name, signatureLine(line.name, line.keyId, line.signature));
+};
+
+const takeConflict = (
+  state: LogWriterState,
+  link: WitnessLink,
+  theirSize: number,
+  nowMs: number,
+): LogEffect[] => {
+  const asked = link.askedSize ?? 0;
+  const usedOld = Math.min(link.oldSize, asked);
+  link.askedSize = undefined;
+  if (theirSize > asked) {
+    // Every head we ever signed before this run was at most the one confirmed first in it.
+    const detail = `witness ${link.name} has cosigned ${theirSize} leaves, this log offered ${asked}`;
+    return stop(state, 'ROLLED_BACK', detail);
+  }
+  if (theirSize === asked && theirSize === usedOld) {
+    return stop(state, 'FORKED', `witness ${link.name} has another root at ${theirSize} leaves`);
+  }
+  if (theirSize < link.cosignedSize) {
+    link.lost = true;
+    link.trouble = `answers ${theirSize} after cosigning ${link.cosignedSize}: its state is lost`;
+    return [];
+  }
+  if (theirSize === usedOld) failRequest(link, 'refuses the size that it names itself', nowMs);
+  link.oldSize = theirSize;
+  return [];
+};
+
+const linkOf = (state: LogWriterState, name: string): WitnessLink => {
+  const link = state.witnesses.find((known) => known.name === name);
+  invariant(link !== undefined, 'an answer comes from a witness of the policy');
+  return link;
+};
+
+const headPersisted = (state: LogWriterState, size: number, now: Now): LogEffect[] => {
+  const { writing } = state;
+  invariant(writing?.head.size === size, 'the stored head is the one that was being written');
+  state.head = writing.head;
+  state.writing = undefined;
+  const { acceptedAtMs } = writing;
+  return [{ kind: 'recorded', size, atMs: now.unixMs, acceptedAtMs }];
+};
+
+const published = (state: LogWriterState, size: number, now: Now): LogEffect[] => {
+  invariant(state.round?.size === size && state.round.publishing, 'the open round was published');
+  state.round = undefined;
+  state.finalSize = size;
+  if (state.phase.kind === 'confirming') state.phase = { kind: 'running' };
+  return [{ kind: 'final', size, atMs: now.unixMs }];
+};
+
+const take = (
+  state: LogWriterState,
+  input: LogInput,
+  now: Now,
+  ports: LogPorts,
+): readonly LogEffect[] => {
+  switch (input.kind) {
+    case 'tick':
+      return [];
+    case 'entries':
+      enqueue(state, input.entries, input.cursor);
+      return [];
+    case 'linkUp':
+      for (const link of state.witnesses) link.retryAtMs = 0;
+      return [];
+    case 'batchWritten':
+      invariant(state.writing?.head.size === input.size, 'the written batch was under way');
+      return [{ kind: 'persistHead', head: state.writing.head }];
+    case 'headPersisted':
+      return headPersisted(state, input.size, now);
+    case 'published':
+      return published(state, input.size, now);
+    case 'writeFailed':
+      return stop(state, 'STORAGE_FAILED', input.detail);
+    case 'cosigned':
+      takeCosignature(state, linkOf(state, input.witness), input.lines, ports, now.monotonicMs);
+      return [];
+    case 'witnessConflict':
+      return takeConflict(state, linkOf(state, input.witness), input.theirSize, now.monotonicMs);
+    case 'witnessInconsistent':
+      return stop(state, 'FORKED', `witness ${input.witness} refuses the consistency proof`);
+    case 'witnessFailed':
+      failRequest(linkOf(state, input.witness), input.trouble, now.monotonicMs);
+      return [];
+  }
+};
+
+const enqueue = (
+  state: LogWriterState,
+  entries: readonly LogEntry[],
+  cursor: JournalPosition,
+): void => {
+  const last = state.queue.at(-1);
+  if (entries.length > 0) {
+    state.queue.push({ entries, cursor });
+    state.queuedLeaves += entries.length;
+  } else if (last !== undefined) {
+    // Records without a leaf: the cursor moves on with the leaves before them.
+    last.cursor = cursor;
+  }
+};
+
+/**
+ * One step. The state is owned and changed in place. `now.monotonicMs` drives intervals, `now.unixMs` only dates the
+ * measurements. Every `requestCosignature` must be answered by exactly one cosigned, witnessConflict,
+ * witnessInconsistent or witnessFailed; every write by its `…Written`/`…Persisted`/`published` or by writeFailed.
+ */
+export const stepLogWriter = (
+  state: LogWriterState,
+  input: LogInput,
+  now: Now,
+  ports: LogPorts,
+): readonly LogEffect[] => {
+  if (state.phase.kind === 'stopped') return [];
+  const effects = take(state, input, now, ports);
+  return [...effects, ...advance(state, ports, now.monotonicMs)];
+};
