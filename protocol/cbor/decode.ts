@@ -1,6 +1,6 @@
 import { Decoder, Tag } from 'cbor-x/decode';
 import { checkCanonical, type CborLimits, type CborRefusal } from './check.ts';
-import { Tagged, type CborKey, type CborValue } from './value.ts';
+import { Tagged, type CborKey, type CborMap, type CborValue } from './value.ts';
 
 export type CborDecoded = { readonly ok: true; readonly value: CborValue } | CborRefusal;
 
@@ -42,11 +42,19 @@ function normal(value: Loose): CborValue {
   return new Tagged(value.tag, normal(value.value as Loose));
 }
 
-function normalMap(map: LooseMap): CborValue {
-  const normalised = new Map<CborKey, CborValue>();
+function normalMap(map: LooseMap): CborMap {
+  let wideKey = false;
   for (const [key, entry] of map) {
-    // cbor-x reads every 8-byte head as a bigint; the checker let only safe keys pass.
-    normalised.set(typeof key === 'bigint' ? Number(key) : (key as CborKey), normal(entry));
+    // Only cells that are there already are set, so the walk is not disturbed.
+    const value = normal(entry);
+    if (value !== entry) map.set(key, value as Loose);
+    if (typeof key === 'bigint') wideKey = true;
   }
-  return normalised;
+  if (!wideKey) return map as CborMap;
+  // cbor-x reads every 8-byte head as a bigint; the checker let only safe keys pass.
+  const numbered: CborMap = new Map();
+  for (const [key, entry] of map as Map<CborKey | bigint, CborValue>) {
+    numbered.set(typeof key === 'bigint' ? Number(key) : key, entry);
+  }
+  return numbered;
 }
