@@ -1,0 +1,107 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { KiriError } from '../protocol/kiri-error.ts';
+import { systemCode } from './disk-error.ts';
+
+const LOOPBACK = '127.0.0.1';
+/** A request must be complete within this time. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const MAX_CONNECTIONS = 256;
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Path and query as sent, beginning with '/'. */
+  readonly path: string;
+  readonly body: Uint8Array;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body?: Uint8Array | string;
+  readonly contentType?: string;
+}
+
+export type HttpHandler = (request: HttpRequest) => Promise<HttpAnswer> | HttpAnswer;
+
+export interface LoopbackServer {
+  /** The port that is listened on, also when 0 was asked for. */
+  readonly port: number;
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves HTTP on the loopback address only. A body over `maxBodyBytes` is answered with 413 and never handed on; an error
+ * thrown by the handler is answered with 500, a KiriError with its code as text.
+ * @throws KiriError PORT_IN_USE, PORT_FAILED
+ */
+export async function listenLoopback(
+  handler: HttpHandler,
+  options: { readonly port: number; readonly maxBodyBytes: number },
+): Promise<LoopbackServer> {
+  const server = createServer({ noDelay: true, requestTimeout: REQUEST_TIMEOUT_MS }, (req, res) => {
+    void serve(handler, options.maxBodyBytes, req, res);
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  const port = await listen(server, options.port);
+  return { port, url: `http://${LOOPBACK}:${port}`, close: () => close(server) };
+}
+
+function listen(server: Server, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => {
+      const isUsed = systemCode(error) === 'EADDRINUSE';
+      const message = isUsed
+        ? `port ${port} is used by another program`
+        : `cannot listen on port ${port}: ${error.message}`;
+      reject(new KiriError(isUsed ? 'PORT_IN_USE' : 'PORT_FAILED', message, { cause: error }));
+    });
+    server.listen(port, LOOPBACK, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+async function serve(
+  handler: HttpHandler,
+  maxBodyBytes: number,
+  req: IncomingMessage,
+  res: ServerResponse,
+): Promise<void> {
+  let answer: HttpAnswer;
+  try {
+    const body = await readBody(req, maxBodyBytes);
+    if (body === undefined) {
+      // The rest of the body is not waited for.
+      res.setHeader('connection', 'close');
+      answer = { status: 413, body: `body over ${maxBodyBytes} bytes\n` };
+    } else {
+      answer = await handler({ method: req.method ?? 'GET', path: req.url ?? '/', body });
+    }
+  } catch (error) {
+    if (req.destroyed && !req.complete) return;
+    answer = { status: 500, body: `${error instanceof KiriError ? error.code : 'INTERNAL'}\n` };
+  }
+  const type =
+    typeof answer.body === 'string' ? 'text/plain; charset=utf-8' : 'application/octet-stream';
+  res.writeHead(answer.status, { 'content-type': answer.contentType ?? type });
+  res.end(answer.body);
+}
+
+/** The whole body, or undefined when it is over the limit. */
+async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+  if (Number(req.headers['content-length'] ?? 0) > maxBytes) return undefined;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, length);
+}
