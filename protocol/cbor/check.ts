@@ -3,9 +3,9 @@ import { invalidUtf8At } from './utf8.ts';
 /** Levels of arrays, maps and tags, the outermost counted as one. */
 export const MAX_DEPTH = 8;
 /** Items of one input, keys and containers counted, unless the limits say otherwise. */
-export const MAX_ITEMS = 16_384;
+const MAX_ITEMS = 16_384;
 /** COSE_Encrypt0, COSE_Sign1, COSE_Encrypt, COSE_Sign (RFC 9052 §2). */
-export const COSE_TAGS: readonly number[] = [16, 18, 96, 98];
+const COSE_TAGS: readonly number[] = [16, 18, 96, 98];
 
 /** What one input may be. `tags` must be tags that cbor-x has no own reading of. */
 export interface CborLimits {

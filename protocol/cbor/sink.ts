@@ -2,7 +2,7 @@ import { KiriError } from '../kiri-error.ts';
 import { utf8Length, writeUtf8 } from './utf8.ts';
 
 /** Bytes of the largest item that is encoded in one piece. */
-export const MAX_ENCODED_BYTES = 1_048_576;
+const MAX_ENCODED_BYTES = 1_048_576;
 
 const FIRST_BYTES = 1024;
 /** A larger scratch buffer is given back after use. */

@@ -274,6 +274,7 @@ t.test('the writer refuses what would not be canonical', (t) => {
   const bad: [string, () => unknown][] = [
     ['keys that descend', () => start().map(2).key(2).int(0).key(1)],
     ['a key twice', () => start().map(2).key(1).int(0).key(1)],
+    ['a text key twice', () => start().map(2).key('é').int(0).key('é')],
     ['a positive key behind a negative', () => start().map(2).key(-1).int(0).key(1)],
     ['a value without a key', () => start().map(1).int(0)],
     ['two keys', () => start().map(1).key(1).key(2)],
@@ -288,6 +289,7 @@ t.test('the writer refuses what would not be canonical', (t) => {
     ['a fractional count', () => start().map(0.5)],
   ];
   for (const [what, act] of bad) t.throws(act, { code: 'CBOR_ENCODE' }, what);
+  t.equal(toHex(start().array(2).raw(fromHex('a10102')).int(3).finish()), '82a1010203');
   const nested = start().map(2).key(1).map(0).key(2).array(1).array(0).finish();
   t.equal(toHex(nested), 'a201a0028180', 'empty containers end at once');
   t.end();
