@@ -111,14 +111,15 @@ export type Shape<T> = {
   ];
 };
 
-interface Row {
+/** One field of a shape, by ascending key. */
+export interface Row {
   readonly property: string;
   readonly key: number;
   readonly field: Field<unknown>;
   readonly optional: boolean;
 }
 
-function rowsOf<T>(shape: Shape<T>): readonly Row[] {
+export function rowsOf<T>(shape: Shape<T>): readonly Row[] {
   return Object.entries(shape)
     .map(([property, entry]) => {
       const [key, field, optional] = entry as readonly [number, Field<unknown>, string?];
@@ -127,7 +128,8 @@ function rowsOf<T>(shape: Shape<T>): readonly Row[] {
     .toSorted((a, b) => a.key - b.key);
 }
 
-function readRows(
+/** Reads every row from `map`, of which `used` entries are already accounted for. */
+export function readRows(
   rows: readonly Row[],
   map: ReadonlyMap<CborValue, CborValue>,
   used: number,
@@ -159,7 +161,8 @@ function isInRange(field: Field<unknown>, raw: CborValue): boolean {
   return field.read(raw) !== undefined;
 }
 
-function writeRows(rows: readonly Row[], value: unknown, map: Map<number, CborValue>): void {
+/** @throws KiriError FIELD_MISSING, FIELD_OUT_OF_RANGE on a caller's bad value */
+export function writeRows(rows: readonly Row[], value: unknown, map: Map<number, CborValue>): void {
   for (const { property, key, field, optional } of rows) {
     const entry = (value as Record<string, unknown>)[property];
     if (entry === undefined) {
