@@ -23,7 +23,7 @@ export type StopReason =
   | 'FORKED'
   /** Head, tiles and published checkpoint of the folder do not agree. */
   | 'FOLDER_INCONSISTENT'
-  /** A file could not be written. */
+  /** A file could not be read or written. */
   | 'STORAGE_FAILED';
 
 export type LogPhase =
@@ -81,7 +81,7 @@ export type LogInput =
   | { readonly kind: 'batchWritten'; readonly size: number }
   | { readonly kind: 'headPersisted'; readonly size: number }
   | { readonly kind: 'published'; readonly size: number }
-  | { readonly kind: 'writeFailed'; readonly detail: string }
+  | { readonly kind: 'storageFailed'; readonly detail: string }
   | { readonly kind: 'cosigned'; readonly witness: string; readonly lines: string }
   /** 409: the witness says which size it cosigned last. */
   | { readonly kind: 'witnessConflict'; readonly witness: string; readonly theirSize: number }

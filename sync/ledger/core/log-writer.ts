@@ -253,7 +253,7 @@ const take = (
       return headPersisted(state, input.size, now);
     case 'published':
       return published(state, input.size, now);
-    case 'writeFailed':
+    case 'storageFailed':
       return stop(state, 'STORAGE_FAILED', input.detail);
     case 'cosigned':
       takeCosignature(state, linkOf(state, input.witness), input.lines, ports, now.monotonicMs);
@@ -286,7 +286,7 @@ const enqueue = (
 /**
  * One step. The state is owned and changed in place. `now.monotonicMs` drives intervals, `now.unixMs` only dates the
  * measurements. Every `requestCosignature` must be answered by exactly one cosigned, witnessConflict,
- * witnessInconsistent or witnessFailed; every write by its `…Written`/`…Persisted`/`published` or by writeFailed.
+ * witnessInconsistent or witnessFailed; every write by its `…Written`/`…Persisted`/`published` or by storageFailed.
  */
 export const stepLogWriter = (
   state: LogWriterState,

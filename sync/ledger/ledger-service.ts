@@ -1,0 +1,187 @@
+/**
+ * Runs the log writer over the real journal, disk, clock and witnesses. It holds no rule of its own: every effect of the
+ * core is carried out and its end handed back as an input.
+ */
+import { join } from 'node:path';
+import { writeFileDurable } from '../../platform/durable-file.ts';
+import { lockFolder } from '../../platform/folder-lock.ts';
+import type { JournalPosition } from '../../platform/ports.ts';
+import { CHECKPOINT_PATH, type LogEntry } from './core/log-batch.ts';
+import type { LogEffect, LogInput, LogWriterState } from './core/log-writer-types.ts';
+import { startLogWriter, stepLogWriter, wantsEntries } from './core/log-writer.ts';
+import { type FinalityRecorder, finalityRecorder } from './finality-file.ts';
+import { findLog } from './found-log.ts';
+import { writeHead } from './head-file.ts';
+import type {
+  LedgerEntry,
+  LedgerService,
+  LedgerServiceOptions,
+  LedgerStatus,
+} from './ledger-types.ts';
+import { consistencyProof } from './log-folder.ts';
+import { folderSource } from './log-source.ts';
+import { leafOfRecord, sealPayload } from './payload-record.ts';
+import { prepareLogFolder, writeLogFiles } from './tile-store.ts';
+import { requestCosignature } from './witness-client.ts';
+
+/** How often the journal is looked at, and the core's tick. */
+const POLL_INTERVAL_MS = 50;
+
+type Ask = Extract<LogEffect, { kind: 'requestCosignature' }>;
+
+const reasonOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+class LedgerHost implements LedgerService {
+  readonly #options: LedgerServiceOptions;
+  readonly #state: LogWriterState;
+  readonly #finality: FinalityRecorder;
+  readonly #unlock: () => void;
+  readonly #running = new Set<Promise<void>>();
+  readonly #timer: NodeJS.Timeout;
+  #position: JournalPosition | undefined;
+  #reading: Promise<void> | undefined;
+  #isUp: boolean;
+  #isClosed = false;
+
+  constructor(
+    options: LedgerServiceOptions,
+    state: LogWriterState,
+    finality: FinalityRecorder,
+    unlock: () => void,
+  ) {
+    this.#options = options;
+    this.#state = state;
+    this.#finality = finality;
+    this.#unlock = unlock;
+    this.#position = state.head.cursor;
+    this.#isUp = options.linkUp ?? true;
+    this.#timer = setInterval(() => this.#poll(), POLL_INTERVAL_MS);
+    this.#poll();
+  }
+
+  status(): LedgerStatus {
+    const { phase, head, finalSize, queuedLeaves, witnesses } = this.#state;
+    return {
+      phase,
+      recordedSize: head.size,
+      finalSize: Math.max(0, finalSize),
+      queuedLeaves,
+      nextJournalIndex: this.#position?.nextIndex ?? 0,
+      witnesses: witnesses.map(({ name, cosignedSize, trouble }) => ({
+        name,
+        cosignedSize,
+        ...(trouble === undefined ? {} : { trouble }),
+      })),
+    };
+  }
+
+  setLink(up: boolean): void {
+    this.#isUp = up;
+    if (up) this.#feed({ kind: 'linkUp' });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    await Promise.allSettled([...this.#running, this.#reading]);
+    await this.#finality.flush();
+    this.#unlock();
+  }
+
+  #poll(): void {
+    this.#feed({ kind: 'tick' });
+    this.#reading ??= this.#readOn()
+      .catch((error: unknown) => this.#feed({ kind: 'storageFailed', detail: reasonOf(error) }))
+      .finally(() => {
+        this.#reading = undefined;
+      });
+  }
+
+  #feed(input: LogInput): void {
+    if (this.#isClosed) return;
+    const { clock, ports } = this.#options;
+    for (const effect of stepLogWriter(this.#state, input, clock.now(), ports)) {
+      const task = this.#perform(effect)
+        .catch((error: unknown) => ({ kind: 'storageFailed', detail: reasonOf(error) }) as const)
+        .then((next) => {
+          this.#running.delete(task);
+          if (next !== undefined) this.#feed(next);
+        });
+      this.#running.add(task);
+    }
+  }
+
+  async #perform(effect: LogEffect): Promise<LogInput | undefined> {
+    const { root } = this.#options;
+    switch (effect.kind) {
+      case 'writeBatch':
+        await writeLogFiles(root, effect);
+        return { kind: 'batchWritten', size: effect.size };
+      case 'persistHead':
+        await writeHead(root, effect.head);
+        return { kind: 'headPersisted', size: effect.head.size };
+      case 'publish':
+        await writeFileDurable(join(root, CHECKPOINT_PATH), effect.checkpoint, 0o644);
+        return { kind: 'published', size: effect.size };
+      case 'requestCosignature':
+        return this.#ask(effect);
+      case 'recorded':
+      case 'final':
+        this.#finality.add(effect);
+        return undefined;
+      case 'stopped':
+        return undefined;
+    }
+  }
+
+  async #ask({ witness, oldSize, size, checkpoint }: Ask): Promise<LogInput> {
+    const { root, ports, witnessUrls } = this.#options;
+    const url = witnessUrls.get(witness);
+    if (!this.#isUp || url === undefined) {
+      const trouble = this.#isUp ? 'no address is known' : 'the uplink is down';
+      return { kind: 'witnessFailed', witness, trouble };
+    }
+    const path = await consistencyProof(folderSource(root), oldSize, size, ports.hash);
+    return requestCosignature(witness, url, { oldSize, path, checkpoint });
+  }
+
+  async #readOn(): Promise<void> {
+    const { reader, source } = this.#options;
+    while (!this.#isClosed && wantsEntries(this.#state)) {
+      const slice = await reader.readFrom(this.#position);
+      const entries: LogEntry[] = [];
+      for (const { record, index } of slice.records) {
+        const entry = await source(record, index);
+        if (entry !== undefined) entries.push(await this.#seal(entry));
+      }
+      this.#position = slice.nextPosition;
+      if (slice.records.length === 0) return;
+      this.#feed({ kind: 'entries', entries, cursor: slice.nextPosition });
+    }
+  }
+
+  async #seal(entry: LedgerEntry): Promise<LogEntry> {
+    const key = await this.#options.keys.keyFor(entry.partyRef, entry.acceptedAtMs);
+    const payload = sealPayload(entry.payloadPlain, entry.receiptPayloadHash, key);
+    const leaf = leafOfRecord(payload, this.#options.ports.hash) ?? new Uint8Array(0);
+    return { leaf, payload, acceptedAtMs: entry.acceptedAtMs };
+  }
+}
+
+/**
+ * Starts the log writer in `options.root`.
+ * @throws KiriError DISK_*, FOLDER_LOCKED, STATE_CORRUPT, LOG_INCOMPLETE, LOG_CORRUPT
+ */
+export const startLedgerService = async (options: LedgerServiceOptions): Promise<LedgerService> => {
+  const { root, ports } = options;
+  await prepareLogFolder(root);
+  const unlock = lockFolder(join(root, 'state'));
+  try {
+    const state = startLogWriter(await findLog(root, ports), ports);
+    return new LedgerHost(options, state, await finalityRecorder(root), unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+};

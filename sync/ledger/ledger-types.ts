@@ -1,0 +1,56 @@
+/** What the ledger service is given and what it shows. */
+import type { Clock, JournalReader } from '../../platform/ports.ts';
+import type { ContentKeys } from './content-keys.ts';
+import type { LogPhase, LogPorts } from './core/log-writer-types.ts';
+
+/** What the ledger needs of one accepted payment; where it stands in a journal record is the composition's knowledge. */
+export interface LedgerEntry {
+  /** SHA-256 of the Receipt's payload. */
+  readonly receiptPayloadHash: Uint8Array;
+  /** Payment, Receipt and Offer (and what else clearing needs): opaque here. */
+  readonly payloadPlain: Uint8Array;
+  /** Reference of the liable party: chooses the content key, stands nowhere in the log. */
+  readonly partyRef: Uint8Array;
+  /** Unix milliseconds. */
+  readonly acceptedAtMs: number;
+}
+
+/** Turns a journal record into an entry; `undefined` for records that do not belong into the log. */
+export type EntrySource = (
+  record: Uint8Array,
+  index: number,
+) => LedgerEntry | undefined | Promise<LedgerEntry | undefined>;
+
+export interface LedgerServiceOptions {
+  /** The log's folder: `tlog/`, `payload/`, `keys/` may be served, `state/` may not. */
+  readonly root: string;
+  readonly ports: LogPorts;
+  readonly reader: JournalReader;
+  readonly source: EntrySource;
+  readonly keys: ContentKeys;
+  /** Submission prefix (tlog-witness) of each witness, by its name in the policy. */
+  readonly witnessUrls: ReadonlyMap<string, string>;
+  readonly clock: Clock;
+  /** Whether the uplink is there at the start; default true. */
+  readonly linkUp?: boolean;
+}
+
+export interface LedgerStatus {
+  readonly phase: LogPhase;
+  /** Leaves under a durable, log-signed head (L1). */
+  readonly recordedSize: number;
+  /** Leaves under a published checkpoint that meets the policy (L2); 0 before the first. */
+  readonly finalSize: number;
+  /** Leaves read from the journal and not yet in a batch. */
+  readonly queuedLeaves: number;
+  /** Index of the next journal record that will be read. */
+  readonly nextJournalIndex: number;
+  readonly witnesses: readonly { name: string; cosignedSize: number; trouble?: string }[];
+}
+
+export interface LedgerService {
+  status(): LedgerStatus;
+  /** Cuts or restores the way to the witnesses. */
+  setLink(up: boolean): void;
+  close(): Promise<void>;
+}

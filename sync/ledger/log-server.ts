@@ -1,0 +1,53 @@
+/**
+ * Serves a log folder as static files on the loopback address: the tlog-tiles resources below `/tlog`, the ciphertexts
+ * below `/payload`, the wrapped content keys below `/keys`. A request is parsed into a resource and its canonical path
+ * written anew; nothing of the request's text reaches the file system.
+ */
+import {
+  type HttpAnswer,
+  type LoopbackServer,
+  listenLoopback,
+} from '../../platform/http-server.ts';
+import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
+import { parseTilePath } from './core/tile.ts';
+import { wrappedKeyPath } from './content-keys.ts';
+import { folderSource } from './log-source.ts';
+
+const BYTES_TYPE = 'application/octet-stream';
+const TEXT_TYPE = 'text/plain; charset=utf-8';
+
+/** The file below the log folder that a request path names; `undefined` for everything else. */
+export const resourceOf = (path: string): { path: string; contentType: string } | undefined => {
+  if (path === `/${CHECKPOINT_PATH}`) return { path: CHECKPOINT_PATH, contentType: TEXT_TYPE };
+  if (path.startsWith('/tlog/')) {
+    const tile = parseTilePath(path.slice('/tlog/'.length));
+    return tile.ok ? { path: tlogPath(tile.value), contentType: BYTES_TYPE } : undefined;
+  }
+  if (path.startsWith('/payload/')) {
+    // A payload bundle's index has the form of a full entry bundle's.
+    const tile = parseTilePath(`tile/entries/${path.slice('/payload/'.length)}`);
+    if (!tile.ok || path.includes('.p')) return undefined;
+    return { path: payloadPath(tile.value.index), contentType: BYTES_TYPE };
+  }
+  const kid = /^\/keys\/([0-9a-f]{32})$/.exec(path)?.[1];
+  return kid === undefined ? undefined : { path: wrappedKeyPath(kid), contentType: BYTES_TYPE };
+};
+
+/**
+ * Starts serving. Port 0 takes any free one.
+ * @throws KiriError PORT_IN_USE, PORT_FAILED
+ */
+export const serveLog = (root: string, port: number): Promise<LoopbackServer> => {
+  const source = folderSource(root);
+  const answer = async (method: string, path: string): Promise<HttpAnswer> => {
+    if (method !== 'GET') return { status: 405, body: 'GET only\n' };
+    const resource = resourceOf(path);
+    const body = resource === undefined ? undefined : await source.read(resource.path);
+    if (resource === undefined || body === undefined) return { status: 404, body: 'not found\n' };
+    return { status: 200, body, contentType: resource.contentType };
+  };
+  return listenLoopback((request) => answer(request.method, request.path), {
+    port,
+    maxBodyBytes: 0,
+  });
+};

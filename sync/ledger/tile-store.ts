@@ -1,0 +1,95 @@
+/**
+ * Writes the files of a batch into a log folder: temporary file, fsync, rename, fsync of every folder touched. When
+ * {@link writeLogFiles} returns, all of them are durable; only then are obsolete partial tiles removed.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { toDiskError } from '../../platform/disk-error.ts';
+import type { BatchFiles, LogFile } from './core/log-batch.ts';
+
+/** Files written at one time: enough to share disk syncs, few enough for the file limit. */
+const PARALLEL_WRITES = 16;
+const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
+
+const syncFolder = async (folder: string): Promise<void> => {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+};
+
+/** Makes a folder and gives back every folder whose entries changed: the parents of what was made. */
+const makeFolder = async (folder: string): Promise<string[]> => {
+  const first = await mkdir(folder, { recursive: true, mode: 0o755 });
+  const changed: string[] = [];
+  if (first === undefined) return changed;
+  for (let made = folder; ; made = dirname(made)) {
+    changed.push(dirname(made));
+    if (made === first) return changed;
+  }
+};
+
+const writeOne = async (root: string, file: LogFile): Promise<string> => {
+  const path = join(root, file.path);
+  const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
+  try {
+    const handle = await open(temporary, 'wx', 0o644);
+    try {
+      await handle.writeFile(file.bytes);
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw toDiskError(error, 'write', path);
+  }
+  return dirname(path);
+};
+
+/**
+ * Makes a batch durable below `root`.
+ * @throws KiriError DISK_FULL, DISK_UNWRITABLE, DISK_FAILED; then some of the files may have been written, none is signed
+ */
+export const writeLogFiles = async (root: string, batch: BatchFiles): Promise<void> => {
+  const folders = new Set<string>();
+  try {
+    for (const folder of new Set(batch.files.map((file) => dirname(join(root, file.path))))) {
+      for (const changed of await makeFolder(folder)) folders.add(changed);
+    }
+    for (let at = 0; at < batch.files.length; at += PARALLEL_WRITES) {
+      const group = batch.files.slice(at, at + PARALLEL_WRITES);
+      const written = await Promise.all(group.map((file) => writeOne(root, file)));
+      for (const folder of written) folders.add(folder);
+    }
+    await Promise.all(Array.from(folders, syncFolder));
+    for (const folder of batch.obsolete) {
+      await rm(join(root, folder), { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw toDiskError(error, 'write log files in', root);
+  }
+};
+
+/**
+ * Makes the folders of a log and removes the temporary files that a crash left. Called once, before the writer starts;
+ * only the rightmost tiles can have left any, but the walk is cheap beside reading them.
+ */
+export const prepareLogFolder = async (root: string): Promise<void> => {
+  try {
+    const changed = new Set<string>([root]);
+    for (const name of ['tlog', 'payload', 'keys', 'state']) {
+      for (const folder of await makeFolder(join(root, name))) changed.add(folder);
+    }
+    await Promise.all(Array.from(changed, syncFolder));
+    for (const name of await readdir(root, { recursive: true })) {
+      if (TEMPORARY.test(name)) await rm(join(root, name), { force: true });
+    }
+  } catch (error) {
+    throw toDiskError(error, 'open log folder', root);
+  }
+};

@@ -1,0 +1,46 @@
+/** Asks one witness for a cosignature over HTTP (C2SP tlog-witness, add-checkpoint). */
+import { fetchBytes } from '../../platform/http-client.ts';
+import { encodeBase64, parseDecimal } from './core/text.ts';
+import type { LogInput } from './core/log-writer-types.ts';
+import { encodeAddCheckpoint } from './core/witness.ts';
+
+/** A witness that takes longer counts as failed; the L2 target is 2 s in all (DESIGN section 5). */
+const WITNESS_TIMEOUT_MS = 2_000;
+/** An answer is a few signature lines. */
+const MAX_ANSWER_BYTES = 65_536;
+const MAX_SHOWN_CHARACTERS = 120;
+
+/** What is asked of a witness. */
+interface CosignatureRequest {
+  readonly oldSize: number;
+  readonly path: readonly Uint8Array[];
+  readonly checkpoint: string;
+}
+
+/** Always answers, never throws: every request ends in one input for the log writer. */
+export const requestCosignature = async (
+  witness: string,
+  url: string,
+  request: CosignatureRequest,
+): Promise<LogInput> => {
+  try {
+    const path = request.path.map(encodeBase64);
+    const { status, body } = await fetchBytes(`${url}/add-checkpoint`, {
+      body: encodeAddCheckpoint(request.oldSize, path, request.checkpoint),
+      timeoutMs: WITNESS_TIMEOUT_MS,
+      maxBytes: MAX_ANSWER_BYTES,
+    });
+    const text = new TextDecoder().decode(body);
+    const theirSize = parseDecimal(text.replace(/\n$/, ''));
+    if (status === 200) return { kind: 'cosigned', witness, lines: text };
+    if (status === 422) return { kind: 'witnessInconsistent', witness };
+    if (status === 409 && theirSize !== undefined) {
+      return { kind: 'witnessConflict', witness, theirSize };
+    }
+    const shown = text.slice(0, MAX_SHOWN_CHARACTERS).trim();
+    return { kind: 'witnessFailed', witness, trouble: `answers ${status}: ${shown}` };
+  } catch (error) {
+    const trouble = error instanceof Error ? error.message : String(error);
+    return { kind: 'witnessFailed', witness, trouble };
+  }
+};
