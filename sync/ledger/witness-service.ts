@@ -8,11 +8,7 @@ import { join } from 'node:path';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
-import {
-  type HttpAnswer,
-  type HttpRequest,
-  listenLoopback,
-} from '../../platform/http-server.ts';
+import { type HttpAnswer, type HttpRequest, listenLoopback } from '../../platform/http-server.ts';
 import type { Clock } from '../../platform/ports.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { VerifierKey } from './core/note-key.ts';
