@@ -1,0 +1,139 @@
+import { bytesEqual } from '../../protocol/bytes.ts';
+import { ASK, PRESENT, QUERY } from '../../protocol/messages/envelopes.ts';
+import { refused } from '../../protocol/refusal.ts';
+import type { Now } from '../../platform/ports.ts';
+import {
+  ANSWER_WAIT_MS,
+  PRESENT_AGAIN_MS,
+  PRESENT_WAIT_MS,
+  RESEND_MAX_MS,
+  RESEND_MIN_MS,
+} from './limits.ts';
+import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
+import type { OpenPayment, PayerEffect, PayerLink, PayerState } from './payer-types.ts';
+import { payerDocuments } from './trust.ts';
+
+type LinkUp = Extract<PayerLink, { kind: 'up' }>;
+
+/**
+ * Pause before the same bytes go out again: doubling, and spread over the fleet by the Payment's
+ * own hash, so that devices cut off together do not come back in one instant.
+ */
+export function resendPauseMs(open: OpenPayment, sends: number): number {
+  const fullMs = Math.min(RESEND_MAX_MS, RESEND_MIN_MS * 2 ** Math.min(sends, 16));
+  const spread = (open.hash[sends % open.hash.length] ?? 0) / 256;
+  return Math.round(fullMs * (0.5 + spread / 2));
+}
+
+/** Shows this device's credentials, unless the approver is looking at them right now. */
+export function present(state: PayerState, now: Now, out: PayerEffect[]): void {
+  const { link } = state;
+  const documents = payerDocuments(state.trust);
+  if (link.kind !== 'up' || link.presentUntilMs !== undefined || documents.length === 0) return;
+  link.presentUntilMs = now.monotonicMs + PRESENT_WAIT_MS;
+  const payload = PRESENT.encode({ documents });
+  out.push({ kind: 'publish', approver: link.approver, verb: 'present', payload });
+}
+
+/** Everything that is due, then the next time at which something will be. */
+export function runDue(state: PayerState, now: Now, out: PayerEffect[]): void {
+  const nowMs = now.monotonicMs;
+  const { link } = state;
+  if (link.kind === 'up') {
+    if (link.presentUntilMs !== undefined && link.presentUntilMs <= nowMs) {
+      link.presentUntilMs = undefined;
+    }
+    if (link.refusal && link.refusal.againAtMs <= nowMs && link.presentUntilMs === undefined) {
+      link.refusal = { ...link.refusal, againAtMs: nowMs + PRESENT_AGAIN_MS };
+      present(state, now, out);
+    }
+    if (link.presentUntilMs === undefined) {
+      sendPayments(state, link, nowMs, out);
+      if (!link.refusal) sendAsks(state, link, nowMs, out);
+    }
+  }
+  endWants(state, nowMs, out);
+  tellUnknown(state, nowMs, out);
+  wake(state, out);
+}
+
+function sendPayments(state: PayerState, link: LinkUp, nowMs: number, out: PayerEffect[]): void {
+  for (const open of state.open.values()) {
+    const { stage } = open;
+    if (stage.kind !== 'waiting' || stage.sendAtMs > nowMs) continue;
+    if (!bytesEqual(open.payment.approver, link.approver)) continue;
+    const isFirst = stage.sends === 0;
+    // Later sends carry the Offer too: the approver may have been restarted without it.
+    out.push({
+      kind: 'publish',
+      approver: link.approver,
+      verb: isFirst ? 'pay' : 'query',
+      payload: isFirst
+        ? open.paymentCose
+        : QUERY.encode({ payment: open.paymentCose, offer: open.offerCose }),
+    });
+    if (isFirst) {
+      open.answerByMs = nowMs + ANSWER_WAIT_MS;
+      out.push({ kind: 'progress', ref: open.ref, stage: 'sent' });
+    }
+    const sends = stage.sends + 1;
+    open.stage = { kind: 'waiting', sends, sendAtMs: nowMs + resendPauseMs(open, sends) };
+  }
+}
+
+function sendAsks(state: PayerState, link: LinkUp, nowMs: number, out: PayerEffect[]): void {
+  for (const waiting of state.wants.values()) {
+    if (waiting.askAtMs > nowMs) continue;
+    const { payee, item, quantity } = waiting.want;
+    out.push({
+      kind: 'publish',
+      approver: link.approver,
+      verb: 'ask',
+      peer: payee,
+      payload: ASK.encode({ payer: state.setup.signer.key.id, item, quantity }),
+    });
+    waiting.askAtMs = nowMs + waiting.askPauseMs;
+    waiting.askPauseMs *= 2;
+  }
+}
+
+function endWants(state: PayerState, nowMs: number, out: PayerEffect[]): void {
+  for (const [ref, waiting] of state.wants) {
+    if (waiting.deadlineMs > nowMs) continue;
+    state.wants.delete(ref);
+    const reason =
+      state.link.kind === 'up'
+        ? 'no Offer came in time; nothing was signed'
+        : 'no connection to a gateway; nothing was signed';
+    out.push(refusedOutcome(ref, waiting.lastRefusal ?? refused('OFFER_UNKNOWN', reason)));
+  }
+}
+
+function tellUnknown(state: PayerState, nowMs: number, out: PayerEffect[]): void {
+  for (const open of state.open.values()) {
+    if (open.answerByMs === undefined || open.answerByMs > nowMs) continue;
+    open.answerByMs = undefined;
+    out.push(outcomeOfOpen(open, 'no signed answer yet; the same bytes are sent again'));
+  }
+}
+
+function wake(state: PayerState, out: PayerEffect[]): void {
+  let next = Infinity;
+  const { link } = state;
+  const isReady = link.kind === 'up' && link.presentUntilMs === undefined;
+  for (const waiting of state.wants.values()) {
+    next = Math.min(next, waiting.deadlineMs);
+    if (isReady && !link.refusal) next = Math.min(next, waiting.askAtMs);
+  }
+  for (const { answerByMs, stage, payment } of state.open.values()) {
+    if (answerByMs !== undefined) next = Math.min(next, answerByMs);
+    const isHere = isReady && bytesEqual(payment.approver, link.approver);
+    if (isHere && stage.kind === 'waiting') next = Math.min(next, stage.sendAtMs);
+  }
+  if (link.kind === 'up') {
+    next = Math.min(next, link.presentUntilMs ?? Infinity, link.refusal?.againAtMs ?? Infinity);
+  }
+  if (next === (state.wakeAtMs ?? Infinity)) return;
+  state.wakeAtMs = next === Infinity ? undefined : next;
+  if (next !== Infinity) out.push({ kind: 'wakeAt', monotonicMs: next });
+}

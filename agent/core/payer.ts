@@ -1,0 +1,133 @@
+import type { Now } from '../../platform/ports.ts';
+import { refused } from '../../protocol/refusal.ts';
+import { onReceipt, onRefusal } from './payer-answer.ts';
+import { onLinkUp, onPresented } from './payer-link.ts';
+import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
+import { present, runDue } from './payer-send.ts';
+import { append } from './payer-sign.ts';
+import { onStatement } from './payer-statement.ts';
+import type { PayerEffect, PayerInput, PayerState, PayerStep } from './payer-types.ts';
+import { onOffer, onWant } from './payer-want.ts';
+import { CLEAN, FLOOR } from './records.ts';
+import { learnDocuments } from './trust.ts';
+
+export { bootPayer } from './payer-boot.ts';
+export type * from './payer-types.ts';
+
+/**
+ * One input of a payer. Owns and returns `state`; the effects are to be carried out in order. Acts
+ * only when called: `wakeAt` says when `tick` is due. Never throws on anything that came from
+ * outside.
+ */
+export function payerStep(state: PayerState, input: PayerInput, now: Now): PayerStep {
+  const out: PayerEffect[] = [];
+  if (state.disk !== 'closed') {
+    handle(state, input, now, out);
+    finish(state, out);
+    runDue(state, now, out);
+  }
+  return { state, effects: out };
+}
+
+function handle(state: PayerState, input: PayerInput, now: Now, out: PayerEffect[]): void {
+  switch (input.kind) {
+    case 'want':
+      onWant(state, input.want, now, out);
+      return;
+    case 'inbox':
+      onInbox(state, input.verb, input.payload, now, out);
+      return;
+    case 'linkUp':
+      onLinkUp(state, input.approver, now, out);
+      return;
+    case 'linkDown':
+      state.link = { kind: 'down' };
+      return;
+    case 'persisted':
+      onPersisted(state, input.through, now);
+      return;
+    case 'diskFailed':
+      onDiskFailed(state, input.reason, out);
+      return;
+    case 'documents':
+      onDocuments(state, input.documents, now, out);
+      return;
+    case 'statement':
+      onStatement(state, input.statement, out);
+      return;
+    case 'tick':
+      return;
+    case 'close':
+      onClose(state, out);
+      return;
+  }
+}
+
+/** Everything in the inbox is hostile until it has been checked. */
+function onInbox(
+  state: PayerState,
+  verb: string,
+  payload: Uint8Array,
+  now: Now,
+  out: PayerEffect[],
+): void {
+  // With no working journal an answer cannot be kept; it comes again after the next start.
+  if (state.disk === 'failed') return;
+  if (verb === 'offer') onOffer(state, payload, now, out);
+  else if (verb === 'receipt') onReceipt(state, payload, out);
+  else if (verb === 'refusal') onRefusal(state, payload, now, out);
+  else if (verb === 'presented') onPresented(state, payload, now, out);
+}
+
+function onPersisted(state: PayerState, through: number, now: Now): void {
+  for (const open of state.open.values()) {
+    if (open.stage.kind !== 'journalling' || open.stage.number > through) continue;
+    open.stage = { kind: 'waiting', sends: 0, sendAtMs: now.monotonicMs };
+  }
+}
+
+function onDiskFailed(state: PayerState, reason: string, out: PayerEffect[]): void {
+  if (state.disk === 'failed') return;
+  state.disk = 'failed';
+  out.push({ kind: 'notice', code: 'DISK_FULL', reason });
+  for (const open of state.open.values()) {
+    // Perhaps on the disk, certainly not sent: the next start finds out.
+    if (open.stage.kind === 'journalling') {
+      out.push(outcomeOfOpen(open, 'signed and not sent: the journal failed'));
+    }
+  }
+}
+
+function onDocuments(
+  state: PayerState,
+  documents: readonly Uint8Array[],
+  now: Now,
+  out: PayerEffect[],
+): void {
+  for (const { code, reason } of learnDocuments(state.trust, documents)) {
+    out.push({ kind: 'notice', code, reason });
+  }
+  if (state.trust.floorS > state.floorS && state.disk === 'ok') {
+    state.floorS = state.trust.floorS;
+    append(state, FLOOR.encode({ timeS: state.floorS }), out);
+  }
+  present(state, now, out);
+}
+
+function onClose(state: PayerState, out: PayerEffect[]): void {
+  if (state.disk !== 'ok') return;
+  state.disk = 'closing';
+  for (const ref of state.wants.keys()) {
+    out.push(refusedOutcome(ref, refused('BUSY', 'the device is shutting down')));
+  }
+  state.wants.clear();
+}
+
+/** The clean mark is the journal's last record, and only where nothing is half done. */
+function finish(state: PayerState, out: PayerEffect[]): void {
+  if (state.disk !== 'closing') return;
+  for (const { stage } of state.open.values()) if (stage.kind === 'journalling') return;
+  state.disk = 'closed';
+  const { counter, totalMicro } = state;
+  append(state, CLEAN.encode({ counter, totalMicro }), out);
+}
