@@ -56,6 +56,8 @@ export type DueReason = 'threshold' | 'window' | 'age' | 'close-out';
 
 /** Receipts in one aggregate at most: a proof stays short and the evidence of one line one document. */
 export const AGGREGATE_LEAVES_MAX = 10_000;
+/** Fewer in the conflict lane, whose evidence names the other Payment of each. */
+export const CONFLICT_LEAVES_MAX = 2000;
 
 /** Names an aggregation key: SHA-256 over its canonical CBOR, in hex. */
 export const keyIdOf = (key: AggregateKey): string =>
@@ -114,10 +116,14 @@ export type Piece = {
 };
 
 /** How far the next aggregate reaches: as many receipts as fit the leaf limit and a u64 sum. */
-const chunkEnd = (amounts: readonly bigint[], from: number): { to: number; sumMicro: bigint } => {
+const chunkEnd = (
+  amounts: readonly bigint[],
+  from: number,
+  leavesMax: number,
+): { to: number; sumMicro: bigint } => {
   let to = from;
   let sumMicro = 0n;
-  while (to < amounts.length && to - from < AGGREGATE_LEAVES_MAX) {
+  while (to < amounts.length && to - from < leavesMax) {
     const next = sumMicro + (amounts[to] as bigint);
     if (next > MAX_AMOUNT_MICRO) break;
     sumMicro = next;
@@ -129,29 +135,32 @@ const chunkEnd = (amounts: readonly bigint[], from: number): { to: number; sumMi
 /**
  * Cuts a due lane into aggregates. Rounding happens here and only here: whole minor units are presented, the
  * remainder is carried. A sum above `amountMinorMax` becomes several aggregates, the later ones without receipts
- * of their own, chained by their residuals. Receipts that do not make one minor unit stay pending.
+ * of their own, chained by their residuals. A full aggregate may present nothing if a later one does; receipts that
+ * do not make one minor unit stay pending.
  */
 export const planPieces = (
   residualMicro: bigint,
   amounts: readonly bigint[],
   minorUnitMicro: bigint,
-  amountMinorMax: bigint,
+  limits: { readonly amountMinorMax: bigint; readonly leavesMax: number },
 ): Piece[] => {
   invariant(residualMicro >= 0n && minorUnitMicro > 0n, 'aggregate: negative residual or no unit');
   const pieces: Piece[] = [];
   let carried = residualMicro;
   let from = 0;
   for (;;) {
-    const { to, sumMicro } = chunkEnd(amounts, from);
+    const { to, sumMicro } = chunkEnd(amounts, from, limits.leavesMax);
     const whole = (carried + sumMicro) / minorUnitMicro;
-    const amountMinor = whole > amountMinorMax ? amountMinorMax : whole;
+    const amountMinor = whole > limits.amountMinorMax ? limits.amountMinorMax : whole;
     const isFull = to < amounts.length;
-    if (amountMinor === 0n && !isFull) return pieces;
+    if (amountMinor === 0n && !isFull) break;
     const closingMicro = carried + sumMicro - amountMinor * minorUnitMicro;
     pieces.push({ from, to, openingMicro: carried, amountMinor, closingMicro });
     carried = closingMicro;
     from = to;
   }
+  while (pieces.at(-1)?.amountMinor === 0n) pieces.pop();
+  return pieces;
 };
 
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';

@@ -23,8 +23,8 @@ export type IpmProfile = TextRule & {
   readonly fundingPds: string;
   /** The PDS a record may carry; any other is refused by the verifier. */
   readonly presentmentPds: readonly string[];
-  /** DE4 holds twelve digits; a larger total is split over records, never cut. */
-  readonly amountMinorMax: bigint;
+  /** Digits of DE4 in use; a larger total is split over records, never cut. */
+  readonly amountDigits: number;
 };
 
 const ON_US: IpmProfile = {
@@ -41,7 +41,7 @@ const ON_US: IpmProfile = {
   cardNumber: 'forbidden',
   fundingPds: '9501',
   presentmentPds: ['0148', '0165', '9501'],
-  amountMinorMax: 999_999_999_999n,
+  amountDigits: 12,
 };
 
 const PROFILES: readonly IpmProfile[] = [
@@ -56,3 +56,7 @@ export const DEFAULT_IPM_PROFILE: IpmProfile = ON_US;
 /** By name; undefined for a profile that does not exist. */
 export const ipmProfile = (name: string): IpmProfile | undefined =>
   PROFILES.find((profile) => profile.name === name);
+
+/** The largest amount of one record, in minor units. */
+export const amountMinorMax = (profile: IpmProfile): bigint =>
+  10n ** BigInt(profile.amountDigits) - 1n;

@@ -1,5 +1,6 @@
 import { coded, refused } from './fault.ts';
 import type { Coded } from './fault.ts';
+import { amountMinorMax } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import type { FieldValue, IsoMessage } from './iso8583.ts';
 
@@ -126,7 +127,7 @@ export const presentmentMessage = (
   const location = locationText(line.acceptor, profile.delimiter);
   if (!location.ok) return location;
   if (line.amountMinor === 0n) return refused('WRONG_VALUE', 0, 'DE4', 'a zero presentment');
-  if (line.amountMinor > profile.amountMinorMax) {
+  if (line.amountMinor > amountMinorMax(profile)) {
     return refused('OVERFLOW', 0, 'DE4', `${line.amountMinor} is above the profile's limit`);
   }
   const fields = new Map<number, FieldValue>([

@@ -1,0 +1,183 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { Books } from './books.ts';
+import { shortIdOf, windowOf } from './core/aggregate.ts';
+import type { Lane } from './core/aggregate.ts';
+import { buildArn } from './core/arn.ts';
+import { civilTime, isoDate, yddd, yymmdd, yymmddhhmmss } from './core/civil-time.ts';
+import type { CivilTime } from './core/civil-time.ts';
+import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
+import { lineRecord } from './core/line-record.ts';
+import { FILE_LINES_MAX } from './cut-context.ts';
+import type { CutContext } from './cut-context.ts';
+import { LaneStager } from './stage-lane.ts';
+import type { StagedAggregate } from './stage-lane.ts';
+import { baseName, encodeFileDocument, encodeRecord } from './file-document.ts';
+import { numberOf, textOf } from './sql.ts';
+import type { SqlSession } from './sql.ts';
+
+/** What a cut assigned: files to be written, and keys that are due but cannot be presented yet. */
+export type CutAssignment = {
+  readonly files: readonly string[];
+  readonly blocked: readonly string[];
+};
+
+/** Takes the next number of a counter that never goes back; the transaction makes it once. */
+const nextNumber = async (session: SqlSession, name: string): Promise<number> => {
+  await session.run(
+    `INSERT INTO counters (name, value) VALUES (?, 1)
+     ON CONFLICT (name) DO UPDATE SET value = counters.value + 1`,
+    name,
+  );
+  const [row] = await session.all('SELECT value FROM counters WHERE name = ?', name);
+  return numberOf(row ?? {}, 'value');
+};
+
+/** One cut in one transaction: receipts to aggregates, aggregates to ARNs, ARNs to files with their sequence. */
+export class CutAssigner {
+  readonly #session: SqlSession;
+  readonly #context: CutContext;
+  readonly #books: Books;
+  readonly #date: CivilTime;
+
+  constructor(session: SqlSession, context: CutContext) {
+    this.#session = session;
+    this.#context = context;
+    this.#books = new Books(session, context.nowS);
+    this.#date = civilTime(context.nowS, context.zone);
+  }
+
+  async run(): Promise<CutAssignment> {
+    const stager = new LaneStager(this.#session, this.#books, this.#context);
+    const groups = new Map<string, StagedAggregate[]>();
+    const lanes = await this.#session.all(
+      "SELECT key_id, lane FROM lanes WHERE pending_micro <> '0' ORDER BY key_id, lane",
+    );
+    for (const row of lanes) {
+      const staged = await stager.stage(textOf(row, 'key_id'), textOf(row, 'lane') as Lane);
+      for (const aggregate of staged) {
+        const name = `${aggregate.details.member} ${aggregate.currency.alpha}`;
+        const group = groups.get(name) ?? [];
+        groups.set(name, group);
+        group.push(aggregate);
+      }
+    }
+    const files: string[] = [];
+    for (const name of [...groups.keys()].toSorted()) {
+      const group = groups.get(name) as StagedAggregate[];
+      for (let at = 0; at < group.length; at += FILE_LINES_MAX) {
+        files.push(await this.#assignFile(group.slice(at, at + FILE_LINES_MAX)));
+      }
+    }
+    await this.#closeWindows();
+    await this.#books.flush();
+    return { files, blocked: stager.blocked };
+  }
+
+  async #assignFile(group: readonly StagedAggregate[]): Promise<string> {
+    const { profile, mode, nowS, anchors, policyHash } = this.#context;
+    const [first] = group as [StagedAggregate];
+    const { member } = first.details;
+    const sequence = await nextNumber(this.#session, `file ${profile.name} ${member}`);
+    if (sequence > 99_999) {
+      throw new KiriError('FILE_SEQUENCE_EXHAUSTED', `no file number left for member ${member}`);
+    }
+    const date = yymmdd(this.#date);
+    const header: FileHeader = { fileType: profile.fileType, date, member, sequence, mode };
+    const fileName = baseName(profile, header);
+    await this.#session.run(
+      `INSERT INTO files (file_name, profile, member, sequence, state, cut_s, document)
+       VALUES (?, ?, ?, ?, 'assigned', ?, ?)`,
+      fileName,
+      profile.name,
+      member,
+      BigInt(sequence),
+      BigInt(nowS),
+      encodeFileDocument({
+        header,
+        profile,
+        currency: first.currency.numeric,
+        anchors,
+        policyHash: toHex(policyHash),
+        cutS: nowS,
+      }),
+    );
+    let number = 1;
+    for (const aggregate of group) {
+      await this.#insertAggregate(aggregate, fileName);
+      if (aggregate.amountMinor > 0n) await this.#present(aggregate, fileName, ++number);
+    }
+    return fileName;
+  }
+
+  async #insertAggregate(aggregate: StagedAggregate, fileName: string): Promise<void> {
+    await this.#session.run(
+      `INSERT INTO aggregates (aggregate_id, key_id, lane, number, document, reason, cut_s, file_name)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      aggregate.aggregateId,
+      aggregate.keyId,
+      aggregate.lane,
+      BigInt(aggregate.number),
+      aggregate.document,
+      aggregate.reason,
+      BigInt(this.#context.nowS),
+      fileName,
+    );
+  }
+
+  async #present(aggregate: StagedAggregate, fileName: string, number: number): Promise<void> {
+    const record = await this.#record(aggregate);
+    await this.#session.run(
+      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro, state, record)
+       VALUES (?, ?, ?, ?, ?, ?, 'inFile', ?)`,
+      aggregate.aggregateId,
+      fileName,
+      BigInt(number),
+      record.arn,
+      isoDate(this.#date),
+      aggregate.amountMicro.toString(),
+      encodeRecord(record),
+    );
+    const { keyId, amountMicro } = aggregate;
+    const cause = `file ${fileName}`;
+    await this.#books.move({ keyId, from: 'queued', to: 'inFile', amountMicro, cause });
+  }
+
+  async #record(aggregate: StagedAggregate): Promise<PresentmentRecord> {
+    const { details, key } = aggregate;
+    const { profile, directory, zone } = this.#context;
+    const arn = buildArn(profile.arn, {
+      bin: details.bin,
+      yddd: yddd(this.#date),
+      sequence: await nextNumber(this.#session, `arn ${details.bin}`),
+    });
+    if (!arn.ok) throw new KiriError('ARN_IMPOSSIBLE', arn.fault.detail);
+    const local = civilTime(aggregate.firstPaidS, directory.programme(key.programme)?.zone ?? zone);
+    const line = {
+      arn: arn.value,
+      firstPaidAt: yymmddhhmmss(local),
+      aggregateShortId: shortIdOf(aggregate.aggregateId),
+    };
+    return lineRecord({ ...aggregate, ...line }, profile);
+  }
+
+  /** What is paid before the start of the running window comes late from now on; windows never reopen. */
+  async #closeWindows(): Promise<void> {
+    const { nowS, closeOut, directory, zone } = this.#context;
+    const rows = await this.#session.all('SELECT DISTINCT programme FROM keys ORDER BY programme');
+    for (const row of rows) {
+      const name = textOf(row, 'programme');
+      const through = closeOut
+        ? nowS
+        : windowOf(nowS, directory.programme(name)?.zone ?? zone).fromS;
+      await this.#session.run(
+        `INSERT INTO windows (programme, closed_through_s) VALUES (?, ?)
+         ON CONFLICT (programme) DO UPDATE SET closed_through_s =
+           CASE WHEN excluded.closed_through_s > windows.closed_through_s
+             THEN excluded.closed_through_s ELSE windows.closed_through_s END`,
+        name,
+        BigInt(through),
+      );
+    }
+  }
+}

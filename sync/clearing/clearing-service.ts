@@ -1,0 +1,154 @@
+import type { Signer } from '../../protocol/public-key.ts';
+import { writeFileDurable } from '../../platform/durable-file.ts';
+import { CutAssigner } from './assign-cut.ts';
+import type { BusinessZone } from './core/civil-time.ts';
+import { JST } from './core/civil-time.ts';
+import type { VerifiedItem } from './core/ingest.ts';
+import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
+import type { IpmProfile } from './core/ipm-profile.ts';
+import type { LedgerAnchor } from './core/lines-file.ts';
+import { rebuildFile, writeAssigned } from './cut-file.ts';
+import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
+import type { SettlementDirectory } from './cut-context.ts';
+import { IngestBatch, noCounts } from './ingest-batch.ts';
+import type { IngestCounts } from './ingest-batch.ts';
+import { reconcileStore } from './reconcile.ts';
+import type { Reconciliation } from './reconcile.ts';
+import { migrate } from './schema.ts';
+import { numberOf } from './sql.ts';
+import type { SqlDatabase } from './sql.ts';
+
+/** What one clearing is made of. */
+export type ClearingOptions = {
+  readonly database: SqlDatabase;
+  /** Signs the manifests. */
+  readonly signer: Signer;
+  /** Gets `clearing/` and `evidence/`. */
+  readonly outFolder: string;
+  readonly directory: SettlementDirectory;
+  /** SHA-256 of the finality policy that made the ingested receipts L2. */
+  readonly policyHash: Uint8Array;
+  readonly mode: 'P' | 'T';
+  readonly profile?: IpmProfile;
+  /** Zone of file and ARN dates; Japan by default. */
+  readonly zone?: BusinessZone;
+  readonly writeFile?: WriteFile;
+};
+
+/** Where in a log the next ingest goes on. */
+export type IngestCursor = { readonly origin: string; readonly nextIndex: number };
+
+/** The result of one cut. */
+export type CutResult = {
+  readonly files: readonly WrittenFile[];
+  /** Aggregation keys that are due but whose programme or merchant is not known or not writable. */
+  readonly blocked: readonly string[];
+};
+
+/** Items in one transaction: at this size a synchronous commit costs a few microseconds an item. */
+const BATCH_ITEMS = 512;
+
+/**
+ * The clearing over one store. Every method is durable when its promise resolves and safe to repeat: an item that
+ * was ingested before is a duplicate, a file that was assigned before is written again as it was.
+ */
+export class ClearingService {
+  readonly #options: ClearingOptions;
+  readonly #writeFile: WriteFile;
+
+  private constructor(options: ClearingOptions) {
+    this.#options = options;
+    this.#writeFile = options.writeFile ?? writeFileDurable;
+  }
+
+  /** Opens the store at its newest schema and finishes files that a crash left unwritten. */
+  static async open(options: ClearingOptions, nowS: number): Promise<ClearingService> {
+    await migrate(options.database);
+    const service = new ClearingService(options);
+    await service.#writeFiles(nowS);
+    return service;
+  }
+
+  /**
+   * Books verified items. With `cursor`, the position in the log moves in the transaction of the last batch, so a
+   * crash in between repeats items (as duplicates) and never skips one.
+   */
+  async ingestBatch(
+    items: readonly VerifiedItem[],
+    nowS: number,
+    cursor?: IngestCursor,
+  ): Promise<IngestCounts> {
+    const counts = noCounts();
+    const batches = Math.max(1, Math.ceil(items.length / BATCH_ITEMS));
+    for (let index = 0; index < batches; index++) {
+      const part = items.slice(index * BATCH_ITEMS, (index + 1) * BATCH_ITEMS);
+      const isLast = index === batches - 1;
+      const done = await this.#options.database.transaction(async (session) => {
+        const batch = new IngestBatch(session, nowS);
+        for (const item of part) await batch.add(item);
+        await batch.flush();
+        if (isLast && cursor) {
+          await session.run(
+            `INSERT INTO cursors (origin, next_index) VALUES (?, ?)
+             ON CONFLICT (origin) DO UPDATE SET next_index = excluded.next_index`,
+            cursor.origin,
+            BigInt(cursor.nextIndex),
+          );
+        }
+        return batch.counts;
+      });
+      for (const name of Object.keys(counts) as (keyof IngestCounts)[]) counts[name] += done[name];
+    }
+    return counts;
+  }
+
+  /** The leaf of a log at which the next ingest begins. */
+  async cursor(origin: string): Promise<number> {
+    return this.#options.database.transaction(async (session) => {
+      const [row] = await session.all('SELECT next_index FROM cursors WHERE origin = ?', origin);
+      return row ? numberOf(row, 'next_index') : 0;
+    });
+  }
+
+  /**
+   * Presents what is due and writes its files. `anchors` are the log heads under which the receipts were ingested;
+   * `closeOut` ends the running window early. Nothing due: no file.
+   */
+  async cut(nowS: number, anchors: readonly LedgerAnchor[], closeOut = false): Promise<CutResult> {
+    const { database, directory, policyHash, mode, profile, zone } = this.#options;
+    // A crash may have left assigned files; they leave first, in their own order.
+    const earlier = await this.#writeFiles(nowS);
+    const context = {
+      nowS,
+      closeOut,
+      profile: profile ?? DEFAULT_IPM_PROFILE,
+      mode,
+      zone: zone ?? JST,
+      directory,
+      anchors,
+      policyHash,
+    };
+    const { blocked } = await database.transaction((session) =>
+      new CutAssigner(session, context).run(),
+    );
+    return { files: [...earlier, ...(await this.#writeFiles(nowS))], blocked };
+  }
+
+  /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
+  async rebuild(fileName: string): Promise<Artefact[]> {
+    return rebuildFile(this.#options.database, fileName, this.#options.signer);
+  }
+
+  async reconcile(): Promise<Reconciliation> {
+    return this.#options.database.transaction(reconcileStore);
+  }
+
+  async close(): Promise<void> {
+    await this.#options.database.close();
+  }
+
+  async #writeFiles(nowS: number): Promise<WrittenFile[]> {
+    const { database, signer, outFolder } = this.#options;
+    return writeAssigned(database, signer, outFolder, this.#writeFile, nowS);
+  }
+}

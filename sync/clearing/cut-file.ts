@@ -1,0 +1,222 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { concatBytes, fromHex, toHex, utf8ToBytes } from '../../protocol/bytes.ts';
+import { signSign1 } from '../../protocol/cose.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import type { Signer } from '../../protocol/public-key.ts';
+import { Books } from './books.ts';
+import { writeIpmFile } from './core/ipm-file.ts';
+import { fileIdOf } from './core/ipm-record.ts';
+import type { IpmTotals, PresentmentRecord } from './core/ipm-record.ts';
+import { formatLines } from './core/lines-file.ts';
+import type { FileLine } from './core/lines-file.ts';
+import { MANIFEST, MANIFEST_TYP, manifestView } from './core/manifest.ts';
+import type { Manifest, ManifestTotal } from './core/manifest.ts';
+import { decodeFileDocument, decodeRecord } from './file-document.ts';
+import type { FileDocument } from './file-document.ts';
+import { amountOf, bytesOf, textOf } from './sql.ts';
+import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
+
+/** Writes one file as a whole, durable when the promise resolves (temporary, sync, rename, sync of the folder). */
+export type WriteFile = (path: string, bytes: Uint8Array | string) => Promise<void>;
+
+/** One artefact of a cut, with its path below the output folder. */
+export type Artefact = { readonly path: string; readonly bytes: Uint8Array | string };
+
+/** Where the artefacts stand below the output folder. */
+export const CLEARING_FOLDER = 'clearing';
+export const EVIDENCE_FOLDER = 'evidence';
+
+type Stored = {
+  readonly document: FileDocument;
+  readonly lines: readonly { readonly aggregateId: string; readonly record: PresentmentRecord }[];
+  readonly aggregates: readonly { readonly id: string; readonly document: Uint8Array }[];
+};
+
+const loadFile = async (session: SqlSession, fileName: string): Promise<Stored> => {
+  const [row] = await session.all('SELECT document FROM files WHERE file_name = ?', fileName);
+  if (!row) throw new KiriError('UNKNOWN_FILE', `no settlement file ${fileName} in the store`);
+  const lines = await session.all(
+    'SELECT aggregate_id, record FROM presentments WHERE file_name = ? ORDER BY number',
+    fileName,
+  );
+  const aggregates = await session.all(
+    'SELECT aggregate_id, document FROM aggregates WHERE file_name = ? ORDER BY aggregate_id',
+    fileName,
+  );
+  return {
+    document: decodeFileDocument(textOf(row, 'document')),
+    lines: lines.map((line) => ({
+      aggregateId: textOf(line, 'aggregate_id'),
+      record: decodeRecord(textOf(line, 'record')),
+    })),
+    aggregates: aggregates.map((one) => ({
+      id: textOf(one, 'aggregate_id'),
+      document: bytesOf(one, 'document'),
+    })),
+  };
+};
+
+const renderIpm = ({ document, lines }: Stored): { bytes: Uint8Array; totals: IpmTotals } => {
+  const records = lines.map((line) => line.record);
+  const writer = writeIpmFile(document.header, records, document.profile);
+  const chunks: Uint8Array[] = [];
+  let step = writer.next();
+  for (; !step.done; step = writer.next()) chunks.push(step.value);
+  if (!step.value.ok) {
+    const { field, detail } = step.value.fault;
+    throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
+  }
+  return { bytes: concatBytes(...chunks), totals: step.value.value };
+};
+
+const totalsOf = ({ document, lines }: Stored): ManifestTotal[] => {
+  const totals: ManifestTotal[] = [];
+  for (const sign of ['debit', 'credit'] as const) {
+    const of = lines.filter((line) => line.record.sign === sign);
+    if (of.length === 0) continue;
+    const sum = of.reduce((total, line) => total + line.record.amountMinor, 0n);
+    totals.push({
+      currency: document.currency,
+      sign,
+      lines: of.length,
+      amountMinor: sum.toString(),
+    });
+  }
+  return totals;
+};
+
+const linesText = ({ document, lines, aggregates }: Stored): string => {
+  const presented = new Set(lines.map((line) => line.aggregateId));
+  const rows = lines.map(({ aggregateId, record }, at): FileLine => {
+    const { arn, sign, amountMinor, currency } = record;
+    return { number: at + 2, arn, aggregateId, sign, amountMinor, currency };
+  });
+  const silent = aggregates.map((one) => one.id).filter((id) => !presented.has(id));
+  return formatLines({ anchors: document.anchors, silent, lines: rows });
+};
+
+/**
+ * Every artefact of one file, in the order in which they are written: evidence, settlement file, lines, the
+ * manifest's view, and the signed manifest last, which marks the file as ready. Built from the store alone; the
+ * same store gives the same bytes (Ed25519 signatures are deterministic).
+ */
+const renderFile = (fileName: string, stored: Stored, signer: Signer): Artefact[] => {
+  const { document, aggregates } = stored;
+  const ipm = renderIpm(stored);
+  const lines = linesText(stored);
+  const manifest: Manifest = {
+    fileName: `${fileName}.ipm`,
+    fileId: fileIdOf(document.header),
+    profile: document.profile.name,
+    profileVersion: document.profile.version,
+    charset: document.profile.charset,
+    blocking: document.profile.blocking,
+    fileSha256: sha256(ipm.bytes),
+    fileBytes: ipm.bytes.length,
+    records: ipm.totals.records,
+    totals: totalsOf(stored),
+    linesSha256: sha256(utf8ToBytes(lines)),
+    policyHash: fromHex(document.policyHash),
+    cutS: document.cutS,
+  };
+  const header = { kid: signer.key.id, typ: MANIFEST_TYP };
+  const base = `${CLEARING_FOLDER}/${fileName}`;
+  return [
+    ...aggregates.map((one) => ({
+      path: `${EVIDENCE_FOLDER}/${one.id}.cbor`,
+      bytes: one.document,
+    })),
+    { path: `${base}.ipm`, bytes: ipm.bytes },
+    { path: `${base}.lines.jsonl`, bytes: lines },
+    { path: `${base}.manifest.json`, bytes: manifestView(manifest) },
+    { path: `${base}.manifest`, bytes: signSign1(signer, MANIFEST.encode(manifest), header) },
+  ];
+};
+
+/** The artefacts of a file that was cut before, from the store. @throws KiriError UNKNOWN_FILE */
+export const rebuildFile = async (
+  database: SqlDatabase,
+  fileName: string,
+  signer: Signer,
+): Promise<Artefact[]> => {
+  const stored = await database.transaction((session) => loadFile(session, fileName));
+  return renderFile(fileName, stored, signer);
+};
+
+const markWritten = async (session: SqlSession, row: SqlRow, nowS: number): Promise<void> => {
+  const books = new Books(session, nowS);
+  const fileName = textOf(row, 'file_name');
+  const lines = await session.all(
+    `SELECT a.key_id, p.amount_micro FROM presentments p JOIN aggregates a
+       ON a.aggregate_id = p.aggregate_id WHERE p.file_name = ? ORDER BY p.number`,
+    fileName,
+  );
+  for (const line of lines) {
+    await books.move({
+      keyId: textOf(line, 'key_id'),
+      from: 'inFile',
+      to: 'presentedOpen',
+      amountMicro: amountOf(line, 'amount_micro'),
+      cause: `written ${fileName}`,
+    });
+  }
+  await session.run(
+    "UPDATE presentments SET state = 'presentedOpen' WHERE file_name = ?",
+    fileName,
+  );
+  await books.flush();
+};
+
+/** A file on the disk, as summaries show it. */
+export type WrittenFile = {
+  readonly fileName: string;
+  readonly member: string;
+  readonly currency: number;
+  readonly records: number;
+  readonly presentments: number;
+  readonly sumMinor: bigint;
+  readonly sha256: string;
+};
+
+/**
+ * Writes every file that is assigned and not marked written, then marks it. After a crash between any two steps the
+ * same file comes out again with the same sequence and the same bytes. Returns what was written.
+ */
+export const writeAssigned = async (
+  database: SqlDatabase,
+  signer: Signer,
+  outFolder: string,
+  writeFile: WriteFile,
+  nowS: number,
+): Promise<WrittenFile[]> => {
+  const rows = await database.transaction((session) =>
+    session.all("SELECT file_name FROM files WHERE state = 'assigned' ORDER BY file_name"),
+  );
+  const written: WrittenFile[] = [];
+  for (const row of rows) {
+    const fileName = textOf(row, 'file_name');
+    const stored = await database.transaction((session) => loadFile(session, fileName));
+    const artefacts = renderFile(fileName, stored, signer);
+    for (const { path, bytes } of artefacts) await writeFile(`${outFolder}/${path}`, bytes);
+    const ipm = artefacts.find((one) => one.path.endsWith('.ipm'))?.bytes as Uint8Array;
+    const hash = sha256(ipm);
+    await database.transaction(async (session) => {
+      const changed = await session.run(
+        "UPDATE files SET state = 'written', sha256 = ? WHERE file_name = ? AND state = 'assigned'",
+        hash,
+        fileName,
+      );
+      if (changed > 0) await markWritten(session, row, nowS);
+    });
+    written.push({
+      fileName: `${fileName}.ipm`,
+      member: stored.document.header.member,
+      currency: stored.document.currency,
+      records: stored.lines.length + 2,
+      presentments: stored.lines.length,
+      sumMinor: stored.lines.reduce((sum, line) => sum + line.record.amountMinor, 0n),
+      sha256: toHex(hash),
+    });
+  }
+  return written;
+};

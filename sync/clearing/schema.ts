@@ -1,0 +1,88 @@
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { numberOf } from './sql.ts';
+import type { SqlDatabase } from './sql.ts';
+
+// Amounts are TEXT (exact decimals): u64 does not fit a signed 64-bit column and sums go beyond it.
+const VERSION_1: readonly string[] = [
+  `CREATE TABLE keys (
+     key_id TEXT PRIMARY KEY, issuer TEXT NOT NULL, acquirer TEXT NOT NULL, merchant TEXT NOT NULL,
+     programme TEXT NOT NULL, account TEXT NOT NULL, party TEXT NOT NULL, mcc TEXT NOT NULL,
+     currency BIGINT NOT NULL, sign TEXT NOT NULL, source_micro TEXT NOT NULL)`,
+  `CREATE TABLE balances (
+     key_id TEXT NOT NULL REFERENCES keys, bucket TEXT NOT NULL, amount_micro TEXT NOT NULL,
+     PRIMARY KEY (key_id, bucket))`,
+  `CREATE TABLE lanes (
+     key_id TEXT NOT NULL REFERENCES keys, lane TEXT NOT NULL, residual_micro TEXT NOT NULL,
+     pending_micro TEXT NOT NULL, first_paid_s BIGINT NOT NULL, first_ingest_s BIGINT NOT NULL,
+     aggregates BIGINT NOT NULL, last_aggregate TEXT, PRIMARY KEY (key_id, lane))`,
+  `CREATE TABLE receipts (
+     id INTEGER PRIMARY KEY, payment_hash BLOB NOT NULL UNIQUE, receipt_hash BLOB NOT NULL,
+     key_id TEXT NOT NULL REFERENCES keys, lane TEXT, state TEXT NOT NULL, in_conflict BIGINT NOT NULL,
+     line BLOB NOT NULL, counter BIGINT NOT NULL, amount_micro TEXT NOT NULL, charge_micro TEXT NOT NULL,
+     total_micro TEXT NOT NULL, released_micro TEXT NOT NULL, approver BLOB NOT NULL,
+     sequence BIGINT NOT NULL, payee BLOB NOT NULL, business_time_s BIGINT NOT NULL,
+     time_flagged BIGINT NOT NULL, origin TEXT NOT NULL, leaf_index BIGINT NOT NULL,
+     ingested_s BIGINT NOT NULL, aggregate_id TEXT)`,
+  'CREATE INDEX receipts_by_line ON receipts (line, counter)',
+  "CREATE INDEX receipts_pending ON receipts (key_id, lane, id) WHERE state = 'pending'",
+  'CREATE INDEX receipts_by_aggregate ON receipts (aggregate_id, id)',
+  `CREATE TABLE second_receipts (
+     payment_hash BLOB NOT NULL, receipt_hash BLOB NOT NULL, origin TEXT NOT NULL,
+     leaf_index BIGINT NOT NULL, PRIMARY KEY (payment_hash, receipt_hash))`,
+  `CREATE TABLE conflicts (
+     payment_hash BLOB PRIMARY KEY, other_hash BLOB NOT NULL, rule TEXT NOT NULL, bearer TEXT NOT NULL)`,
+  `CREATE TABLE voids (
+     payment_hash BLOB PRIMARY KEY, line BLOB NOT NULL, counter BIGINT NOT NULL,
+     amount_micro TEXT NOT NULL, origin TEXT NOT NULL, leaf_index BIGINT NOT NULL)`,
+  'CREATE INDEX voids_by_line ON voids (line, counter)',
+  `CREATE TABLE findings (
+     id INTEGER PRIMARY KEY, noted_s BIGINT NOT NULL, kind TEXT NOT NULL, reference TEXT NOT NULL,
+     detail TEXT NOT NULL, UNIQUE (kind, reference))`,
+  `CREATE TABLE aggregates (
+     aggregate_id TEXT PRIMARY KEY, key_id TEXT NOT NULL REFERENCES keys, lane TEXT NOT NULL,
+     number BIGINT NOT NULL, document BLOB NOT NULL, reason TEXT NOT NULL, cut_s BIGINT NOT NULL,
+     file_name TEXT NOT NULL, UNIQUE (key_id, lane, number))`,
+  'CREATE INDEX aggregates_by_file ON aggregates (file_name)',
+  `CREATE TABLE presentments (
+     aggregate_id TEXT PRIMARY KEY REFERENCES aggregates, file_name TEXT NOT NULL, number BIGINT NOT NULL,
+     arn TEXT NOT NULL, arn_date TEXT NOT NULL, amount_micro TEXT NOT NULL, state TEXT NOT NULL,
+     record TEXT NOT NULL, UNIQUE (arn, arn_date), UNIQUE (file_name, number))`,
+  `CREATE TABLE files (
+     file_name TEXT PRIMARY KEY, profile TEXT NOT NULL, member TEXT NOT NULL, sequence BIGINT NOT NULL,
+     state TEXT NOT NULL, cut_s BIGINT NOT NULL, document TEXT NOT NULL, sha256 BLOB,
+     UNIQUE (profile, member, sequence))`,
+  'CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)',
+  'CREATE TABLE cursors (origin TEXT PRIMARY KEY, next_index BIGINT NOT NULL)',
+  'CREATE TABLE windows (programme TEXT PRIMARY KEY, closed_through_s BIGINT NOT NULL)',
+  `CREATE TABLE books_journal (
+     id INTEGER PRIMARY KEY, at_s BIGINT NOT NULL, key_id TEXT NOT NULL, from_bucket TEXT NOT NULL,
+     to_bucket TEXT NOT NULL, amount_micro TEXT NOT NULL, cause TEXT NOT NULL)`,
+];
+
+/** Migrations in order; the version is the number applied. Never edited once released, only added to. */
+const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1];
+
+/**
+ * Brings a store to the newest schema, one transaction per version.
+ * @throws KiriError STORE_TOO_NEW if a later release wrote it.
+ */
+export const migrate = async (database: SqlDatabase): Promise<void> => {
+  await database.transaction(async (session) => {
+    await session.run('CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)');
+  });
+  for (;;) {
+    const isDone = await database.transaction(async (session) => {
+      const [row] = await session.all('SELECT max(version) AS version FROM schema_version');
+      const version = row && row['version'] !== null ? numberOf(row, 'version') : 0;
+      if (version > MIGRATIONS.length) {
+        throw new KiriError('STORE_TOO_NEW', `clearing store has schema version ${version}`);
+      }
+      const next = MIGRATIONS[version];
+      if (!next) return true;
+      for (const sql of next) await session.run(sql);
+      await session.run('INSERT INTO schema_version (version) VALUES (?)', BigInt(version + 1));
+      return false;
+    });
+    if (isDone) return;
+  }
+};

@@ -1,0 +1,117 @@
+import { DatabaseSync } from '@photostructure/sqlite';
+import type { StatementSyncInstance } from '@photostructure/sqlite';
+import { KiriError } from '../../protocol/kiri-error.ts';
+
+/** What goes in and comes out of a column. Integers are BigInt both ways; amounts travel as decimal text. */
+export type SqlValue = string | bigint | Uint8Array | null;
+export type SqlRow = Readonly<Record<string, SqlValue>>;
+
+/** Statements inside one transaction. `?` marks a parameter. */
+export interface SqlSession {
+  all(sql: string, ...parameters: readonly SqlValue[]): Promise<readonly SqlRow[]>;
+  /** Returns the number of rows changed. */
+  run(sql: string, ...parameters: readonly SqlValue[]): Promise<number>;
+}
+
+/**
+ * The one way to the store: everything happens in a transaction that is durable when the promise resolves and
+ * undone when `work` throws. Transactions of one handle run one after the other. Promises, because the larger
+ * installation's server answers over a socket.
+ */
+export interface SqlDatabase {
+  transaction<T>(work: (session: SqlSession) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** Compiled statements kept; the clearing has fewer than this. */
+const STATEMENTS_MAX = 256;
+const BUSY_TIMEOUT_MS = 5000;
+
+const sessionOn = (database: InstanceType<typeof DatabaseSync>): SqlSession => {
+  const statements = new Map<string, StatementSyncInstance>();
+  const prepared = (sql: string): StatementSyncInstance => {
+    const known = statements.get(sql);
+    if (known) return known;
+    const statement = database.prepare(sql);
+    // Without this an amount or a rowid above 2⁵³ would come back rounded.
+    statement.setReadBigInts(true);
+    if (statements.size < STATEMENTS_MAX) statements.set(sql, statement);
+    return statement;
+  };
+  return {
+    all: async (sql, ...parameters) => prepared(sql).all(...parameters) as SqlRow[],
+    run: async (sql, ...parameters) => {
+      // The built-in module of newer Node answers BigInt here, whatever the type says.
+      const { changes } = prepared(sql).run(...parameters) as { changes: number | bigint };
+      return Number(changes);
+    },
+  };
+};
+
+/**
+ * SQLite with write-ahead log and synchronous FULL: a committed transaction survives the loss of power.
+ * @param path file, or `:memory:`.
+ * @throws KiriError STORE_UNAVAILABLE if the file cannot be opened.
+ */
+export const openSqlite = (path: string): SqlDatabase => {
+  let database: InstanceType<typeof DatabaseSync>;
+  try {
+    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
+  } catch (cause) {
+    throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be opened`, { cause });
+  }
+  const session = sessionOn(database);
+  let last: Promise<unknown> = Promise.resolve();
+  const runOne = async <T>(work: (session: SqlSession) => Promise<T>): Promise<T> => {
+    database.exec('BEGIN IMMEDIATE');
+    try {
+      const result = await work(session);
+      database.exec('COMMIT');
+      return result;
+    } catch (error) {
+      if (database.isTransaction) database.exec('ROLLBACK');
+      throw error;
+    }
+  };
+  return {
+    transaction: (work) => {
+      const turn = last.then(
+        () => runOne(work),
+        () => runOne(work),
+      );
+      last = turn;
+      return turn;
+    },
+    close: async () => {
+      await last.catch(() => undefined);
+      database.close();
+    },
+  };
+};
+
+/** Column readers: a missing or differently typed column is a bug of ours. */
+const bad = (column: string, value: SqlValue | undefined): never => {
+  throw new KiriError('STORE_CORRUPT', `clearing store: column ${column} holds ${typeof value}`);
+};
+
+export const textOf = (row: SqlRow, column: string): string => {
+  const value = row[column];
+  return typeof value === 'string' ? value : bad(column, value);
+};
+
+export const textOrNull = (row: SqlRow, column: string): string | undefined =>
+  row[column] === null ? undefined : textOf(row, column);
+
+export const amountOf = (row: SqlRow, column: string): bigint => BigInt(textOf(row, column));
+
+export const numberOf = (row: SqlRow, column: string): number => {
+  const value = row[column];
+  const number = typeof value === 'bigint' ? Number(value) : Number.NaN;
+  return Number.isSafeInteger(number) ? number : bad(column, value);
+};
+
+export const bytesOf = (row: SqlRow, column: string): Uint8Array => {
+  const value = row[column];
+  return value instanceof Uint8Array ? value : bad(column, value);
+};

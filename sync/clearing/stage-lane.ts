@@ -1,0 +1,236 @@
+import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import type { Currency } from '../../protocol/currency.ts';
+import { invariant } from '../../protocol/kiri-error.ts';
+import { keyOf } from './books.ts';
+import type { Books, LaneState } from './books.ts';
+import {
+  AGGREGATE_LEAVES_MAX,
+  CONFLICT_LEAVES_MAX,
+  LANE_BUCKET,
+  dueReason,
+  planPieces,
+} from './core/aggregate.ts';
+import type { AggregateKey, DueReason, Lane, Piece } from './core/aggregate.ts';
+import { aggregateIdOf, encodeEvidence } from './core/evidence.ts';
+import type { EvidenceConflict, EvidenceLeaf } from './core/evidence.ts';
+import { amountMinorMax } from './core/ipm-profile.ts';
+import { sumTreeRoot } from './core/sum-tree.ts';
+import { isWritable } from './core/line-record.ts';
+import type { SettlementDetails } from './core/line-record.ts';
+import type { CutContext } from './cut-context.ts';
+import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
+import type { SqlSession } from './sql.ts';
+
+/** One aggregate that a cut will present (or, with `amountMinor` 0, only chain). */
+export type StagedAggregate = {
+  readonly aggregateId: string;
+  readonly key: AggregateKey;
+  readonly keyId: string;
+  readonly lane: Lane;
+  readonly number: number;
+  readonly document: Uint8Array;
+  readonly reason: DueReason;
+  readonly amountMinor: bigint;
+  readonly amountMicro: bigint;
+  readonly firstPaidS: number;
+  readonly details: SettlementDetails;
+  readonly currency: Currency;
+};
+
+type PendingReceipt = {
+  readonly id: bigint;
+  readonly receiptHash: Uint8Array;
+  readonly paymentHash: Uint8Array;
+  readonly chargeMicro: bigint;
+  readonly paidS: number;
+  readonly ingestedS: number;
+  readonly origin: string;
+  readonly leafIndex: number;
+};
+
+const pendingReceipts = async (
+  session: SqlSession,
+  keyId: string,
+  lane: Lane,
+): Promise<PendingReceipt[]> => {
+  const rows = await session.all(
+    `SELECT id, receipt_hash, payment_hash, charge_micro, business_time_s, ingested_s, origin, leaf_index
+     FROM receipts WHERE key_id = ? AND lane = ? AND state = 'pending' ORDER BY id`,
+    keyId,
+    lane,
+  );
+  return rows.map((row) => ({
+    id: row['id'] as bigint,
+    receiptHash: bytesOf(row, 'receipt_hash'),
+    paymentHash: bytesOf(row, 'payment_hash'),
+    chargeMicro: amountOf(row, 'charge_micro'),
+    paidS: numberOf(row, 'business_time_s'),
+    ingestedS: numberOf(row, 'ingested_s'),
+    origin: textOf(row, 'origin'),
+    leafIndex: numberOf(row, 'leaf_index'),
+  }));
+};
+
+const conflictsOf = async (
+  session: SqlSession,
+  receipts: readonly PendingReceipt[],
+): Promise<EvidenceConflict[]> => {
+  const found: EvidenceConflict[] = [];
+  for (const { paymentHash } of receipts) {
+    const [row] = await session.all(
+      'SELECT other_hash, rule FROM conflicts WHERE payment_hash = ?',
+      paymentHash,
+    );
+    if (row) {
+      found.push({ paymentHash, otherHash: bytesOf(row, 'other_hash'), rule: textOf(row, 'rule') });
+    }
+  }
+  return found;
+};
+
+const leavesOf = (
+  receipts: readonly PendingReceipt[],
+): { origins: string[]; leaves: EvidenceLeaf[] } => {
+  const origins = [...new Set(receipts.map((receipt) => receipt.origin))].toSorted();
+  const places = new Map(origins.map((origin, at) => [origin, at]));
+  const leaves = receipts.map((receipt) => ({
+    receiptHash: receipt.receiptHash,
+    paymentHash: receipt.paymentHash,
+    amountMicro: receipt.chargeMicro,
+    origin: places.get(receipt.origin) as number,
+    leafIndex: receipt.leafIndex,
+  }));
+  return { origins, leaves };
+};
+
+/** Stages the due lanes of a cut, inside its transaction. */
+export class LaneStager {
+  readonly #session: SqlSession;
+  readonly #books: Books;
+  readonly #context: CutContext;
+  /** Lanes that are due but cannot be presented: programme or merchant not known, or not writable. */
+  readonly blocked: string[] = [];
+
+  constructor(session: SqlSession, books: Books, context: CutContext) {
+    this.#session = session;
+    this.#books = books;
+    this.#context = context;
+  }
+
+  /** The aggregates of one lane; none if it is not due, blocked, or below one minor unit. */
+  async stage(keyId: string, lane: Lane): Promise<StagedAggregate[]> {
+    const { directory, nowS, closeOut, profile } = this.#context;
+    const key = await keyOf(this.#session, keyId);
+    const state = await this.#books.lane(keyId, lane);
+    const rule = directory.programme(key.programme);
+    const reason = rule && dueReason(state, rule, nowS, closeOut);
+    if (rule && !reason) return [];
+    const details = directory.details(key);
+    const currency = currencyOf(key.currency);
+    const isPresentable = details && currency && isWritable(key, details, currency, profile);
+    if (!reason || !isPresentable) {
+      this.blocked.push(keyId);
+      return [];
+    }
+    const receipts = await pendingReceipts(this.#session, keyId, lane);
+    const sum = receipts.reduce((total, receipt) => total + receipt.chargeMicro, 0n);
+    invariant(
+      state.residualMicro + sum === state.pendingMicro,
+      `clearing: lane ${lane} of ${keyId} holds ${state.pendingMicro}, receipts say otherwise`,
+    );
+    const pieces = planPieces(
+      state.residualMicro,
+      receipts.map((receipt) => receipt.chargeMicro),
+      microPerMinor(currency),
+      {
+        amountMinorMax: amountMinorMax(profile),
+        leavesMax: lane === 'conflict' ? CONFLICT_LEAVES_MAX : AGGREGATE_LEAVES_MAX,
+      },
+    );
+    const staged: StagedAggregate[] = [];
+    for (const piece of pieces) {
+      const common = { key, keyId, lane, reason, details, currency };
+      staged.push(
+        await this.#aggregate(piece, receipts.slice(piece.from, piece.to), state, common),
+      );
+    }
+    if (pieces.length > 0) this.#settleLane(state, receipts.slice(pieces.at(-1)?.to));
+    return staged;
+  }
+
+  async #aggregate(
+    piece: Piece,
+    receipts: readonly PendingReceipt[],
+    state: LaneState,
+    common: Pick<StagedAggregate, 'key' | 'keyId' | 'lane' | 'reason' | 'details' | 'currency'>,
+  ): Promise<StagedAggregate> {
+    const { origins, leaves } = leavesOf(receipts);
+    const root = sumTreeRoot(leaves);
+    // A piece without receipts of its own is dated like the piece whose rest it presents.
+    const paid = receipts.map((receipt) => receipt.paidS);
+    const firstPaidS = paid.length > 0 ? Math.min(...paid) : state.firstPaidS;
+    const lastPaidS = paid.length > 0 ? Math.max(...paid) : state.firstPaidS;
+    const number = state.aggregates + 1;
+    const { key, keyId, lane } = common;
+    const document = encodeEvidence({
+      key,
+      lane,
+      number,
+      previous: state.lastAggregate,
+      openingMicro: piece.openingMicro,
+      amountMinor: piece.amountMinor,
+      closingMicro: piece.closingMicro,
+      firstPaidS,
+      lastPaidS,
+      root: root.hash,
+      sumMicro: root.sumMicro,
+      origins,
+      leaves,
+      conflicts: lane === 'conflict' ? await conflictsOf(this.#session, receipts) : [],
+    });
+    const aggregateId = aggregateIdOf(document);
+    await this.#assign(aggregateId, keyId, lane, receipts);
+    state.aggregates = number;
+    state.lastAggregate = aggregateId;
+    state.residualMicro = piece.closingMicro;
+    state.firstPaidS = firstPaidS;
+    const amountMicro = piece.amountMinor * microPerMinor(common.currency);
+    const from = LANE_BUCKET[lane];
+    await this.#books.move({ keyId, from, to: 'queued', amountMicro, cause: 'cut' });
+    const { amountMinor } = piece;
+    return { ...common, aggregateId, number, document, amountMinor, amountMicro, firstPaidS };
+  }
+
+  async #assign(
+    aggregateId: string,
+    keyId: string,
+    lane: Lane,
+    receipts: readonly PendingReceipt[],
+  ): Promise<void> {
+    const first = receipts[0];
+    const last = receipts.at(-1);
+    if (!first || !last) return;
+    const assigned = await this.#session.run(
+      `UPDATE receipts SET state = 'aggregated', aggregate_id = ?
+       WHERE key_id = ? AND lane = ? AND state = 'pending' AND id BETWEEN ? AND ?`,
+      aggregateId,
+      keyId,
+      lane,
+      first.id,
+      last.id,
+    );
+    invariant(
+      assigned === receipts.length,
+      `clearing: ${assigned} of ${receipts.length} receipts assigned to ${aggregateId}`,
+    );
+  }
+
+  /** What stays behind after the cut: the residual and the receipts that found no aggregate. */
+  #settleLane(state: LaneState, left: readonly PendingReceipt[]): void {
+    state.pendingMicro = left.reduce((sum, one) => sum + one.chargeMicro, state.residualMicro);
+    const [first] = left;
+    if (!first) return;
+    state.firstPaidS = Math.min(...left.map((receipt) => receipt.paidS));
+    state.firstIngestS = first.ingestedS;
+  }
+}
