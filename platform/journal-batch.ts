@@ -3,15 +3,18 @@ import { KiriError } from '../protocol/kiri-error.ts';
 import {
   BLOCK_HEADER_BYTES,
   HEAD_BYTES,
+  ID_BYTES,
   MAX_BODY_BYTES,
   MAX_RECORD_BYTES,
   putBlockHeader,
   putRecord,
   RECORD_OVERHEAD_BYTES,
+  type Chain,
 } from './core/journal-format.ts';
 
-/** In a batch buffer the previous head stands before the block: one contiguous hash, and the write starts behind it. */
-export const BODY_AT: number = HEAD_BYTES + BLOCK_HEADER_BYTES;
+/** In a batch buffer journal id and previous head stand before the block: one contiguous hash; the write starts behind. */
+export const BLOCK_AT: number = ID_BYTES + HEAD_BYTES;
+export const BODY_AT: number = BLOCK_AT + BLOCK_HEADER_BYTES;
 const FIRST_BUFFER_BYTES = 8 * 1024;
 
 /** One group commit: it gathers records, then is sealed and written. Reused; a journal has two. */
@@ -65,8 +68,9 @@ function grow(batch: Batch, needed: number): void {
 }
 
 /** Completes a block whose body ends at `bodyEnd`: header, and the chain head behind the body. */
-export function seal(bytes: Uint8Array, bodyEnd: number, head: Uint8Array): void {
-  bytes.set(head, 0);
-  putBlockHeader(bytes, HEAD_BYTES, bodyEnd - BODY_AT);
+export function seal(bytes: Uint8Array, bodyEnd: number, chain: Chain): void {
+  bytes.set(chain.id, 0);
+  bytes.set(chain.head, ID_BYTES);
+  putBlockHeader(bytes, BLOCK_AT, bodyEnd - BODY_AT);
   bytes.set(hash('sha256', bytes.subarray(0, bodyEnd), 'buffer'), bodyEnd);
 }

@@ -5,27 +5,26 @@ import * as fs from 'node:fs';
  * callbacks (fs/promises costs more, one promise and several ticks each); the rest run at opening and rotation only.
  */
 export interface JournalFs {
-  write(
+  readonly write: (
     fd: number,
     bytes: Uint8Array,
     offset: number,
     length: number,
     position: number,
     done: (error: Error | null, written: number) => void,
-  ): void;
-  fdatasync(fd: number, done: (error: Error | null) => void): void;
-  open(path: string, flags: string): number;
-  close(fd: number): void;
-  size(fd: number): number;
-  read(fd: number, bytes: Uint8Array, position: number): number;
-  writeNow(fd: number, bytes: Uint8Array, position: number): void;
-  syncNow(fd: number): void;
-  truncate(fd: number, length: number): void;
-  list(folder: string): string[];
-  makeFolder(folder: string): void;
-  remove(path: string): void;
+  ) => void;
+  readonly fdatasync: (fd: number, done: (error: Error | null) => void) => void;
+  readonly open: (path: string, flags: string) => number;
+  readonly close: (fd: number) => void;
+  readonly size: (fd: number) => number;
+  readonly read: (fd: number, bytes: Uint8Array, position: number) => number;
+  readonly writeNow: (fd: number, bytes: Uint8Array, position: number) => void;
+  readonly syncNow: (fd: number) => void;
+  readonly truncate: (fd: number, length: number) => void;
+  readonly list: (folder: string) => string[];
+  readonly makeFolder: (folder: string) => void;
   /** Makes the folder's entries durable: without it a synced file may be missing after a power cut. */
-  syncFolder(folder: string): void;
+  readonly syncFolder: (folder: string) => void;
 }
 
 export const nodeJournalFs: JournalFs = {
@@ -40,7 +39,6 @@ export const nodeJournalFs: JournalFs = {
   truncate: fs.ftruncateSync,
   list: (folder) => fs.readdirSync(folder),
   makeFolder: (folder) => void fs.mkdirSync(folder, { recursive: true, mode: 0o700 }),
-  remove: fs.unlinkSync,
   syncFolder: (folder) => {
     const fd = fs.openSync(folder, 'r');
     try {

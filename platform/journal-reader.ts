@@ -113,22 +113,19 @@ function placeOf(
   isFollowed: boolean,
 ): SegmentPlace | undefined {
   const path = segmentPath(folder, position.segment);
+  const header = readHeader(files, fd, position.segment);
+  if (header === undefined) {
+    if (isFollowed || position.offset > 0 || files.size(fd) > SEGMENT_HEADER_BYTES) {
+      throw corrupt(path, 0, 'damaged segment header');
+    }
+    return undefined;
+  }
   if (position.offset > 0) {
     if (files.size(fd) < position.offset) {
       throw corrupt(path, files.size(fd), 'shorter than what was read before, ends');
     }
-    return {
-      offset: position.offset,
-      head: hexToBytes(position.head),
-      nextIndex: position.nextIndex,
-    };
-  }
-  const header = readHeader(files, fd, position.segment);
-  if (header === undefined) {
-    if (isFollowed || files.size(fd) > SEGMENT_HEADER_BYTES) {
-      throw corrupt(path, 0, 'damaged segment header');
-    }
-    return undefined;
+    const { offset, nextIndex } = position;
+    return { id: header.id, offset, head: hexToBytes(position.head), nextIndex };
   }
   if (position.head !== '' && position.head !== bytesToHex(header.head)) {
     throw corrupt(path, 0, 'segment does not continue the one before');

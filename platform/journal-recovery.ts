@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { encodeSegmentHeader, HEAD_BYTES, SEGMENT_HEADER_BYTES } from './core/journal-format.ts';
+import {
+  encodeSegmentHeader,
+  ID_BYTES,
+  SEGMENT_HEADER_BYTES,
+  type Chain,
+} from './core/journal-format.ts';
 import type { JournalFs } from './journal-fs.ts';
 import {
   blocksFrom,
@@ -9,7 +14,7 @@ import {
   listSegments,
   readHeader,
   recordsOf,
-  sameHead,
+  sameChain,
   segmentPath,
   type SegmentPlace,
 } from './journal-segments.ts';
@@ -48,11 +53,11 @@ export function recover(files: JournalFs, folder: string): Recovered {
       const header = readHeader(files, fd, firstIndex);
       // A header is synced before the first block is written, so a bad one with nothing behind it was torn at creation.
       if (header === undefined && isLast && files.size(fd) <= SEGMENT_HEADER_BYTES) {
-        const segment = createSegment(files, folder, firstIndex, previous?.head);
+        const segment = createSegment(files, folder, firstIndex, previous ?? newChain());
         return { segment, cutBytes: 0 };
       }
       if (header === undefined) throw corrupt(path, 0, 'damaged segment header');
-      if (previous !== undefined && !sameHead(previous.head, header.head)) {
+      if (previous !== undefined && !sameChain(previous, header)) {
         throw corrupt(path, 0, 'segment does not continue the one before');
       }
       previous = lastPlace(files, fd, header);
@@ -70,29 +75,37 @@ export function recover(files: JournalFs, folder: string): Recovered {
       if (!keepOpen) files.close(fd);
     }
   }
-  return { segment: createSegment(files, folder, 0, undefined), cutBytes: 0 };
+  return { segment: createSegment(files, folder, 0, newChain()), cutBytes: 0 };
 }
 
-/**
- * Makes a segment file durable, header and directory entry included, before any block goes into it. The first head of a
- * journal is random, so that no two journals share a chain.
- */
+/** Makes a segment file durable, header and directory entry included, before any block goes into it. */
 export function createSegment(
   files: JournalFs,
   folder: string,
   firstIndex: number,
-  head: Uint8Array = randomBytes(HEAD_BYTES),
+  chain: Chain,
 ): OpenSegment {
   const fd = files.open(segmentPath(folder, firstIndex), 'w+');
   try {
-    files.writeNow(fd, encodeSegmentHeader(firstIndex, head, chainHash), 0);
+    files.writeNow(fd, encodeSegmentHeader(firstIndex, chain, chainHash), 0);
     files.syncNow(fd);
     files.syncFolder(folder);
   } catch (error) {
     files.close(fd);
     throw error;
   }
-  return { fd, firstIndex, place: { offset: SEGMENT_HEADER_BYTES, head, nextIndex: firstIndex } };
+  const { id, head } = chain;
+  return {
+    fd,
+    firstIndex,
+    place: { offset: SEGMENT_HEADER_BYTES, id, head, nextIndex: firstIndex },
+  };
+}
+
+/** A new journal's chain begins with its random id. */
+function newChain(): Chain {
+  const id = randomBytes(ID_BYTES);
+  return { id, head: id };
 }
 
 /** Yields copies of the records with `fromIndex` <= index <= `lastIndex`, holding one window in memory. */

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { KiriError } from '../protocol/kiri-error.ts';
 import {
   decodeSegmentHeader,
-  hasBlockAfter,
+  hasBlockBehindDamage,
   scanBlock,
   SEGMENT_HEADER_BYTES,
   visitRecords,
+  type Chain,
   type ChainHash,
 } from './core/journal-format.ts';
 import type { JournalFs } from './journal-fs.ts';
@@ -15,14 +16,16 @@ import type { JournalRecord } from './ports.ts';
 const WINDOW_BYTES = 1024 * 1024;
 const NAME_PATTERN = /^(\d{16})\.journal$/;
 
-/** SHA-256(previous ‖ bytes) by node:crypto. */
-export const chainHash: ChainHash = (previous, bytes) =>
-  createHash('sha256').update(previous).update(bytes).digest();
+/** SHA-256 by node:crypto. */
+export const chainHash: ChainHash = (...parts) => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
 
-/** A place in one segment: the next block stands at `offset`, continues `head` and starts with record `nextIndex`. */
-export interface SegmentPlace {
+/** A place in one segment: the next block stands at `offset`, continues the chain and starts with record `nextIndex`. */
+export interface SegmentPlace extends Chain {
   readonly offset: number;
-  readonly head: Uint8Array;
   readonly nextIndex: number;
 }
 
@@ -63,7 +66,8 @@ export function readHeader(
   files.read(fd, bytes, 0);
   const header = decodeSegmentHeader(bytes, chainHash);
   if (header?.firstIndex !== firstIndex) return undefined;
-  return { offset: SEGMENT_HEADER_BYTES, head: header.head, nextIndex: firstIndex };
+  const { id, head } = header;
+  return { offset: SEGMENT_HEADER_BYTES, id, head, nextIndex: firstIndex };
 }
 
 /** Yields the valid blocks from `from` on, through a window, and returns the place where validity ends. */
@@ -82,7 +86,7 @@ export function* blocksFrom(
     wanted = WINDOW_BYTES;
     for (;;) {
       const at = place.offset - start;
-      const scanned = scanBlock(window, at, place.head, chainHash);
+      const scanned = scanBlock(window, at, place, chainHash);
       if (scanned.kind === 'bad') return place;
       if (scanned.kind === 'incomplete') {
         if (scanned.end > left || window.length < bytes.length) return place;
@@ -91,7 +95,8 @@ export function* blocksFrom(
       }
       const count = visitRecords(window, at, scanned.end);
       const firstIndex = place.nextIndex;
-      place = { offset: start + scanned.end, head: scanned.head, nextIndex: firstIndex + count };
+      const nextIndex = firstIndex + count;
+      place = { ...place, offset: start + scanned.end, head: scanned.head, nextIndex };
       yield { bytes: window, at, end: scanned.end, firstIndex, after: place };
     }
   }
@@ -101,7 +106,7 @@ export function* blocksFrom(
 export function isDamagedMiddle(files: JournalFs, fd: number, place: SegmentPlace): boolean {
   const bytes = new Uint8Array(Math.max(0, files.size(fd) - place.offset));
   const length = files.read(fd, bytes, place.offset);
-  return hasBlockAfter(bytes.subarray(0, length), 0, place.head, chainHash);
+  return hasBlockBehindDamage(bytes.subarray(0, length), place, chainHash);
 }
 
 /** Copies of a block's records with index >= `fromIndex`. */
@@ -115,6 +120,7 @@ export function recordsOf(block: Block, fromIndex: number): JournalRecord[] {
   return records;
 }
 
-export function sameHead(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+/** Does a segment that begins with `b` continue one that ends with `a`? */
+export function sameChain(a: Chain, b: Chain): boolean {
+  return a.id.every((byte, i) => byte === b.id[i]) && a.head.every((byte, i) => byte === b.head[i]);
 }

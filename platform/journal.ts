@@ -1,8 +1,8 @@
 import { KiriError } from '../protocol/kiri-error.ts';
-import { BLOCK_OVERHEAD_BYTES, HEAD_BYTES } from './core/journal-format.ts';
+import { BLOCK_OVERHEAD_BYTES, HEAD_BYTES, type Chain } from './core/journal-format.ts';
 import { toDiskError } from './disk-error.ts';
 import { lockFolder } from './folder-lock.ts';
-import { BODY_AT, gather, newBatch, seal, type Batch } from './journal-batch.ts';
+import { BLOCK_AT, BODY_AT, gather, newBatch, seal, type Batch } from './journal-batch.ts';
 import { nodeJournalFs, type JournalFs } from './journal-fs.ts';
 import { createSegment, readRecords, recover, type Recovered } from './journal-recovery.ts';
 import { segmentPath } from './journal-segments.ts';
@@ -61,7 +61,7 @@ class FileJournal implements Journal {
   #fd: number;
   #segmentFirst: number;
   #offset: number;
-  #head: Uint8Array;
+  #chain: Chain;
   #nextIndex: number;
   #durableIndex: number;
   #gathering: Batch = newBatch();
@@ -90,7 +90,7 @@ class FileJournal implements Journal {
     this.#fd = segment.fd;
     this.#segmentFirst = segment.firstIndex;
     this.#offset = segment.place.offset;
-    this.#head = segment.place.head;
+    this.#chain = segment.place;
     this.#nextIndex = segment.place.nextIndex;
     this.#durableIndex = segment.place.nextIndex - 1;
   }
@@ -172,8 +172,8 @@ class FileJournal implements Journal {
       this.#stop(error, 'rotate');
       return;
     }
-    seal(batch.bytes, batch.used, this.#head);
-    this.#write(batch.bytes, HEAD_BYTES, batch.used + HEAD_BYTES, this.#offset);
+    seal(batch.bytes, batch.used, this.#chain);
+    this.#write(batch.bytes, BLOCK_AT, batch.used + HEAD_BYTES, this.#offset);
   };
 
   /** Writes bytes[from..to) at `position`, however many calls that takes, then goes on to the sync. */
@@ -214,8 +214,9 @@ class FileJournal implements Journal {
 
   /** Takes over the chain head that `seal` left behind the body. */
   #advance(bytes: Uint8Array, bodyEnd: number): void {
-    this.#head = bytes.slice(bodyEnd, bodyEnd + HEAD_BYTES);
-    this.#offset += bodyEnd;
+    const end = bodyEnd + HEAD_BYTES;
+    this.#chain = { id: this.#chain.id, head: bytes.slice(bodyEnd, end) };
+    this.#offset += end - BLOCK_AT;
   }
 
   #goOn(): void {
@@ -239,8 +240,8 @@ class FileJournal implements Journal {
     if (this.#isBusy || this.#isScheduled || this.#isMarked || this.#stopped !== undefined) return;
     this.#isBusy = true;
     this.#isMarking = true;
-    seal(this.#mark, BODY_AT, this.#head);
-    this.#write(this.#mark, HEAD_BYTES, BODY_AT + HEAD_BYTES, this.#offset);
+    seal(this.#mark, BODY_AT, this.#chain);
+    this.#write(this.#mark, BLOCK_AT, BODY_AT + HEAD_BYTES, this.#offset);
   }
 
   /**
@@ -250,7 +251,7 @@ class FileJournal implements Journal {
   #rotate(): void {
     this.#files.syncNow(this.#fd);
     const firstIndex = this.#durableIndex + 1;
-    const next = createSegment(this.#files, this.#folder, firstIndex, this.#head);
+    const next = createSegment(this.#files, this.#folder, firstIndex, this.#chain);
     this.#files.close(this.#fd);
     this.#fd = next.fd;
     this.#segmentFirst = firstIndex;
