@@ -4,8 +4,9 @@ import { invariant } from '../../protocol/kiri-error.ts';
 import {
   BLOCK_HEADER_BYTES,
   BLOCK_OVERHEAD_BYTES,
-  hasBlockAfter,
+  hasBlockBehindDamage,
   HEAD_BYTES,
+  ID_BYTES,
   MAX_BODY_BYTES,
   MAX_RECORD_BYTES,
   putBlockHeader,
@@ -57,8 +58,12 @@ export interface CommitEnd {
 }
 
 const GENESIS: Uint8Array = new Uint8Array(HEAD_BYTES);
-const chainHash: ChainHash = (previous, bytes) =>
-  sha256.create().update(previous).update(bytes).digest();
+const ID: Uint8Array = new Uint8Array(ID_BYTES);
+const chainHash: ChainHash = (...parts) => {
+  const hash = sha256.create();
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
 
 /**
  * One append-only journal in the real format of platform/core/journal-format, on a disk that keeps only what was synced:
@@ -154,14 +159,16 @@ export class VirtualJournal {
     let head = GENESIS;
     const records: Uint8Array[] = [];
     for (;;) {
-      const scan = scanBlock(this.#file, at, head, chainHash);
+      const scan = scanBlock(this.#file, at, { id: ID, head }, chainHash);
       if (scan.kind !== 'block') break;
       visitRecords(this.#file, at, scan.end, (record) => records.push(record.slice()));
       at = scan.end;
       head = scan.head;
     }
     if (at < this.#file.length) {
-      invariant(!hasBlockAfter(this.#file, at, head, chainHash), 'virtual journal: corrupt middle');
+      const rest = this.#file.subarray(at);
+      const isMiddle = hasBlockBehindDamage(rest, { id: ID, head }, chainHash);
+      invariant(!isMiddle, 'virtual journal: corrupt middle');
       this.#counts.tornBlocks += 1;
       this.#file = this.#file.slice(0, at);
     }
@@ -182,7 +189,7 @@ export class VirtualJournal {
     putBlockHeader(block, 0, bodyBytes);
     let at = BLOCK_HEADER_BYTES;
     for (const record of records) at = putRecord(block, at, record);
-    block.set(chainHash(this.#head, block.subarray(0, at)), at);
+    block.set(chainHash(ID, this.#head, block.subarray(0, at)), at);
     return block;
   }
 
