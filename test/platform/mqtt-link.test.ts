@@ -77,6 +77,10 @@ t.test(
     const broker = await Aedes.createBroker();
     t.teardown(() => new Promise<void>((resolve) => broker.close(resolve)));
     const passwords: string[] = [];
+    let client: Client | undefined;
+    broker.on('client', (connected) => {
+      client = connected;
+    });
     broker.authenticate = (_client, _username, password, done) => {
       passwords.push(String(password));
       done(null, true);
