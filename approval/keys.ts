@@ -1,0 +1,16 @@
+/**
+ * Map keys from hashes and ids: 16 bytes as 8 UTF-16 units, a third of the cost of hex. A hash is
+ * cut to 128 bits, so whoever finds a row compares the whole hash (`bytesEqual`) before using it.
+ */
+export function bytesKey(bytes: Uint8Array): string {
+  return String.fromCharCode(
+    (bytes[0]! << 8) | bytes[1]!,
+    (bytes[2]! << 8) | bytes[3]!,
+    (bytes[4]! << 8) | bytes[5]!,
+    (bytes[6]! << 8) | bytes[7]!,
+    (bytes[8]! << 8) | bytes[9]!,
+    (bytes[10]! << 8) | bytes[11]!,
+    (bytes[12]! << 8) | bytes[13]!,
+    (bytes[14]! << 8) | bytes[15]!,
+  );
+}
