@@ -1,6 +1,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { BLOCK_OVERHEAD_BYTES } from '../../platform/core/journal-format.ts';
 import { nodeJournalFs, type JournalFs } from '../../platform/journal-fs.ts';
 import { openJournal } from '../../platform/journal.ts';
 import type { Journal } from '../../platform/ports.ts';
@@ -129,6 +130,39 @@ t.test(
       await journal.close();
       if (count() < k) break;
     }
+  },
+);
+
+t.test(
+  'the mark that ends a segment is durable before the next segment continues it',
+  async (t) => {
+    const folder = join(t.testdir(), 'j');
+    const { files, cutPower } = forgetful(nodeJournalFs);
+    let marks = 0;
+    let marked = (): void => {};
+    const hooked: JournalFs = {
+      ...files,
+      write: (fd, bytes, offset, length, position, done) =>
+        files.write(fd, bytes, offset, length, position, (error, written) => {
+          done(error, written);
+          if (length === BLOCK_OVERHEAD_BYTES) marks += 1;
+          if (marks === 2) marked();
+        }),
+    };
+    const { journal } = await openJournal(folder, { files: hooked, maxSegmentBytes: 300 });
+    journal.append(record(0));
+    await journal.commit();
+    await new Promise<void>((resolve) => {
+      marked = resolve;
+    });
+    journal.append(record(1, 200));
+    await journal.commit();
+    await journal.close();
+    cutPower();
+    const again = await openJournal(folder);
+    t.same(indexes(again.journal), [0, 1]);
+    t.ok(fs.existsSync(join(folder, '0000000000000001.journal')));
+    await again.journal.close();
   },
 );
 
