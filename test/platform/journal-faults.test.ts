@@ -152,9 +152,12 @@ t.test(
     const { journal } = await openJournal(folder, { files: hooked, maxSegmentBytes: 300 });
     journal.append(record(0));
     await journal.commit();
+    // The journal's own timer does not keep a process alive.
+    const alive = setInterval(() => {}, 1000);
     await new Promise<void>((resolve) => {
       marked = resolve;
     });
+    clearInterval(alive);
     journal.append(record(1, 200));
     await journal.commit();
     await journal.close();
