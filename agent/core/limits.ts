@@ -37,14 +37,17 @@ export const PRESENT_AGAIN_MS = 5_000;
 /** Open Offers that a payee remembers, in all and for one payer. */
 export const MAX_OPEN_OFFERS = 4_096;
 export const MAX_OPEN_PER_PAYER = 64;
-/** Challenges asked for at once, and the mark below which more are asked for. */
+/** Challenges asked for at once, the mark below which more are asked for, and the pause between. */
 export const CHALLENGE_STOCK = 64;
 export const CHALLENGE_LOW_MARK = 32;
+export const CHALLENGE_AGAIN_MS = 1_000;
+/** Asks that wait for a challenge. */
+export const MAX_WAITING_ASKS = 256;
 /** An Offer stays known this long after its accept-by, for a Receipt that comes late. */
 export const OFFER_MEMORY_MS = 600_000;
 /** Sales kept for hand-in; above it a payee makes no more Offers. */
-export const MAX_SALES_KEPT = 200_000;
-/** Sales that wait for the journal. */
-export const MAX_SALES_PENDING = 1_024;
-/** Articles with a meter reading waiting to be paid. */
-export const MAX_METERED = 256;
+export const MAX_SALES_KEPT = 1_000_000;
+/** Latest sales known by hash, so that a repeated message opens nothing twice. */
+export const MAX_RECENT_SALES = 4_096;
+/** Articles whose use the payee itself has measured. */
+export const MAX_USAGES = 4_096;

@@ -5,10 +5,12 @@ import { REFUSAL, type Refusal } from '../../protocol/messages/refusal.ts';
 import type { RefusalCode } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
 import { acceptedOutcome, outcomeOfOpen, voidOutcome } from './payer-outcome.ts';
-import { present, resendPauseMs } from './payer-send.ts';
-import { append } from './payer-sign.ts';
+import { present } from './link.ts';
+import { resendPauseMs } from './payer-send.ts';
+import { append } from './effects.ts';
 import type { KeptPayment, OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { ANSWER } from './records.ts';
+import { payerDocuments } from './trust.ts';
 import { checkSignature, readSigned, type SignedMessage } from './signed.ts';
 
 /** Open refusals that a resend can be expected to cure soon; the application is not told yet. */
@@ -144,7 +146,7 @@ function onOpenRefusal(
     const pauseMs = Math.max(refusal.retryAfterMs ?? 0, resendPauseMs(open, open.stage.sends));
     open.stage = { ...open.stage, sendAtMs: now.monotonicMs + pauseMs };
     if (PRESENT_FIRST.has(refusal.code)) {
-      present(state, now, out);
+      present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
       open.stage = { ...open.stage, sendAtMs: now.monotonicMs };
     }
   }

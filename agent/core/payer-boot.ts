@@ -9,7 +9,7 @@ import type { Checked } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
 import { STATEMENT } from '../../identity/core/documents/statement.ts';
 import { isVoid, release, settle } from './payer-answer.ts';
-import { append } from './payer-sign.ts';
+import { append } from './effects.ts';
 import { applyStatement } from './payer-statement.ts';
 import type { PayerEffect, PayerSetup, PayerState, PayerStep } from './payer-types.ts';
 import { ANSWER, CLEAN, FLOOR, recordType, RESERVE, SPENT, START, STATED } from './records.ts';

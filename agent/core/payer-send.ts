@@ -1,19 +1,13 @@
 import { bytesEqual } from '../../protocol/bytes.ts';
-import { ASK, PRESENT, QUERY } from '../../protocol/messages/envelopes.ts';
+import { ASK, QUERY } from '../../protocol/messages/envelopes.ts';
 import { refused } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
-import {
-  ANSWER_WAIT_MS,
-  PRESENT_AGAIN_MS,
-  PRESENT_WAIT_MS,
-  RESEND_MAX_MS,
-  RESEND_MIN_MS,
-} from './limits.ts';
+import { wakeAt } from './effects.ts';
+import { ANSWER_WAIT_MS, RESEND_MAX_MS, RESEND_MIN_MS } from './limits.ts';
+import { presentDueMs, runPresent, type LinkUp } from './link.ts';
 import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
-import type { OpenPayment, PayerEffect, PayerLink, PayerState } from './payer-types.ts';
+import type { OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { payerDocuments } from './trust.ts';
-
-type LinkUp = Extract<PayerLink, { kind: 'up' }>;
 
 /**
  * Pause before the same bytes go out again: doubling, and spread over the fleet by the Payment's
@@ -25,32 +19,13 @@ export function resendPauseMs(open: OpenPayment, sends: number): number {
   return Math.round(fullMs * (0.5 + spread / 2));
 }
 
-/** Shows this device's credentials, unless the approver is looking at them right now. */
-export function present(state: PayerState, now: Now, out: PayerEffect[]): void {
-  const { link } = state;
-  const documents = payerDocuments(state.trust);
-  if (link.kind !== 'up' || link.presentUntilMs !== undefined || documents.length === 0) return;
-  link.presentUntilMs = now.monotonicMs + PRESENT_WAIT_MS;
-  const payload = PRESENT.encode({ documents });
-  out.push({ kind: 'publish', approver: link.approver, verb: 'present', payload });
-}
-
 /** Everything that is due, then the next time at which something will be. */
 export function runDue(state: PayerState, now: Now, out: PayerEffect[]): void {
   const nowMs = now.monotonicMs;
   const { link } = state;
-  if (link.kind === 'up') {
-    if (link.presentUntilMs !== undefined && link.presentUntilMs <= nowMs) {
-      link.presentUntilMs = undefined;
-    }
-    if (link.refusal && link.refusal.againAtMs <= nowMs && link.presentUntilMs === undefined) {
-      link.refusal = { ...link.refusal, againAtMs: nowMs + PRESENT_AGAIN_MS };
-      present(state, now, out);
-    }
-    if (link.presentUntilMs === undefined) {
-      sendPayments(state, link, nowMs, out);
-      if (!link.refusal) sendAsks(state, link, nowMs, out);
-    }
+  if (runPresent(link, payerDocuments(state.trust), nowMs, out)) {
+    sendPayments(state, link, nowMs, out);
+    if (!link.refusal) sendAsks(state, link, nowMs, out);
   }
   endWants(state, nowMs, out);
   tellUnknown(state, nowMs, out);
@@ -118,8 +93,8 @@ function tellUnknown(state: PayerState, nowMs: number, out: PayerEffect[]): void
 }
 
 function wake(state: PayerState, out: PayerEffect[]): void {
-  let next = Infinity;
   const { link } = state;
+  let next = presentDueMs(link);
   const isReady = link.kind === 'up' && link.presentUntilMs === undefined;
   for (const waiting of state.wants.values()) {
     next = Math.min(next, waiting.deadlineMs);
@@ -130,10 +105,5 @@ function wake(state: PayerState, out: PayerEffect[]): void {
     const isHere = isReady && bytesEqual(payment.approver, link.approver);
     if (isHere && stage.kind === 'waiting') next = Math.min(next, stage.sendAtMs);
   }
-  if (link.kind === 'up') {
-    next = Math.min(next, link.presentUntilMs ?? Infinity, link.refusal?.againAtMs ?? Infinity);
-  }
-  if (next === (state.wakeAtMs ?? Infinity)) return;
-  state.wakeAtMs = next === Infinity ? undefined : next;
-  if (next !== Infinity) out.push({ kind: 'wakeAt', monotonicMs: next });
+  wakeAt(state, next, out);
 }

@@ -12,19 +12,13 @@ import type { Offer } from '../../protocol/messages/offer.ts';
 import { PAYMENT, type Payment } from '../../protocol/messages/payment.ts';
 import type { Now } from '../../platform/ports.ts';
 import { deviceTime } from './device-time.ts';
+import { append } from './effects.ts';
 import { RESERVE_COUNTERS, RESERVE_PAYMENTS } from './limits.ts';
 import type { PayerEffect, PayerState, Want } from './payer-types.ts';
 import { RESERVE, SPENT } from './records.ts';
 import type { SignedMessage } from './signed.ts';
 
 const MAX_COUNTER = 0xffff_ffff;
-
-export function append(state: PayerState, record: Uint8Array, out: PayerEffect[]): number {
-  const number = state.appends;
-  state.appends += 1;
-  out.push({ kind: 'append', number, record });
-  return number;
-}
 
 function smaller(a: bigint, b: bigint): bigint {
   return a < b ? a : b;

@@ -3,7 +3,7 @@ import { verifyStatement } from '../../identity/core/centre.ts';
 import type { Statement } from '../../identity/core/documents/statement.ts';
 import { settle } from './payer-answer.ts';
 import { acceptedOutcome, voidOutcome } from './payer-outcome.ts';
-import { append } from './payer-sign.ts';
+import { append } from './effects.ts';
 import type { OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { STATED } from './records.ts';
 import { learnDocuments } from './trust.ts';

@@ -2,7 +2,8 @@ import type { AmountMicro } from '../../protocol/amount.ts';
 import type { Payment } from '../../protocol/messages/payment.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { RefusalCode, Refused } from '../../protocol/refusal.ts';
-import type { UpVerb } from '../../protocol/topics.ts';
+import type { DeviceEffect } from './effects.ts';
+import type { DeviceLink } from './link.ts';
 import type { TrustBook } from './trust.ts';
 
 /** What the application asks for: pay `payee` for `item`. */
@@ -81,22 +82,10 @@ export type PayerInput =
   | { readonly kind: 'close' };
 
 export type PayerEffect =
-  /** Numbers count up from 0 in each start; the shell answers `persisted`. */
-  | { readonly kind: 'append'; readonly number: number; readonly record: Uint8Array }
-  | {
-      readonly kind: 'publish';
-      readonly approver: Uint8Array;
-      readonly verb: UpVerb;
-      readonly peer?: Uint8Array;
-      readonly payload: Uint8Array;
-    }
-  /** Call `tick` then at the latest; a later effect replaces an earlier one. */
-  | { readonly kind: 'wakeAt'; readonly monotonicMs: number }
+  | DeviceEffect
   | { readonly kind: 'outcome'; readonly outcome: Outcome }
   /** Times for the application: the Offer came, the Payment left. */
-  | { readonly kind: 'progress'; readonly ref: string; readonly stage: 'offered' | 'sent' }
-  /** Something that a person should see: a refused document, an approver that said both things. */
-  | { readonly kind: 'notice'; readonly code: string; readonly reason: string };
+  | { readonly kind: 'progress'; readonly ref: string; readonly stage: 'offered' | 'sent' };
 
 /** An Offer that came before its want. Its lifetime counts from when it came, on our own clock. */
 export interface HeldOffer {
@@ -146,17 +135,6 @@ export interface KeptPayment {
   readonly code?: RefusalCode;
 }
 
-export type PayerLink =
-  | { readonly kind: 'down' }
-  | {
-      readonly kind: 'up';
-      readonly approver: Uint8Array;
-      /** Until the approver has answered `present`, or this passes, nothing else is sent. */
-      presentUntilMs: number | undefined;
-      /** The approver does not take this device's credentials; shown again at `againAtMs`. */
-      refusal: (Refused & { readonly againAtMs: number }) | undefined;
-    };
-
 /** One line's device. `payerStep` owns it: pass it on linearly, read it freely. */
 export interface PayerState {
   readonly setup: PayerSetup;
@@ -178,9 +156,8 @@ export interface PayerState {
   /** The Statement's word: what is recorded, and so counted in its released sum. */
   recordedThrough: number;
   except: ReadonlySet<number>;
-  link: PayerLink;
+  link: DeviceLink;
   disk: 'ok' | 'failed' | 'closing' | 'closed';
-  /** Number of the next append in this start. */
   appends: number;
   wakeAtMs: number | undefined;
   readonly wants: Map<string, WaitingWant>;

@@ -1,15 +1,15 @@
 import type { Now } from '../../platform/ports.ts';
 import { refused } from '../../protocol/refusal.ts';
 import { onReceipt, onRefusal } from './payer-answer.ts';
-import { onLinkUp, onPresented } from './payer-link.ts';
+import { newLink, present, readPresented } from './link.ts';
 import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
-import { present, runDue } from './payer-send.ts';
-import { append } from './payer-sign.ts';
+import { runDue } from './payer-send.ts';
+import { append } from './effects.ts';
 import { onStatement } from './payer-statement.ts';
 import type { PayerEffect, PayerInput, PayerState, PayerStep } from './payer-types.ts';
-import { onOffer, onWant } from './payer-want.ts';
+import { onOffer, onWant, recheckWants } from './payer-want.ts';
 import { CLEAN, FLOOR } from './records.ts';
-import { learnDocuments } from './trust.ts';
+import { learnDocuments, payerDocuments } from './trust.ts';
 
 export { bootPayer } from './payer-boot.ts';
 export type * from './payer-types.ts';
@@ -79,6 +79,23 @@ function onInbox(
   else if (verb === 'presented') onPresented(state, payload, now, out);
 }
 
+/** A gateway is at hand: who we are first, then all that is open with it. */
+function onLinkUp(state: PayerState, approver: Uint8Array, now: Now, out: PayerEffect[]): void {
+  state.link = newLink(approver);
+  for (const open of state.open.values()) {
+    if (open.stage.kind === 'waiting') open.stage = { ...open.stage, sendAtMs: now.monotonicMs };
+  }
+  for (const waiting of state.wants.values()) waiting.askAtMs = now.monotonicMs;
+  recheckWants(state, now, out);
+  present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
+}
+
+function onPresented(state: PayerState, payload: Uint8Array, now: Now, out: PayerEffect[]): void {
+  if (state.link.kind !== 'up') return;
+  readPresented(state.link, payload, now.monotonicMs);
+  recheckWants(state, now, out);
+}
+
 function onPersisted(state: PayerState, through: number, now: Now): void {
   for (const open of state.open.values()) {
     if (open.stage.kind !== 'journalling' || open.stage.number > through) continue;
@@ -111,7 +128,7 @@ function onDocuments(
     state.floorS = state.trust.floorS;
     append(state, FLOOR.encode({ timeS: state.floorS }), out);
   }
-  present(state, now, out);
+  present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
 }
 
 function onClose(state: PayerState, out: PayerEffect[]): void {

@@ -32,6 +32,7 @@ export interface TrustedPayee {
 
 export interface TrustedTariff {
   readonly tariff: Tariff;
+  readonly hash: Uint8Array;
   readonly chain: VerifiedPayee;
 }
 
@@ -187,7 +188,8 @@ function learnTariff(book: TrustBook, signerHex: string, cose: Uint8Array): Chec
   if (!opened.ok) return refused('TARIFF_UNTRUSTED', opened.reason);
   const hex = toHex(opened.value.hash);
   if (isFull(book.tariffs, hex)) return FULL;
-  book.tariffs.set(hex, { tariff: opened.value.value, chain: signer.chain });
+  const { value: tariff, hash } = opened.value;
+  book.tariffs.set(hex, { tariff, hash, chain: signer.chain });
   return DONE;
 }
 
@@ -259,6 +261,12 @@ export function payerDocuments(book: TrustBook): readonly Uint8Array[] {
   const documents = book.own?.documents;
   if (!documents) return [];
   return [documents.party, documents.registrar, documents.binding, documents.allowance];
+}
+
+/** The documents that a payee shows an approver. */
+export function payeeDocuments(book: TrustBook): readonly Uint8Array[] {
+  const documents = book.payees.get(book.ownHex)?.chain.documents;
+  return documents ? [documents.acquirer, documents.merchant] : [];
 }
 
 /** Two payees of one merchant are the same seller. */
