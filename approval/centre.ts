@@ -27,6 +27,10 @@ export function takeAcknowledgement(work: Work, bytes: Uint8Array): void {
     return;
   }
   const { throughSequence, timeS } = facts.value;
+  if (state.phase !== 'open') {
+    answer(work, false, 'the approver is starting or its disk is full');
+    return;
+  }
   if (throughSequence >= state.nextSequence) {
     answer(work, false, `covers sequence ${throughSequence}, which this journal does not have`);
     return;

@@ -33,6 +33,8 @@ export type ApproverInput =
   | { readonly kind: 'found'; readonly key: string; readonly records: readonly Uint8Array[] }
   | { readonly kind: 'acknowledgement'; readonly bytes: Uint8Array }
   | { readonly kind: 'status-list'; readonly bytes: Uint8Array }
+  /** The disk is full: nothing is appended any more; only `recover` and `boot` on a new state end it. */
+  | { readonly kind: 'disk-full' }
   /** About once a second: forgets what has expired. */
   | { readonly kind: 'tick' };
 

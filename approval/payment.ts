@@ -12,7 +12,7 @@ import { contradictionOf, findSeen } from './lines.ts';
 import { offerStanding, type OfferStanding } from './offers.ts';
 import type { ApproverConfig, PayerFacts } from './ports.ts';
 import { limitsOf, offerMismatch } from './rules.ts';
-import type { Answer, LineState, PaymentInput, SeenPayment } from './state.ts';
+import type { Answer, ApproverState, LineState, PaymentInput, SeenPayment } from './state.ts';
 
 /** A Payment taken out of `pay` or `query` bytes. */
 export interface ReadPayment {
@@ -108,15 +108,25 @@ function answerAgain(work: Work, from: string, seen: SeenPayment): void {
     replyAnswer(work, from, seen.answer);
     return;
   }
+  const shut = phaseFault(work.state.phase);
+  if (shut) refuseUnjournalled(work, from, seen.hash, shut);
   const waiting = work.state.pending.find((row) => row.answer === seen.answer);
   if (waiting && !waiting.to.includes(from) && waiting.to.length <= MAX_WAITERS) {
     waiting.to.push(from);
   }
 }
 
+/** Why nothing new is decided in this phase. */
+function phaseFault(phase: ApproverState['phase']): Refused | undefined {
+  if (phase === 'open') return undefined;
+  if (phase === 'full') return refused('DISK_FULL', 'the disk of this approver is full');
+  return refused('BUSY', 'the approver is starting');
+}
+
 function busyFault(work: Work, key: string): Refused | undefined {
   const { state } = work;
-  if (state.phase !== 'open') return refused('BUSY', 'the approver is starting');
+  const shut = phaseFault(state.phase);
+  if (shut) return shut;
   if (state.lookups.has(key)) return refused('BUSY', 'this Payment is being looked up');
   if (state.pending.length >= MAX_PENDING) {
     return refused('BUSY', 'too many Payments wait for the disk');
@@ -180,7 +190,7 @@ function search(work: Work, decided: Decided, input: PaymentInput): Refused | un
     if (row.line === decided.line) return refused('BUSY', 'another Payment is being looked up');
   }
   const kept = { ...input, bytes: new Uint8Array(input.bytes) };
-  lookups.set(decided.key, { input: kept, line: decided.line });
+  lookups.set(decided.key, { input: kept, hash: decided.hash, line: decided.line });
   work.effects.push({ kind: 'lookup', key: decided.key, paymentHash: decided.hash });
   return undefined;
 }
@@ -210,16 +220,17 @@ function carryOut(work: Work, decided: Decided, standing: Standing, verdict: Ver
   if (open) refuse(open);
 }
 
-/** Goes on with Payments that waited for a search; `restored`: its answer was found. */
+/** Goes on with a Payment that waited for a search; `find` picks its answer from what was found. */
 export function resumeLookup(
   work: Work,
   config: ApproverConfig,
   key: string,
-  restored: Answer | undefined,
+  find: (paymentHash: Uint8Array) => Answer | undefined,
 ): void {
   const row = work.state.lookups.get(key);
   if (!row) return;
   work.state.lookups.delete(key);
-  if (restored) replyAnswer(work, row.input.from, restored);
+  const answer = find(row.hash);
+  if (answer) replyAnswer(work, row.input.from, answer);
   else decidePayment(work, config, row.input, true);
 }

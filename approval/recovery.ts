@@ -158,19 +158,28 @@ function rememberOld(state: ApproverState, old: Old, answer: Answer): void {
   remember(state, { ...seen, payment: old.bytes, answer, keepUntilMs: -1 }, agrees);
 }
 
-/** The answer in money records that a search found for one Payment; the last one stands. */
-export function foundAnswer(records: readonly Uint8Array[]): Answer | undefined {
+/** The answer to one Payment in money records that a search found; the last one stands. */
+export function foundAnswer(
+  records: readonly Uint8Array[],
+  paymentHash: Uint8Array,
+): Answer | undefined {
   let answer: Answer | undefined;
   for (const record of records) {
-    if (recordType(record) === ACCEPTED_RECORD.type) {
-      const { receiptPayload } = must(ACCEPTED_RECORD.decode(record), 'accepted');
-      const { sequence } = must(RECEIPT.decode(receiptPayload), 'receipt');
-      answer = durable('accepted', sequence, receiptPayload);
-    } else if (recordType(record) === VOID_RECORD.type) {
-      const { refusalPayload } = must(VOID_RECORD.decode(record), 'void');
-      const { sequence } = must(REFUSAL.decode(refusalPayload), 'refusal');
-      answer = durable('void', sequence ?? 0, refusalPayload);
-    }
+    const found = answerIn(record);
+    if (found && bytesEqual(found.paymentHash, paymentHash)) answer = found.answer;
   }
   return answer;
+}
+
+function answerIn(record: Uint8Array): { answer: Answer; paymentHash: Uint8Array } | undefined {
+  if (recordType(record) === ACCEPTED_RECORD.type) {
+    const { receiptPayload } = must(ACCEPTED_RECORD.decode(record), 'accepted');
+    const { sequence, paymentHash } = must(RECEIPT.decode(receiptPayload), 'receipt');
+    return { answer: durable('accepted', sequence, receiptPayload), paymentHash };
+  }
+  if (recordType(record) !== VOID_RECORD.type) return undefined;
+  const { refusalPayload } = must(VOID_RECORD.decode(record), 'void');
+  const { sequence, paymentHash } = must(REFUSAL.decode(refusalPayload), 'refusal');
+  invariant(sequence !== undefined, 'a void has a sequence');
+  return { answer: durable('void', sequence, refusalPayload), paymentHash };
 }

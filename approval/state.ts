@@ -107,13 +107,14 @@ export type PaymentInput = Extract<ApproverInput, { kind: 'payment' }>;
 /** A Payment that waits until the disk was searched for an older answer to it. */
 export interface Lookup {
   readonly input: PaymentInput;
+  readonly hash: Uint8Array;
   readonly line: LineState;
 }
 
 /** Owned and changed by `step` alone; treat it as opaque outside this folder. */
 export interface ApproverState {
-  /** `opening`: the epoch is not durable yet, every Payment gets BUSY. */
-  phase: 'recovering' | 'opening' | 'open';
+  /** `opening`: the epoch is not durable yet, every Payment gets BUSY. `full`: DISK_FULL instead. */
+  phase: 'recovering' | 'opening' | 'open' | 'full';
   epochIndex: number;
   keys: EpochKeys | undefined;
   /** Monotonic reading that the epoch clock counts from. */

@@ -68,13 +68,16 @@ function handle(work: Work, config: ApproverConfig, input: ApproverInput): void 
       takeHandIn(work, input.from, input.bytes);
       return;
     case 'found':
-      resumeLookup(work, config, input.key, foundAnswer(input.records));
+      resumeLookup(work, config, input.key, (hash) => foundAnswer(input.records, hash));
       return;
     case 'acknowledgement':
       takeAcknowledgement(work, input.bytes);
       return;
     case 'status-list':
       takeStatusList(work, input.bytes);
+      return;
+    case 'disk-full':
+      work.state.phase = 'full';
       return;
     case 'tick':
       dropOffers(work.state, epochMs(work.state, work.now));
@@ -102,6 +105,7 @@ function boot(work: Work, input: Extract<ApproverInput, { kind: 'boot' }>): void
 
 function persisted(work: Work, journal: 'money' | 'offers' | 'documents', through: number): void {
   const { state } = work;
+  if (state.phase === 'full') return;
   invariant(through < state.nextIndex[journal], 'only what was appended can be durable');
   if (journal === 'documents') installPersisted(work, through);
   if (journal !== 'money') return;

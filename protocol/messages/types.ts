@@ -17,3 +17,4 @@ export const TYPE_CHALLENGE_GRANT = 15;
 export const TYPE_ASK = 16;
 export const TYPE_PRESENTED = 17;
 export const TYPE_PAID = 18;
+export const TYPE_CONNECT_TOKEN = 19;
