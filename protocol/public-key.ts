@@ -48,7 +48,7 @@ export function coseKeyOf(key: Pick<PublicKey, 'alg' | 'point'>): Map<number, Cb
 /** Undefined where the length does not fit the algorithm. Curve checks belong to the Verifier. */
 export function publicKey(alg: CoseAlg, point: Uint8Array): PublicKey | undefined {
   if (point.length !== (alg === ALG_EDDSA ? 32 : 64)) return undefined;
-  const own = point.slice();
+  const own = new Uint8Array(point); // slice() of a Buffer would share its memory
   const id = sha256(encodeCanonical(coseKeyOf({ alg, point: own }))).subarray(0, ID_BYTES);
   return { alg, point: own, id, hex: toHex(id) };
 }

@@ -62,7 +62,7 @@ export function nobleVerifier(): Verifier {
 
 /** Signs with a raw 32-byte secret. The secret lives in the closure and shows nowhere. */
 export function nobleSigner(alg: CoseAlg, secret: Uint8Array): Signer {
-  const own = secret.slice();
+  const own = new Uint8Array(secret);
   const edwards = alg === ALG_EDDSA;
   const point = edwards ? ed25519.getPublicKey(own) : p256.getPublicKey(own, false).subarray(1);
   const key = publicKey(alg, point);
