@@ -1,0 +1,52 @@
+import { createInterface } from 'node:readline';
+
+export type Request = Readonly<Record<string, unknown>>;
+
+/**
+ * The frame of every long-running `kiri` program: it prints `{"ready":true,…}`, answers one JSON
+ * line per JSON request line, and ends in order on SIGTERM, SIGINT or the end of its input.
+ * Nothing but JSON lines goes to standard output.
+ */
+export async function serve(
+  ready: Request,
+  answer: (request: Request) => Promise<Request>,
+  stop: () => Promise<void>,
+): Promise<number> {
+  const lines = createInterface({ input: process.stdin });
+  const ended = new Promise<void>((resolve) => {
+    lines.once('close', resolve);
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  lines.on('line', (line) => {
+    void respond(line, answer);
+  });
+  print({ ready: true, ...ready });
+  await ended;
+  await stop();
+  lines.close();
+  process.stdin.destroy();
+  return 0;
+}
+
+/** BigInt leaves as a decimal string: JSON numbers are not exact above 2⁵³. */
+function print(message: Request): void {
+  const text = JSON.stringify(message, (_key, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+  process.stdout.write(`${text}\n`);
+}
+
+async function respond(
+  line: string,
+  answer: (request: Request) => Promise<Request>,
+): Promise<void> {
+  let id: unknown;
+  try {
+    const request = JSON.parse(line) as Request;
+    id = request['id'];
+    print({ id, ...(await answer(request)) });
+  } catch (error) {
+    print({ id, error: error instanceof Error ? error.message : String(error) });
+  }
+}
