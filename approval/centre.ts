@@ -1,5 +1,5 @@
 import type { Work } from './answers.ts';
-import { append } from './journalling.ts';
+import { append } from './appending.ts';
 import { MAX_STATUS_LISTS } from './limits.ts';
 import { ACKNOWLEDGED_RECORD } from './records.ts';
 

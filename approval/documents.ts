@@ -2,7 +2,7 @@ import { PRESENT, PRESENTED } from '../protocol/messages/envelopes.ts';
 import { REFUSALS, refused, type Checked, type Refused } from '../protocol/refusal.ts';
 import type { Work } from './answers.ts';
 import { epochMs, judgedTime } from './clock.ts';
-import { append } from './journalling.ts';
+import { append } from './appending.ts';
 import { bytesKey } from './keys.ts';
 import { MAX_PAYEES, MAX_PENDING_DOCUMENTS } from './limits.ts';
 import { joinParty, openLine } from './lines.ts';

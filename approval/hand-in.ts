@@ -3,7 +3,7 @@ import { HAND_IN } from '../protocol/messages/envelopes.ts';
 import { refused } from '../protocol/refusal.ts';
 import { refuseUnjournalled, type Work } from './answers.ts';
 import { epochMs } from './clock.ts';
-import { append } from './journalling.ts';
+import { append } from './appending.ts';
 import { readPayment } from './payment.ts';
 import { HANDED_IN_RECORD } from './records.ts';
 

@@ -9,13 +9,20 @@ import {
 import { REFUSAL } from '../protocol/messages/refusal.ts';
 import { refused, REFUSALS, type Refused } from '../protocol/refusal.ts';
 import { count, replyAnswer, signedAnswer, type Work } from './answers.ts';
+import { append } from './appending.ts';
 import { epochMs, judgedTime } from './clock.ts';
 import type { Standing } from './credentials.ts';
 import type { ReadPayment } from './payment.ts';
 import { makeRoom, remember } from './lines.ts';
-import type { JournalName } from './messages.ts';
 import { useOffer } from './offers.ts';
-import { ACCEPTED_RECORD, EQUIVOCATION_RECORD, USED_OFFER_RECORD, VOID_RECORD } from './records.ts';
+import {
+  ACCEPTED_RECORD,
+  EQUIVOCATION_RECORD,
+  MAX_SIGNED_ROWS,
+  SIGNED_RECORD,
+  VOID_RECORD,
+  type SignedRow,
+} from './records.ts';
 import type { Answer, LineState, LiveOffer, SeenPayment } from './state.ts';
 
 /** A Payment whose signature is verified. */
@@ -25,14 +32,6 @@ export interface Decided extends ReadPayment {
   readonly hash: Uint8Array;
   readonly key: string;
   readonly line: LineState;
-}
-
-/** Emits an append and returns the index that the record gets. */
-export function append(work: Work, journal: JournalName, record: Uint8Array): number {
-  work.effects.push({ kind: 'append', journal, record });
-  const index = work.state.nextIndex[journal];
-  work.state.nextIndex[journal] = index + 1;
-  return index;
 }
 
 function nextSequence(work: Work): number {
@@ -83,7 +82,6 @@ export function accept(
   const answer: Answer = { kind: 'accepted', sequence, payload, signed: undefined, durable: false };
   const seen = rememberAnswer(work, decided, answer, { keepUntilMs: -1, agrees: true });
   const index = append(work, 'money', record);
-  append(work, 'offers', USED_OFFER_RECORD.encode({ sequence, offer: offer.bytes }));
   state.pending.push({ index, seen, answer, to: [decided.from], offer });
   return undefined;
 }
@@ -178,6 +176,7 @@ export function blockFor(work: Work, earlier: SeenPayment, later: Decided): void
 export function releasePersisted(work: Work, through: number): void {
   const { state } = work;
   let done = 0;
+  const signed: SignedRow[] = [];
   // Reversals append new rows behind; they wait for their own sync.
   const rows = state.pending.length;
   while (done < rows && state.pending[done]!.index <= through) {
@@ -186,9 +185,35 @@ export function releasePersisted(work: Work, through: number): void {
     row.answer.durable = true;
     const late = row.offer !== undefined && epochMs(state, work.now) > row.offer.acceptByMs;
     if (late) reverse(work, row.seen, row.answer, row.to);
-    else release(work, row.seen, row.answer, row.to, row.offer);
+    else {
+      release(work, row.seen, row.answer, row.to, row.offer);
+      signed.push(signedRow(work, row.answer));
+    }
   }
   state.pending.splice(0, done);
+  appendSigned(work, signed);
+}
+
+/** The last 64 bytes of a COSE_Sign1 are its signature. */
+function signedRow(work: Work, answer: Answer): SignedRow {
+  const cose = signedAnswer(work.ports, answer);
+  return { sequence: answer.sequence, signature: cose.subarray(cose.length - 64) };
+}
+
+function appendSigned(work: Work, rows: readonly SignedRow[]): void {
+  for (let at = 0; at < rows.length; at += MAX_SIGNED_ROWS) {
+    append(work, 'signed', SIGNED_RECORD.encode({ rows: rows.slice(at, at + MAX_SIGNED_ROWS) }));
+  }
+}
+
+/** After a start: what was durable and had no signature on disk is signed now, for the ledger. */
+export function signRecovered(work: Work): void {
+  const { unsigned } = work.state;
+  const rows = [...unsigned.values()]
+    .toSorted((a, b) => a.sequence - b.sequence)
+    .map((answer) => signedRow(work, answer));
+  unsigned.clear();
+  appendSigned(work, rows);
 }
 
 function release(

@@ -1,10 +1,14 @@
 import type { DownVerb } from '../protocol/topics.ts';
 
-export type JournalName = 'money' | 'offers' | 'documents';
+/**
+ * The shell makes `offers` durable before `money` in each commit, so that no acceptance can be
+ * durable without its Offer. `signed` is committed at leisure: only the ledger waits for it.
+ */
+export type JournalName = 'money' | 'offers' | 'signed' | 'documents';
 
 /** What an approver is told. `from` is the sender's key id in hex, as the transport proved it. */
 export type ApproverInput =
-  /** After every record of the money journal went through `recover`. */
+  /** After every record of the money and signed journals went through `recover`. */
   | {
       readonly kind: 'boot';
       /** 8 and 32 fresh random bytes. */

@@ -21,6 +21,8 @@ import {
   MAX_PAYEE_CHALLENGES,
   MAX_PAYEE_OFFERS,
 } from './limits.ts';
+import { append } from './appending.ts';
+import { OFFER_RECORD } from './records.ts';
 import type { ApproverState, LiveOffer, PayeeState } from './state.ts';
 
 const EVICTION_TRIES = 64;
@@ -103,7 +105,7 @@ function strangeOffer(
     return dead('OFFER_MISMATCH', 'its challenge was not given to this payee');
   }
   const payee = state.payees.get(toHex(offer.payee));
-  const live = liveOffer(offer, hash, bytes, challenge.number);
+  const live = liveOffer(offer, hash, challenge.number);
   const standing = judge(state, live, epochMs(state, now));
   if (standing.kind !== 'live') return standing;
   if (offer.acceptByMs > challenge.expiresMs) {
@@ -113,7 +115,7 @@ function strangeOffer(
   if (!verifySign1(ports.verifier, payee.facts.key, sign1)) {
     return open('OFFER_UNKNOWN', 'the Offer is not signed by its payee');
   }
-  const full = hold(state, payee, live, epochMs(state, now));
+  const full = hold(work, payee, live, bytes, epochMs(state, now));
   return full ? { kind: 'open', refusal: full } : standing;
 }
 
@@ -132,7 +134,7 @@ function decodeOffer(work: Work, bytes: Uint8Array): Checked<DecodedOffer> {
   return accepted({ offer: offer.value, sign1: sign1.value, hash });
 }
 
-function liveOffer(offer: Offer, hash: Uint8Array, bytes: Uint8Array, number: number): LiveOffer {
+function liveOffer(offer: Offer, hash: Uint8Array, number: number): LiveOffer {
   return {
     key: bytesKey(hash),
     hash,
@@ -142,23 +144,25 @@ function liveOffer(offer: Offer, hash: Uint8Array, bytes: Uint8Array, number: nu
     amountMicro: offer.amountMicro,
     acceptByMs: offer.acceptByMs,
     challengeNumber: number,
-    bytes: new Uint8Array(bytes),
   };
 }
 
-/** Keeps a live Offer; the refusal where there is no room. */
+/** Keeps a live Offer and writes it down; the refusal where there is no room. */
 function hold(
-  state: ApproverState,
+  work: Work,
   payee: PayeeState,
   offer: LiveOffer,
+  bytes: Uint8Array,
   nowMs: number,
 ): Refused | undefined {
+  const { state } = work;
   if (state.offers.has(offer.key)) return undefined;
   if (payee.liveOffers >= MAX_PAYEE_OFFERS || !roomForOffer(state, nowMs)) {
     return refused('BUSY', 'too many live Offers');
   }
   state.offers.set(offer.key, offer);
   payee.liveOffers += 1;
+  append(work, 'offers', OFFER_RECORD.encode({ offer: bytes }));
   return undefined;
 }
 
@@ -240,9 +244,9 @@ function registerOffer(
   if (offer.acceptByMs > challenge.expiresMs || offer.acceptByMs < nowMs) {
     return bad('accept-by has passed or is after the challenge expires');
   }
-  const live = liveOffer(offer, hash, bytes, challenge.number);
+  const live = liveOffer(offer, hash, challenge.number);
   if (state.challenges.isUsed(challenge.number)) return bad('its challenge is used up');
-  const full = hold(state, payee, live, nowMs);
+  const full = hold(work, payee, live, bytes, nowMs);
   return full && { hash, refusal: full };
 }
 

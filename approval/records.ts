@@ -12,17 +12,24 @@ import {
 } from '../protocol/schema.ts';
 
 /*
- * What an approver writes down, canonical CBOR like every message, key 0 = kind of record. Three
- * journals: MONEY is the one truth and the source of the ledger; OFFERS keeps the Offers of
- * accepted Payments and what others handed in; DOCUMENTS keeps the credentials that were shown.
+ * What an approver writes down, canonical CBOR like every message, key 0 = kind of record. Four
+ * journals: MONEY is the one truth; OFFERS keeps the Offers that payees registered and what others
+ * handed in; SIGNED keeps the signatures of what was answered; DOCUMENTS keeps the credentials that
+ * were shown.
  *
  * MONEY holds for each accepted Payment its signed bytes and the Receipt payload, without the
  * Receipt's signature, which a restart makes again: with the journal's own framing that is less
  * than Payment + Receipt on the wire.
  */
 
+const SIGNATURE_BYTES = 64;
 const SIGNED: Field<Uint8Array> = bytesBetween(70, 1024);
 const PAYLOAD: Field<Uint8Array> = bytesBetween(1, 512);
+
+/** Key 0 of a record: 0x00 0x18 type, behind the map's head. */
+export function recordType(record: Uint8Array): number {
+  return record[1] === 0x00 && record[2] === 0x18 ? record[3]! : -1;
+}
 
 /** A start: nothing else is done before this is durable. */
 export interface EpochRecord {
@@ -100,15 +107,56 @@ export const ACKNOWLEDGED_RECORD: Codec<AcknowledgedRecord> = message<Acknowledg
   throughSequence: [2, U32],
 });
 
-/** OFFERS: the Offer of the acceptance with this sequence. */
-export interface UsedOfferRecord {
-  readonly sequence: number;
+/** OFFERS: an Offer as its payee registered it; durable before anything that was paid on it. */
+export interface OfferRecord {
   readonly offer: Uint8Array;
 }
-export const USED_OFFER_RECORD: Codec<UsedOfferRecord> = message<UsedOfferRecord>(111, {
-  sequence: [1, U32],
-  offer: [2, SIGNED],
+export const OFFER_RECORD: Codec<OfferRecord> = message<OfferRecord>(111, {
+  offer: [1, SIGNED],
 });
+
+/** A Receipt or Void that was signed: the journalled payload of this sequence, and its signature. */
+export interface SignedRow {
+  readonly sequence: number;
+  readonly signature: Uint8Array;
+}
+
+/** Rows of one SIGNED record. */
+export const MAX_SIGNED_ROWS = 512;
+const ROW_BYTES = 4 + SIGNATURE_BYTES;
+
+const ROWS: Field<readonly SignedRow[]> = {
+  name: `1 … ${MAX_SIGNED_ROWS} rows of sequence and signature`,
+  write: (rows) => {
+    const out = new Uint8Array(rows.length * ROW_BYTES);
+    const view = new DataView(out.buffer);
+    for (const [i, row] of rows.entries()) {
+      view.setUint32(i * ROW_BYTES, row.sequence);
+      out.set(row.signature, i * ROW_BYTES + 4);
+    }
+    return out;
+  },
+  read: (value) => {
+    if (!(value instanceof Uint8Array) || value.length % ROW_BYTES !== 0) return undefined;
+    const count = value.length / ROW_BYTES;
+    if (count === 0 || count > MAX_SIGNED_ROWS) return undefined;
+    const view = new DataView(value.buffer, value.byteOffset, value.length);
+    return Array.from({ length: count }, (_, i) => ({
+      sequence: view.getUint32(i * ROW_BYTES),
+      signature: value.slice(i * ROW_BYTES + 4, (i + 1) * ROW_BYTES),
+    }));
+  },
+};
+
+/**
+ * SIGNED: what was signed after a sync, in sequence order. With MONEY and OFFERS it is everything
+ * that the ledger needs, so the ledger never needs the approver's key; an acceptance that was taken
+ * back before its Receipt left never stands here.
+ */
+export interface SignedRecord {
+  readonly rows: readonly SignedRow[];
+}
+export const SIGNED_RECORD: Codec<SignedRecord> = message<SignedRecord>(113, { rows: [1, ROWS] });
 
 /** OFFERS: a Hand-in as it came, for clearing to judge; `from` is the sender's key id. */
 export interface HandedInRecord {

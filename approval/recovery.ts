@@ -15,6 +15,8 @@ import {
   EPOCH_RECORD,
   EQUIVOCATION_RECORD,
   PRESENTED_RECORD,
+  recordType,
+  SIGNED_RECORD,
   VOID_RECORD,
 } from './records.ts';
 import type { Answer, ApproverState, LineState } from './state.ts';
@@ -29,11 +31,6 @@ import type { Answer, ApproverState, LineState } from './state.ts';
 function must<T>(checked: Checked<T>, what: string): T {
   if (checked.ok) return checked.value;
   throw new KiriError('JOURNAL_CORRUPT', `money journal: ${what}: ${checked.reason}`);
-}
-
-/** Key 0 of a record: 0x00 0x18 type, behind the map's head. */
-function recordType(record: Uint8Array): number {
-  return record[1] === 0x00 && record[2] === 0x18 ? record[3]! : -1;
 }
 
 interface Old {
@@ -88,6 +85,22 @@ export function recoverRecord(
   }
 }
 
+/**
+ * Answers are signed in sequence order, so the highest sequence with a signature on disk is a
+ * watermark: what lies above it was durable and is signed once more when the approver opens.
+ */
+export function noteSigned(state: ApproverState, record: Uint8Array): void {
+  invariant(state.phase === 'recovering' && state.nextSequence === 1, 'signatures are read first');
+  for (const { sequence } of must(SIGNED_RECORD.decode(record), 'signed').rows) {
+    invariant(sequence > state.signedThrough, 'signatures stand in sequence order');
+    state.signedThrough = sequence;
+  }
+}
+
+function noteUnsigned(state: ApproverState, answer: Answer): void {
+  if (answer.sequence > state.signedThrough) state.unsigned.set(answer.sequence, answer);
+}
+
 export function noteEpoch(state: ApproverState, epoch: Uint8Array): void {
   for (const oldest of state.epochs) {
     if (state.epochs.size < MAX_EPOCHS) break;
@@ -121,7 +134,9 @@ function recoverAccepted(state: ApproverState, ports: ApproverPorts, record: Uin
   invariant(line.party !== undefined, 'a line is presented before it pays');
   state.exposure.push(receipt.sequence, line, old.payment.amountMicro);
   state.counts.accepted += 1;
-  rememberOld(state, old, durable('accepted', receipt.sequence, receiptPayload));
+  const answer = durable('accepted', receipt.sequence, receiptPayload);
+  noteUnsigned(state, answer);
+  rememberOld(state, old, answer);
 }
 
 function recoverVoid(state: ApproverState, ports: ApproverPorts, record: Uint8Array): void {
@@ -134,7 +149,9 @@ function recoverVoid(state: ApproverState, ports: ApproverPorts, record: Uint8Ar
   state.exposure.push(refusal.sequence, undefined, 0n);
   state.counts.voided += 1;
   const answer = durable('void', refusal.sequence, voided.refusalPayload);
+  noteUnsigned(state, answer);
   if (voided.reverses !== undefined) {
+    state.unsigned.delete(voided.reverses);
     state.exposure.reverse(voided.reverses);
     state.counts.reversed += 1;
     const seen = findSeen(state, bytesKey(old.hash), old.hash);

@@ -75,8 +75,6 @@ export interface LiveOffer {
   readonly amountMicro: AmountMicro;
   readonly acceptByMs: number;
   readonly challengeNumber: number;
-  /** COSE bytes, for the OFFERS journal. */
-  readonly bytes: Uint8Array;
 }
 
 /** A journalled answer whose sync has not returned, oldest first. */
@@ -122,6 +120,10 @@ export interface ApproverState {
   readonly epochs: Set<string>;
   readonly nextIndex: Record<JournalName, number>;
   nextSequence: number;
+  /** Sequences up to here have their signature on disk, as far as recovery has read. */
+  signedThrough: number;
+  /** Recovered answers by sequence whose signature is not on disk; empty once open. */
+  readonly unsigned: Map<number, Answer>;
   readonly lines: Map<string, LineState>;
   readonly parties: Map<string, PartyState>;
   readonly payees: Map<string, PayeeState>;
@@ -156,8 +158,10 @@ export function initialState(): ApproverState {
     keys: undefined,
     startedMs: 0,
     epochs: new Set(),
-    nextIndex: { money: 0, offers: 0, documents: 0 },
+    nextIndex: { money: 0, offers: 0, signed: 0, documents: 0 },
     nextSequence: 1,
+    signedThrough: 0,
+    unsigned: new Map(),
     lines: new Map(),
     parties: new Map(),
     payees: new Map(),

@@ -8,13 +8,14 @@ import { takeAcknowledgement, takeStatusList } from './centre.ts';
 import { epochMs } from './clock.ts';
 import { installPersisted, present } from './documents.ts';
 import { takeHandIn } from './hand-in.ts';
-import { append, releasePersisted } from './journalling.ts';
-import type { ApproverEffect, ApproverInput } from './messages.ts';
+import { append } from './appending.ts';
+import { releasePersisted, signRecovered } from './journalling.ts';
+import type { ApproverEffect, ApproverInput, JournalName } from './messages.ts';
 import { dropOffers, grantChallenges, registerOffers } from './offers.ts';
 import { decidePayment, resumeLookup } from './payment.ts';
 import type { ApproverConfig, ApproverPorts } from './ports.ts';
 import { EPOCH_RECORD } from './records.ts';
-import { foundAnswer, noteEpoch, recoverRecord } from './recovery.ts';
+import { foundAnswer, noteEpoch, noteSigned, recoverRecord } from './recovery.ts';
 import { initialState, type ApproverState } from './state.ts';
 
 export interface ApproverStep {
@@ -25,6 +26,8 @@ export interface ApproverStep {
 /** The rules of DESIGN §4, for a gateway and for a payee that approves directly. */
 export interface Approver {
   initial(): ApproverState;
+  /** One record of the signed journal, oldest first, before those of the money journal. */
+  recoverSigned(state: ApproverState, signedRecord: Uint8Array): void;
   /** One record of the money journal, oldest first, before the `boot` input. */
   recover(state: ApproverState, moneyRecord: Uint8Array): void;
   /** Owns and may change `state`; use only what it returns. Never blocks, reads no clock. */
@@ -34,6 +37,7 @@ export interface Approver {
 export function createApprover(config: ApproverConfig, ports: ApproverPorts): Approver {
   return {
     initial: initialState,
+    recoverSigned: (state, record) => noteSigned(state, record),
     recover: (state, record) => recoverRecord(state, ports, record),
     step(state, input, now) {
       const effects: ApproverEffect[] = [];
@@ -103,12 +107,15 @@ function boot(work: Work, input: Extract<ApproverInput, { kind: 'boot' }>): void
   );
 }
 
-function persisted(work: Work, journal: 'money' | 'offers' | 'documents', through: number): void {
+function persisted(work: Work, journal: JournalName, through: number): void {
   const { state } = work;
   if (state.phase === 'full') return;
   invariant(through < state.nextIndex[journal], 'only what was appended can be durable');
   if (journal === 'documents') installPersisted(work, through);
   if (journal !== 'money') return;
-  if (state.phase === 'opening' && through >= state.epochIndex) state.phase = 'open';
+  if (state.phase === 'opening' && through >= state.epochIndex) {
+    state.phase = 'open';
+    signRecovered(work);
+  }
   releasePersisted(work, through);
 }

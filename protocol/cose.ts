@@ -168,6 +168,11 @@ export function signSign1(
   return assembleSign1(protectedBytes, payload, signer.sign(sign1Input(protectedBytes, payload)));
 }
 
+/** A message put together again from its payload and the signature that was made over it. */
+export function joinSign1(alg: CoseAlg, payload: Uint8Array, signature: Uint8Array): Uint8Array {
+  return assembleSign1(encodeHeader({ alg }), payload, signature);
+}
+
 /** Checks the signature over the received bytes, never over a re-encoding. */
 export function verifySign1(verifier: Verifier, key: PublicKey, message: Sign1): boolean {
   if (message.header.alg !== key.alg) return false;
