@@ -99,7 +99,7 @@ export class Program {
     if (message['error'] === undefined) waiting?.resolve(message);
     else
       waiting?.reject(
-        new KiriError('PROGRAM_REFUSED', `${this.name}: ${String(message['error'])}`),
+        new KiriError('PROGRAM_REFUSED', `${this.name}: ${JSON.stringify(message['error'])}`),
       );
   }
 
