@@ -202,7 +202,8 @@ function priceAsk(state: PayeeState, ask: WaitingAsk, now: Now): Priced {
   const quantity = usage?.metered?.quantity ?? ask.quantity;
   const price = priceOf(found.tariff, {
     quantity: BigInt(quantity),
-    localMinuteOfDay: usage?.localMinuteOfDay ?? state.setup.localMinuteOfDay(timeS),
+    localMinuteOfDay:
+      usage?.localMinuteOfDay ?? state.setup.localMinuteOfDay(timeS, found.tariff.zone),
   });
   if (!price.ok) return price;
   if (price.value === 0n) {

@@ -7,8 +7,8 @@ import type { TrustBook } from './trust.ts';
 /** Fixed for the life of the state. Ports are known by type only. */
 export interface PayeeSetup {
   readonly signer: Signer;
-  /** Local minute of the day, 0 … 1439, of a time in seconds since 1970: for tariffs. */
-  readonly localMinuteOfDay: (timeS: number) => number;
+  /** Minute of the day, 0 … 1439, in an IANA zone or the device's own, of seconds since 1970. */
+  readonly localMinuteOfDay: (timeS: number, zone?: string) => number;
   /** How long the payer may use an Offer after it came, by the payer's own clock. */
   readonly offerLifetimeMs: number;
   /** How long the approver may accept a Payment on an Offer, by the approver's clock. */

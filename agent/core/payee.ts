@@ -122,6 +122,8 @@ function handle(state: PayeeState, input: PayeeInput, now: Now, out: PayeeEffect
       onUsage(state, input.usage, out);
       return;
     case 'tick':
+      // A timer may come early: say again when it is due.
+      state.wakeAtMs = undefined;
       return;
   }
 }

@@ -22,8 +22,8 @@ export interface Want {
 /** Fixed for the life of the state. Ports are known by type only. */
 export interface PayerSetup {
   readonly signer: Signer;
-  /** Local minute of the day, 0 … 1439, of a time in seconds since 1970: for policies. */
-  readonly localMinuteOfDay: (timeS: number) => number;
+  /** Minute of the day, 0 … 1439, in an IANA zone or the device's own, of seconds since 1970. */
+  readonly localMinuteOfDay: (timeS: number, zone?: string) => number;
 }
 
 /** COSE bytes of a purchase, as they were sent and received. */

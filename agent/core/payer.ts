@@ -56,6 +56,8 @@ function handle(state: PayerState, input: PayerInput, now: Now, out: PayerEffect
       onStatement(state, input.statement, out);
       return;
     case 'tick':
+      // A timer may come early: say again when it is due.
+      state.wakeAtMs = undefined;
       return;
     case 'close':
       onClose(state, out);

@@ -1,0 +1,266 @@
+import { toHex } from '../../protocol/bytes.ts';
+import type { AmountMicro } from '../../protocol/amount.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
+import { payloadHash } from '../../protocol/ids.ts';
+import { HAND_IN } from '../../protocol/messages/envelopes.ts';
+import { RECEIPT } from '../../protocol/messages/receipt.ts';
+import { REFUSAL } from '../../protocol/messages/refusal.ts';
+import {
+  bootPayer,
+  payerStep,
+  type Outcome,
+  type PayerEffect,
+  type PayerInput,
+  type PayerState,
+  type Want,
+} from '../core/payer.ts';
+import { ANSWER, recordType, SPENT } from '../core/records.ts';
+import { readSigned } from '../core/signed.ts';
+import { DeviceShell, openDevice, type DeviceOptions, type OpenedDevice } from './device-shell.ts';
+import { localMinuteOfDay } from './local-time.ts';
+
+export interface PayerOptions extends DeviceOptions {
+  /** Every outcome, also those that come after `pay` has answered `unknown`. */
+  readonly onOutcome?: (outcome: PaymentOutcome) => void;
+}
+
+/** By the device's monotonic clock; present as far as the purchase came. */
+export interface Timings {
+  /** From the want to a usable Offer. */
+  readonly offerMs?: number;
+  /** From the Offer to the Payment's leaving: checks, signature, journal. */
+  readonly signMs?: number;
+  /** From the Payment's leaving to the verified answer. */
+  readonly approvalMs?: number;
+}
+
+export type PaymentOutcome = Outcome & { readonly timings: Timings };
+
+/** A purchase as the device's journal holds it. */
+export interface KeptReceipt {
+  readonly ref: string;
+  readonly paymentHash: Uint8Array;
+  readonly paymentCose: Uint8Array;
+  readonly offerCose: Uint8Array;
+  /** Receipt or Void; absent while the outcome is unknown or a Statement alone has settled it. */
+  readonly answerCose?: Uint8Array;
+  readonly state: 'accepted' | 'void' | 'unknown' | 'recorded';
+}
+
+export interface PayerStatus {
+  readonly isUp: boolean;
+  readonly boot: number;
+  readonly counter: number;
+  readonly totalMicro: AmountMicro;
+  readonly releasedMicro: AmountMicro;
+  /** Jumped over by unclean starts and not given back yet. */
+  readonly skippedMicro: AmountMicro;
+  readonly unknown: number;
+  readonly kept: number;
+  readonly disk: PayerState['disk'];
+}
+
+export interface Payer {
+  /** Resolves when connected and known to the gateway. */
+  ready(): Promise<void>;
+  /** Resolves with the first outcome; asked again with the same ref it tells, never pays twice. */
+  pay(want: Want): Promise<PaymentOutcome>;
+  /** A Statement for this line, as the issuer signed it. */
+  statement(cose: Uint8Array): void;
+  documents(documents: readonly Uint8Array[]): void;
+  /** All purchases in the journal, answered ones first in the order of their answers. */
+  receipts(): Iterable<KeptReceipt>;
+  /** Gives every answered purchase to the gateway at hand; returns how many. */
+  handIn(): Promise<number>;
+  status(): PayerStatus;
+  /** Orderly end: no counter or total is jumped over at the next start. */
+  close(): Promise<void>;
+}
+
+interface Started {
+  readonly wantMs: number;
+  offeredMs?: number;
+  sentMs?: number;
+  readonly waiters: ((outcome: PaymentOutcome) => void)[];
+}
+
+/**
+ * Starts a payer over its folder; works offline until the gateway is there.
+ * @throws KiriError FOLDER_LOCKED, JOURNAL_CORRUPT, JOURNAL_UNREADABLE, DISK_*
+ */
+export async function startPayer(options: PayerOptions): Promise<Payer> {
+  const opened = await openDevice(options);
+  const records = (function* read(): Iterable<Uint8Array> {
+    for (const { record } of opened.journal.records()) yield record;
+  })();
+  const setup = { signer: options.signer, localMinuteOfDay };
+  const boot = bootPayer(setup, opened.trust, records, opened.clock.now());
+  return new PayerDevice(options, opened, boot.state, boot.effects);
+}
+
+class PayerDevice implements Payer {
+  readonly #options: PayerOptions;
+  readonly #opened: OpenedDevice;
+  readonly #shell: DeviceShell<PayerInput, PayerEffect>;
+  readonly #started = new Map<string, Started>();
+  #state: PayerState;
+
+  constructor(
+    options: PayerOptions,
+    opened: OpenedDevice,
+    state: PayerState,
+    effects: readonly PayerEffect[],
+  ) {
+    this.#options = options;
+    this.#opened = opened;
+    this.#state = state;
+    this.#shell = new DeviceShell<PayerInput, PayerEffect>(options, opened, {
+      step: (input, now) => {
+        const next = payerStep(this.#state, input, now);
+        this.#state = next.state;
+        return next.effects;
+      },
+      onEffect: (effect) => this.#onEffect(effect),
+      isReady: () => isReady(this.#state),
+    });
+    this.#shell.carryOut(effects);
+  }
+
+  ready(): Promise<void> {
+    return this.#shell.ready();
+  }
+
+  pay(want: Want): Promise<PaymentOutcome> {
+    return new Promise((resolve) => {
+      const running = this.#started.get(want.ref);
+      if (running) {
+        running.waiters.push(resolve);
+        return;
+      }
+      const wantMs = this.#opened.clock.now().monotonicMs;
+      this.#started.set(want.ref, { wantMs, waiters: [resolve] });
+      this.#shell.dispatch({ kind: 'want', want });
+    });
+  }
+
+  statement(cose: Uint8Array): void {
+    this.#shell.dispatch({ kind: 'statement', statement: cose });
+  }
+
+  documents(documents: readonly Uint8Array[]): void {
+    this.#shell.dispatch({ kind: 'documents', documents });
+  }
+
+  *receipts(): Iterable<KeptReceipt> {
+    const unanswered = new Map<string, Omit<KeptReceipt, 'state'>>();
+    const answered = new Map<string, Omit<KeptReceipt, 'state'>>();
+    for (const { record } of this.#opened.journal.records()) {
+      const type = recordType(record);
+      if (type === SPENT.type) {
+        const purchase = readPurchase(record);
+        if (purchase) unanswered.set(toHex(purchase.paymentHash), purchase);
+      } else if (type === ANSWER.type) {
+        const answer = readAnswer(record);
+        const purchase = answer && (unanswered.get(answer.hex) ?? answered.get(answer.hex));
+        if (!purchase) continue;
+        unanswered.delete(answer.hex);
+        answered.set(answer.hex, purchase);
+        yield { ...purchase, answerCose: answer.cose, state: answer.state };
+      }
+    }
+    for (const [hex, purchase] of unanswered) {
+      yield { ...purchase, state: this.#state.open.has(hex) ? 'unknown' : 'recorded' };
+    }
+  }
+
+  async handIn(): Promise<number> {
+    let count = 0;
+    for (const { paymentCose, offerCose, answerCose } of this.receipts()) {
+      if (!answerCose) continue;
+      const message = { payment: paymentCose, offer: offerCose, outcome: answerCose };
+      await this.#shell.publish('hand-in', HAND_IN.encode(message));
+      count += 1;
+    }
+    return count;
+  }
+
+  status(): PayerStatus {
+    const { boot, counter, totalMicro, releasedMicro, skippedMicro, open, kept, disk } =
+      this.#state;
+    return {
+      isUp: this.#shell.isUp,
+      boot,
+      counter,
+      totalMicro,
+      releasedMicro,
+      skippedMicro,
+      unknown: open.size,
+      kept: kept.size,
+      disk,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#shell.dispatch({ kind: 'close' });
+    // What is being journalled ends first, so that the clean mark is the last record.
+    while (this.#state.disk === 'closing') await this.#opened.journal.commit().catch(() => -1);
+    await this.#shell.close();
+  }
+
+  #onEffect(effect: PayerEffect): void {
+    if (effect.kind === 'progress') {
+      const started = this.#started.get(effect.ref);
+      const nowMs = this.#opened.clock.now().monotonicMs;
+      if (started && effect.stage === 'offered') started.offeredMs = nowMs;
+      if (started && effect.stage === 'sent') started.sentMs = nowMs;
+    } else if (effect.kind === 'outcome') {
+      this.#onOutcome(effect.outcome);
+    }
+  }
+
+  #onOutcome(outcome: Outcome): void {
+    const started = this.#started.get(outcome.ref);
+    const timings = started ? timingsOf(started, this.#opened.clock.now().monotonicMs) : {};
+    const timed = { ...outcome, timings };
+    if (started && outcome.kind !== 'unknown') this.#started.delete(outcome.ref);
+    for (const resolve of started?.waiters.splice(0) ?? []) resolve(timed);
+    this.#options.onOutcome?.(timed);
+  }
+}
+
+function isReady({ link }: PayerState): boolean {
+  return link.kind === 'up' && link.presentUntilMs === undefined && !link.refusal;
+}
+
+function timingsOf(started: Started, nowMs: number): Timings {
+  const { wantMs, offeredMs, sentMs } = started;
+  return {
+    ...(offeredMs === undefined ? {} : { offerMs: offeredMs - wantMs }),
+    ...(offeredMs === undefined || sentMs === undefined ? {} : { signMs: sentMs - offeredMs }),
+    ...(sentMs === undefined ? {} : { approvalMs: nowMs - sentMs }),
+  };
+}
+
+function readPurchase(record: Uint8Array): Omit<KeptReceipt, 'state'> | undefined {
+  const spent = SPENT.decode(record);
+  if (!spent.ok) return undefined;
+  const { ref, payment: paymentCose, offer: offerCose } = spent.value;
+  const sign1 = decodeSign1(paymentCose);
+  if (!sign1.ok) return undefined;
+  return { ref, paymentHash: payloadHash(sign1.value.payload), paymentCose, offerCose };
+}
+
+function readAnswer(
+  record: Uint8Array,
+):
+  | { readonly hex: string; readonly cose: Uint8Array; readonly state: 'accepted' | 'void' }
+  | undefined {
+  const answer = ANSWER.decode(record);
+  if (!answer.ok) return undefined;
+  const cose = answer.value.answer;
+  const receipt = readSigned(RECEIPT, cose);
+  if (receipt.ok) return { hex: toHex(receipt.value.value.paymentHash), cose, state: 'accepted' };
+  const refusal = readSigned(REFUSAL, cose);
+  if (!refusal.ok) return undefined;
+  return { hex: toHex(refusal.value.value.paymentHash), cose, state: 'void' };
+}
