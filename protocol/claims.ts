@@ -21,11 +21,11 @@ import {
  * stands in ONE map under one private-use claim number per document, so that the number says what
  * the document is and no payload can be read as another document's.
  */
-export const CLAIM_ISSUER = 1;
+const CLAIM_ISSUER = 1;
 export const CLAIM_SUBJECT = 2;
 export const CLAIM_EXPIRES = 4;
 export const CLAIM_NOT_BEFORE = 5;
-export const CLAIM_ISSUED = 6;
+const CLAIM_ISSUED = 6;
 /** RFC 8747 §3.1 */
 export const CLAIM_CONFIRMATION = 8;
 

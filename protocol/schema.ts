@@ -12,13 +12,6 @@ export interface Field<T> {
   read(value: CborValue): T | undefined;
 }
 
-/** A field at an integer key; `optional` fields are left out, never null. */
-export interface FieldAt {
-  readonly key: number;
-  readonly field: Field<never>;
-  readonly optional: boolean;
-}
-
 /** Encoder and strict decoder of one CBOR map. */
 export interface Codec<T> {
   readonly type: number;

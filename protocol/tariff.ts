@@ -21,7 +21,7 @@ const STEPS_PER_UNIT: Readonly<Record<TariffUnit, bigint>> = {
 };
 
 /** From this minute of the local day on, one unit costs this. */
-export interface TariffStep {
+interface TariffStep {
   readonly fromMinute: number;
   readonly priceMicro: AmountMicro;
 }
@@ -117,7 +117,7 @@ export const TARIFF: ClaimsCodec<Tariff> = claims<Named, Tariff>(
 );
 
 /** Meter steps by unit; an absent unit is 0. */
-export type Quantities = { readonly [unit in TariffUnit]?: bigint };
+type Quantities = { readonly [unit in TariffUnit]?: bigint };
 
 /** One use of a service. */
 export interface Usage {

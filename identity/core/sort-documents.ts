@@ -27,7 +27,7 @@ const BY_TYP = new Map<string, DocumentKind>([
   [TARIFF.typ, 'tariff'],
 ]);
 
-export type DocumentKind =
+type DocumentKind =
   | 'party'
   | 'registrar'
   | 'acquirer'

@@ -4,6 +4,8 @@ import type { Signer } from '../../protocol/public-key.ts';
 import type { PayeeDocuments, PayerDocuments, Trust } from '../../identity/core/chain.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
 import { lineId, payloadHash } from '../../protocol/ids.ts';
+import { LOSS_BY_PARTY } from '../../identity/core/documents/allowance.ts';
+import { OVERAGE_BY_OPERATOR } from '../../identity/core/documents/mandate.ts';
 import * as issue from '../../identity/core/issue.ts';
 import { nodeSigner, nodeVerifier } from '../../identity/edge/node-signatures.ts';
 
@@ -112,7 +114,7 @@ export const MANDATE_FACTS: Facts<typeof issue.issueMandate> = {
   maxSilenceS: 345_600,
   neighbours: [new Uint8Array(16).fill(7)],
   logOriginPrefix: 'gw1.example/',
-  overageBearer: 0,
+  overageBearer: OVERAGE_BY_OPERATOR,
 };
 export const ALLOWANCE_FACTS: Facts<
   typeof issue.issueAllowance,
@@ -131,7 +133,7 @@ export const ALLOWANCE_FACTS: Facts<
   counterCeiling: 10_000,
   maxListAgeS: 86_400,
   handInDelayS: 2_592_000,
-  lossRule: 0,
+  lossRule: LOSS_BY_PARTY,
 };
 
 export function newWorld(deviceKind: 'ed25519' | 'p256' = 'ed25519'): World {

@@ -1,7 +1,9 @@
 import t from 'tap';
-import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
+import { ALLOWANCE, MAX_ALLOWANCE_VALIDITY_S } from '../../identity/core/documents/allowance.ts';
 import { MAX_OPEN_PAYMENTS } from '../../identity/core/documents/binding.ts';
 import { checkPolicy, type Policy } from '../../identity/core/documents/policy.ts';
+import { OVERAGE_BY_ISSUER } from '../../identity/core/documents/mandate.ts';
+import { MAX_PAYEE_KEYS } from '../../identity/core/documents/merchant.ts';
 import * as issue from '../../identity/core/issue.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
 import { ALG_EDDSA, publicKey } from '../../protocol/public-key.ts';
@@ -110,12 +112,23 @@ void t.test('a maker signs nothing that a reader would refuse', async (t) => {
           { ...fixture.BINDING_FACTS, line: new Uint8Array(16) },
         ),
     ],
+    [
+      /payeeKeys/,
+      () =>
+        issue.issueMerchant(acquirer, {
+          ...fixture.MERCHANT_FACTS,
+          payeeKeys: Array.from({ length: MAX_PAYEE_KEYS + 1 }, () => payee.key),
+        }),
+    ],
     [/ceiling/, () => allowanceWith({ baseMicro: yen(20_001) })],
     [/upper limit/, () => allowanceWith({ lowerMicro: yen(10_001) })],
-    [/30 days/, () => allowanceWith({ expiresS: VALID.notBeforeS + 30 * 86_400 + 1 })],
+    [/30 days/, () => allowanceWith({ expiresS: VALID.notBeforeS + MAX_ALLOWANCE_VALIDITY_S + 1 })],
     [/currency/, () => allowanceWith({ currency: 1 })],
     [/prefix/, () => issue.issueMandate(issuer, mandateFacts({ logOriginPrefix: '' }))],
-    [/overageBearer/, () => issue.issueMandate(issuer, mandateFacts({ overageBearer: 2 }))],
+    [
+      /overageBearer/,
+      () => issue.issueMandate(issuer, mandateFacts({ overageBearer: OVERAGE_BY_ISSUER + 1 })),
+    ],
     [/neighbours/, () => issue.issueMandate(issuer, mandateFacts({ neighbours: [hash32] }))],
   ];
   function mandateFacts(change: object): Parameters<typeof issue.issueMandate>[1] {

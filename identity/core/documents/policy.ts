@@ -5,7 +5,7 @@ import { AMOUNT, listOf, record, text, U32, uint } from '../../../protocol/schem
 import { CLAIM_POLICY, periodFault, VALID, type Valid } from './standard.ts';
 
 /** A span of the local day in minutes, end excluded; it may run over midnight. */
-export interface DaySpan {
+interface DaySpan {
   readonly fromMinute: number;
   readonly toMinute: number;
 }

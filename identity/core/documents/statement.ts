@@ -21,21 +21,21 @@ import {
 import { CLAIM_STATEMENT, CURRENCY } from './standard.ts';
 
 /** A log's head that the statement rests on. */
-export interface AsOfHead {
+interface AsOfHead {
   readonly origin: string;
   readonly size: number;
   readonly root: Uint8Array;
 }
 
 /** Counters `from` … `to`, both with, settled with this sum. */
-export interface SettledRange {
+interface SettledRange {
   readonly from: number;
   readonly to: number;
   readonly sumMicro: AmountMicro;
 }
 
 /** A refund credited to the line, or a payment in dispute. */
-export interface PaymentSum {
+interface PaymentSum {
   readonly paymentHash: Uint8Array;
   readonly amountMicro: AmountMicro;
 }

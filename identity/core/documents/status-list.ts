@@ -26,7 +26,7 @@ const CLAIM_STATUS_LIST = 65_533;
 const CLAIM_TTL = 65_534;
 
 /** Bits per entry and the zlib-compressed entries (draft-ietf-oauth-status-list, section 4.3). */
-export interface PackedStatuses {
+interface PackedStatuses {
   readonly bits: 1 | 2 | 4 | 8;
   readonly compressed: Uint8Array;
 }
