@@ -17,4 +17,6 @@ export const TYPE_CHALLENGE_GRANT = 15;
 export const TYPE_ASK = 16;
 export const TYPE_PRESENTED = 17;
 export const TYPE_PAID = 18;
+export const TYPE_EVIDENCE = 19;
+export const TYPE_PROOF = 20;
 export const TYPE_CONNECT_TOKEN = 19;

@@ -152,8 +152,7 @@ class LedgerHost implements LedgerService {
       const slice = await reader.readFrom(this.#position);
       const entries: LogEntry[] = [];
       for (const { record, index } of slice.records) {
-        const entry = await source(record, index);
-        if (entry !== undefined) entries.push(await this.#seal(entry));
+        for (const entry of await source(record, index)) entries.push(await this.#seal(entry));
       }
       this.#position = slice.nextPosition;
       if (slice.records.length === 0) return;

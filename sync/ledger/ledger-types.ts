@@ -15,11 +15,11 @@ export interface LedgerEntry {
   readonly acceptedAtMs: number;
 }
 
-/** Turns a journal record into an entry; `undefined` for records that do not belong into the log. */
+/** Turns a journal record into its entries, in log order; empty for records that do not belong into the log. */
 export type EntrySource = (
   record: Uint8Array,
   index: number,
-) => LedgerEntry | undefined | Promise<LedgerEntry | undefined>;
+) => readonly LedgerEntry[] | Promise<readonly LedgerEntry[]>;
 
 export interface LedgerServiceOptions {
   /** The log's folder: `tlog/`, `payload/`, `keys/` may be served, `state/` may not. */

@@ -34,6 +34,7 @@ t.test(
       receipt: [8],
       refusal: [5, 6, 7, 8, 9, 10],
       'hand-in': [4, 5],
+      evidence: [3],
       close: [5],
     };
     for (const { name, payload } of vectors) {

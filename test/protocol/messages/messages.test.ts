@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { CLOSE, CREDIT } from '../../../protocol/messages/after-payment.ts';
 import * as envelopes from '../../../protocol/messages/envelopes.ts';
+import { EVIDENCE, MISBEHAVIOUR_PROOF } from '../../../protocol/messages/evidence.ts';
 import { OFFER } from '../../../protocol/messages/offer.ts';
 import { PAYMENT } from '../../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
@@ -50,6 +51,8 @@ const bare: readonly (readonly [string, Codec<any>, unknown])[] = [
   ],
   ['ask', envelopes.ASK, { payer: fill(16, 1), item: 'lane 1', quantity: 1 }],
   ['paid', envelopes.PAID, { payment: some, receipt: some }],
+  ['evidence', EVIDENCE, { payment: some, outcome: some, offer: some, answeredAtMs: 2 ** 41 }],
+  ['proof', MISBEHAVIOUR_PROOF, { earlier: some, later: some, binding: some }],
 ];
 
 function made(): Vector[] {
