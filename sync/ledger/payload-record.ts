@@ -3,7 +3,7 @@
  * front so that whoever stores the record can check it against the log's leaf without a key; it is bound to the
  * ciphertext as external data. What is inside is the journal's record and opaque here.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import { concatBytes } from '../../protocol/bytes.ts';
 import { decodeCanonical } from '../../protocol/cbor/decode.ts';
 import { encodeCanonical } from '../../protocol/cbor/encode.ts';
@@ -33,9 +33,19 @@ const encStructure = (receiptPayloadHash: Uint8Array): Uint8Array =>
   encodeCanonical(['Encrypt0', PROTECTED, receiptPayloadHash]);
 
 /**
- * Encrypts one payload. A random 96-bit nonce is safe for the 2^32 payments that one party makes in a month at most
- * (NIST SP 800-38D section 8.3).
+ * The nonce is a keyed hash of all that is encrypted: the same payload gives the same ciphertext, so a batch that is made
+ * again after a crash writes the same tiles; another payload gets another nonce. 96 such bits are safe for 2^32 payments
+ * under one key (NIST SP 800-38D section 8.3).
  */
+const nonceFor = (key: Uint8Array, hash: Uint8Array, plain: Uint8Array): Buffer =>
+  createHmac('sha256', key)
+    .update('kiri payload nonce')
+    .update(hash)
+    .update(plain)
+    .digest()
+    .subarray(0, NONCE_BYTES);
+
+/** Encrypts one payload into a record. @throws KiriError PAYLOAD_TOO_LARGE */
 export const sealPayload = (
   plain: Uint8Array,
   receiptPayloadHash: Uint8Array,
@@ -44,7 +54,7 @@ export const sealPayload = (
   if (plain.length > MAX_PLAIN_BYTES || receiptPayloadHash.length !== HASH_BYTES) {
     throw new KiriError('PAYLOAD_TOO_LARGE', `a payload has at most ${MAX_PLAIN_BYTES} bytes`);
   }
-  const nonce = randomBytes(NONCE_BYTES);
+  const nonce = nonceFor(key, receiptPayloadHash, plain);
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(encStructure(receiptPayloadHash));
   const sealed = [cipher.update(plain), cipher.final(), cipher.getAuthTag()];
