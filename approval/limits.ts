@@ -28,7 +28,7 @@ export const MAX_WAITERS = 4;
 /** Searches on the disk under way; above it: BUSY. */
 export const MAX_LOOKUPS = 64;
 /** Documents waiting for their sync. */
-export const MAX_PENDING_DOCUMENTS = 256;
+export const MAX_PENDING_DOCUMENTS = 128;
 
 /** Accepted Payments that no acknowledgement covers yet: 16 bytes each. Above it: BUSY. */
 export const MAX_UNACKNOWLEDGED = 1_048_576;

@@ -7,6 +7,8 @@ export interface FetchOptions {
   readonly maxBytes: number;
   readonly method?: string;
   readonly body?: Uint8Array;
+  /** Bearer token for an admin interface. */
+  readonly bearer?: string;
 }
 
 /**
@@ -27,8 +29,11 @@ export function fetchBytes(
         reject(new KiriError('HTTP_UNREACHABLE', `${url}: ${error.message}`, { cause: error }));
       }
     };
-    const { body } = options;
-    const headers = body === undefined ? {} : { 'content-length': body.length };
+    const { body, bearer } = options;
+    const headers = {
+      ...(body === undefined ? {} : { 'content-length': body.length }),
+      ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+    };
     const method = options.method ?? (body === undefined ? 'GET' : 'POST');
     const req = request(url, { method, headers, signal }, (res) => {
       readAnswer(res, url, options.maxBytes).then(resolve, fail);

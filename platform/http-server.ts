@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Path and query as sent, beginning with '/'. */
   readonly path: string;
   readonly body: Uint8Array;
+  /** The Authorization header as sent. */
+  readonly authorization?: string;
 }
 
 export interface HttpAnswer {
@@ -81,7 +83,13 @@ async function serve(
       res.setHeader('connection', 'close');
       answer = { status: 413, body: `body over ${maxBodyBytes} bytes\n` };
     } else {
-      answer = await handler({ method: req.method ?? 'GET', path: req.url ?? '/', body });
+      const { authorization } = req.headers;
+      answer = await handler({
+        method: req.method ?? 'GET',
+        path: req.url ?? '/',
+        body,
+        ...(authorization === undefined ? {} : { authorization }),
+      });
     }
   } catch (error) {
     if (req.destroyed && !req.complete) return;

@@ -1,0 +1,220 @@
+import { createHmac, hash } from 'node:crypto';
+import { join } from 'node:path';
+import type { ApproverEffect, ApproverInput, JournalName } from '../approval/messages.ts';
+import type { HmacSha256, Sha256 } from '../approval/ports.ts';
+import type { Approver } from '../approval/step.ts';
+import type { ApproverState } from '../approval/state.ts';
+import { openJournal } from '../platform/journal.ts';
+import type { JournalFs } from '../platform/journal-fs.ts';
+import type { Clock, Journal, Random } from '../platform/ports.ts';
+import { invariant, KiriError } from '../protocol/kiri-error.ts';
+import type { DownVerb } from '../protocol/topics.ts';
+import { JournalSearch } from './journal-search.ts';
+
+const NAMES: readonly JournalName[] = ['money', 'offers', 'documents'];
+/**
+ * Used Offers are evidence, not money: their sync may come this much later, out of the way of the
+ * money's; after a crash the payee hands a missing one in again.
+ */
+const OFFERS_DELAY_MS = 20;
+/** Unsynced bytes of the offers journal above which hand-ins wait. */
+const MAX_HAND_IN_BACKLOG_BYTES = 1_048_576;
+
+export const nodeSha256: Sha256 = (bytes) => hash('sha256', bytes, 'buffer');
+export const nodeHmacSha256: HmacSha256 = (key, bytes) =>
+  createHmac('sha256', key).update(bytes).digest();
+
+export interface ShellOptions {
+  readonly folder: string;
+  readonly approver: Approver;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly files?: JournalFs;
+  readonly send: (to: string, verb: DownVerb, bytes: Uint8Array) => void;
+  /** After the effects of one input: what was sent may go out. */
+  readonly flush: () => void;
+  readonly onCentre: (taken: boolean, reason: string) => void;
+  /** A journal or an assertion has stopped it; nothing more is appended. */
+  readonly onFailure: (error: KiriError) => void;
+}
+
+/** The approver with its journals: carries out effects, tells it what is durable. */
+export class ApproverShell {
+  #state: ApproverState;
+  readonly #options: ShellOptions;
+  readonly #journals: Readonly<Record<JournalName, Journal>>;
+  readonly #commits: Record<JournalName, Promise<number> | undefined>;
+  readonly #search: JournalSearch;
+  #offersTimer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #failed = false;
+
+  private constructor(
+    options: ShellOptions,
+    state: ApproverState,
+    journals: Readonly<Record<JournalName, Journal>>,
+  ) {
+    this.#options = options;
+    this.#state = state;
+    this.#journals = journals;
+    this.#commits = { money: undefined, offers: undefined, documents: undefined };
+    this.#search = new JournalSearch(journals.money);
+  }
+
+  /**
+   * Opens the journals, rebuilds the approver's state and starts a new epoch; resolves when that
+   * is durable. @throws KiriError FOLDER_LOCKED, JOURNAL_CORRUPT, DISK_*
+   */
+  static async open(options: ShellOptions): Promise<ApproverShell> {
+    const opened: Partial<Record<JournalName, Journal>> = {};
+    try {
+      const files = options.files ? { files: options.files } : {};
+      for (const name of NAMES) {
+        opened[name] = (await openJournal(join(options.folder, name), files)).journal;
+      }
+      const journals = opened as Record<JournalName, Journal>;
+      const state = options.approver.initial();
+      for (const { record } of journals.money.records()) options.approver.recover(state, record);
+      const shell = new ApproverShell(options, state, journals);
+      shell.feed({
+        kind: 'boot',
+        epoch: options.random.bytes(8),
+        epochSecret: options.random.bytes(32),
+        nextIndex: {
+          money: journals.money.nextIndex,
+          offers: journals.offers.nextIndex,
+          documents: journals.documents.nextIndex,
+        },
+      });
+      await journals.money.commit();
+      return shell;
+    } catch (error) {
+      for (const journal of Object.values(opened)) await journal.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  get state(): ApproverState {
+    return this.#state;
+  }
+
+  /** Money records durable or about to be, for status. */
+  get moneyRecords(): number {
+    return this.#journals.money.nextIndex;
+  }
+
+  feed(input: ApproverInput): void {
+    if (this.#stopped && input.kind !== 'payment') return;
+    const { approver, clock } = this.#options;
+    try {
+      const { state, effects } = approver.step(this.#state, input, clock.now());
+      this.#state = state;
+      for (const effect of effects) this.#carryOut(effect);
+      this.#assertNumbering();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#options.flush();
+  }
+
+  /** Evidence from a device; dropped while the disk is far behind, it comes again. */
+  handIn(from: string, bytes: Uint8Array): void {
+    if (this.#journals.offers.pendingBytes > MAX_HAND_IN_BACKLOG_BYTES) return;
+    this.feed({ kind: 'hand-in', from, bytes });
+  }
+
+  /** A Payment or Query; the nonce is drawn here. */
+  payment(from: string, bytes: Uint8Array): void {
+    this.feed({ kind: 'payment', from, bytes, nonce: this.#options.random.bytes(16) });
+  }
+
+  /** Records of the money journal that hold this Payment's answer; durable ones only. */
+  search(paymentHash: Uint8Array): Promise<readonly Uint8Array[]> {
+    return this.#search.find(paymentHash);
+  }
+
+  /** Stops deciding; durable answers are still given. */
+  enterDiskFull(): void {
+    this.feed({ kind: 'disk-full' });
+    this.#stopped = true;
+  }
+
+  async close(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#offersTimer);
+    this.#search.stop();
+    const closings = NAMES.map((name) => this.#journals[name].close());
+    const results = await Promise.allSettled(closings);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  #carryOut(effect: ApproverEffect): void {
+    switch (effect.kind) {
+      case 'reply':
+        this.#options.send(effect.to, effect.verb, effect.bytes);
+        return;
+      case 'append':
+        this.#append(effect.journal, effect.record);
+        return;
+      case 'lookup':
+        void this.#lookUp(effect.key, effect.paymentHash);
+        return;
+      case 'centre':
+        this.#options.onCentre(effect.taken, effect.reason);
+    }
+  }
+
+  #append(name: JournalName, record: Uint8Array): void {
+    if (this.#stopped) return;
+    this.#journals[name].append(record);
+    if (name !== 'offers') {
+      this.#commit(name);
+      return;
+    }
+    this.#offersTimer ??= setTimeout(() => {
+      this.#offersTimer = undefined;
+      this.#commit('offers');
+    }, OFFERS_DELAY_MS).unref();
+  }
+
+  /** One continuation per group commit, however many records share it. */
+  #commit(name: JournalName): void {
+    const promise = this.#journals[name].commit();
+    if (promise === this.#commits[name]) return;
+    this.#commits[name] = promise;
+    promise.then(
+      (through) => this.feed({ kind: 'persisted', journal: name, through }),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** The approver counts its records itself: `persisted` means what it believes. */
+  #assertNumbering(): void {
+    if (this.#stopped) return;
+    for (const name of NAMES) {
+      invariant(
+        this.#journals[name].nextIndex === this.#state.nextIndex[name],
+        `the ${name} journal has one writer`,
+      );
+    }
+  }
+
+  async #lookUp(key: string, paymentHash: Uint8Array): Promise<void> {
+    try {
+      const records = await this.#search.find(paymentHash);
+      this.feed({ kind: 'found', key, records });
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped || this.#failed) return;
+    this.#failed = true;
+    const failure =
+      error instanceof KiriError
+        ? error
+        : new KiriError('APPROVER_FAILED', String(error), { cause: error });
+    this.#options.onFailure(failure);
+  }
+}

@@ -1,0 +1,235 @@
+import type { Socket } from 'node:net';
+import {
+  Aedes,
+  type AuthenticateError,
+  type Client,
+  type ConnectPacket,
+  type PublishPacket,
+} from 'aedes';
+import { toHex } from '../protocol/bytes.ts';
+import { ASK } from '../protocol/messages/envelopes.ts';
+import { checkConnectToken } from '../protocol/messages/connect.ts';
+import type { Verifier } from '../protocol/public-key.ts';
+import { downTopic, type DownVerb, type UpTopic } from '../protocol/topics.ts';
+import type { Clock } from '../platform/ports.ts';
+import { accessOf, type Access } from './core/access.ts';
+import { Freshness } from './core/freshness.ts';
+import { publishFrameBytes, putPublishHead } from './core/publish-frame.ts';
+
+/** A client that stops reading: above this much unsent its connection is closed. */
+const MAX_BACKLOG_BYTES = 262_144;
+/** Longest silence that a device may ask for. */
+const MAX_KEEPALIVE_S = 300;
+const DRAIN_TIMEOUT_MS = 2_000;
+/** CONNACK return code 4 (MQTT 3.1.1 §3.2.2.3). */
+const BAD_CREDENTIALS = 4;
+
+export interface BrokerOptions {
+  readonly approver: Uint8Array;
+  readonly verifier: Verifier;
+  readonly clock: Clock;
+  /** A message of a device to this approver; `from` is proved by its connect token. */
+  readonly onMessage: (from: string, verb: ForApprover, payload: Uint8Array) => void;
+}
+
+/** Verbs that the approver answers; `ask` and `offer` go to a peer. */
+export type ForApprover = Exclude<UpTopic['verb'], 'ask' | 'offer'>;
+
+interface Session {
+  readonly client: Client;
+  readonly access: Access;
+  readonly topics: Map<DownVerb, Buffer>;
+  isListening: boolean;
+}
+
+export type BrokerCounts = Record<string, number>;
+
+export interface Broker {
+  readonly counts: Readonly<BrokerCounts>;
+  readonly connected: number;
+  handle(socket: Socket): void;
+  /** Sends now if the device is connected and reads its inbox; else it is dropped and counted. */
+  send(to: string, verb: DownVerb, payload: Uint8Array): void;
+  /** Lets what `send` gathered go out, one write per connection. */
+  flush(): void;
+  close(): Promise<void>;
+}
+
+/**
+ * aedes as the door for devices, MQTT 3.1.1: it speaks the protocol, and everything it would do
+ * with a message (routing, retaining, storing) is left out. A message ends in `onMessage`; the
+ * broker's PUBACK says that it arrived, never that it was accepted.
+ */
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const aedes = await Aedes.createBroker({
+    drainTimeout: DRAIN_TIMEOUT_MS,
+    queueLimit: 64,
+    maxTopicLevels: 8,
+    authorizeForward: () => null,
+  });
+  return new DeviceBroker(aedes, options);
+}
+
+class DeviceBroker implements Broker {
+  readonly counts: BrokerCounts = {};
+  readonly #aedes: Aedes;
+  readonly #options: BrokerOptions;
+  readonly #approverHex: string;
+  readonly #sessions = new Map<string, Session>();
+  readonly #corked = new Set<Socket>();
+  readonly #freshness = new Freshness();
+
+  constructor(aedes: Aedes, options: BrokerOptions) {
+    this.#aedes = aedes;
+    this.#options = options;
+    this.#approverHex = toHex(options.approver);
+    // Nothing is ever routed inside the broker, its own `$SYS` news included.
+    aedes.publish = (...given: unknown[]): void => {
+      const done = given.at(-1);
+      if (typeof done === 'function') (done as () => void)();
+    };
+    aedes.preConnect = (_client, packet, done) => {
+      const fault = connectFault(packet);
+      if (fault !== undefined) this.#count(fault);
+      done(fault === undefined ? null : new Error(fault), fault === undefined);
+    };
+    aedes.authenticate = (client, _username, password, done) => {
+      const fault = this.#authenticate(client.id, password);
+      done(fault ?? null, fault === undefined);
+    };
+    aedes.authorizeSubscribe = (client, subscription, done) => {
+      done(null, this.#maySubscribe(client, subscription.topic) ? subscription : null);
+    };
+    aedes.authorizePublish = (client, packet, done) => {
+      const topic = client && this.#mayPublish(client, packet);
+      done(topic ? null : new Error('not allowed'));
+      if (topic) this.#take(topic, packet.payload as Buffer);
+    };
+    aedes.on('client', (client) => {
+      const access = accessOf(this.#approverHex, client.id);
+      this.#sessions.set(client.id, { client, access, topics: new Map(), isListening: false });
+    });
+    aedes.on('clientDisconnect', (client) => {
+      if (this.#sessions.get(client.id)?.client === client) this.#sessions.delete(client.id);
+    });
+    aedes.on('clientError', () => this.#count('client-error'));
+    aedes.on('connectionError', () => this.#count('connection-error'));
+  }
+
+  get connected(): number {
+    return this.#sessions.size;
+  }
+
+  handle(socket: Socket): void {
+    this.#aedes.handle(socket);
+  }
+
+  send(to: string, verb: DownVerb, payload: Uint8Array): void {
+    const session = this.#sessions.get(to);
+    if (!session?.isListening) {
+      this.#count('undelivered');
+      return;
+    }
+    const socket = session.client.conn as Socket;
+    if (socket.destroyed) return;
+    if (socket.writableLength > MAX_BACKLOG_BYTES) {
+      this.#count('slow-reader');
+      socket.destroy();
+      return;
+    }
+    const topic = downTopicOf(session, this.#approverHex, verb);
+    const frame = Buffer.allocUnsafe(publishFrameBytes(topic.length, payload.length));
+    frame.set(payload, putPublishHead(frame, topic, payload.length));
+    if (!this.#corked.has(socket)) {
+      this.#corked.add(socket);
+      socket.cork();
+    }
+    socket.write(frame);
+  }
+
+  flush(): void {
+    for (const socket of this.#corked) socket.uncork();
+    this.#corked.clear();
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => this.#aedes.close(() => resolve()));
+  }
+
+  /**
+   * The password proves the key whose thumbprint is the client id; only then does a new connection
+   * take the place of a living one with the same id.
+   */
+  #authenticate(
+    clientHex: string,
+    password: Uint8Array | undefined,
+  ): AuthenticateError | undefined {
+    const { verifier, approver, clock } = this.#options;
+    const given = password ?? new Uint8Array();
+    const token = checkConnectToken(verifier, given, { approver, clientHex });
+    const { unixMs, timeQuality } = clock.now();
+    const stale = token.ok
+      ? this.#freshness.check(token.value, Math.floor(unixMs / 1_000), timeQuality)
+      : token;
+    if (stale === undefined) return undefined;
+    this.#count(`connect-${stale.code}`);
+    return Object.assign(new Error(stale.reason), { returnCode: BAD_CREDENTIALS });
+  }
+
+  #maySubscribe(client: Client, filter: string): boolean {
+    const session = this.#sessions.get(client.id);
+    if (session?.client === client && session.access.mayRead(filter)) {
+      session.isListening = true;
+      return true;
+    }
+    this.#count('forbidden-subscribe');
+    return false;
+  }
+
+  /** Undefined: the connection is closed, which is MQTT 3.1.1's only answer to a forbidden PUBLISH. */
+  #mayPublish(client: Client, packet: PublishPacket): UpTopic | undefined {
+    const session = this.#sessions.get(client.id);
+    const topic = session?.client === client ? session.access.up(packet.topic) : undefined;
+    if (topic && !packet.retain && packet.qos !== 2) return topic;
+    this.#count(topic ? 'forbidden-retain-or-qos' : 'forbidden-topic');
+    return undefined;
+  }
+
+  #take(topic: UpTopic, payload: Buffer): void {
+    if (topic.verb !== 'ask' && topic.verb !== 'offer') {
+      this.#options.onMessage(topic.deviceHex, topic.verb, payload);
+    } else if (topic.peerHex !== undefined && isFair(topic, payload)) {
+      this.send(topic.peerHex, topic.verb, payload);
+      this.flush();
+    } else this.#count('forbidden-relay');
+  }
+
+  #count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1;
+  }
+}
+
+/** What no device of ours says in CONNECT; the connection ends without an answer. */
+function connectFault(packet: ConnectPacket): string | undefined {
+  if (packet.will !== undefined && packet.will !== null) return 'connect-will';
+  if (!/^[0-9a-f]{32}$/.test(packet.clientId)) return 'connect-client-id';
+  if (packet.clean !== true) return 'connect-session';
+  const keepalive = packet.keepalive ?? 0;
+  return keepalive > 0 && keepalive <= MAX_KEEPALIVE_S ? undefined : 'connect-keepalive';
+}
+
+/** A relayed ask names its own sender; the Offer is signed and speaks for itself. */
+function isFair(topic: UpTopic, payload: Uint8Array): boolean {
+  if (topic.verb !== 'ask') return true;
+  const ask = ASK.decode(payload);
+  return ask.ok && toHex(ask.value.payer) === topic.deviceHex;
+}
+
+function downTopicOf(session: Session, approverHex: string, verb: DownVerb): Buffer {
+  let topic = session.topics.get(verb);
+  if (!topic) {
+    topic = Buffer.from(downTopic(approverHex, session.client.id, verb), 'latin1');
+    session.topics.set(verb, topic);
+  }
+  return topic;
+}

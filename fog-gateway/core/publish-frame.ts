@@ -1,0 +1,26 @@
+/**
+ * A QoS 0 PUBLISH (MQTT 3.1.1 §3.3). Replies go out at QoS 0: the sessions are clean, so QoS 1
+ * would add an acknowledgement and redeliver nothing; what a device needs it gets by sending the
+ * same bytes again (DESIGN §4).
+ */
+export function putPublishHead(out: Uint8Array, topic: Uint8Array, payloadBytes: number): number {
+  let remaining = 2 + topic.length + payloadBytes;
+  out[0] = 0x30;
+  let at = 1;
+  do {
+    const low = remaining % 128;
+    remaining = Math.floor(remaining / 128);
+    out[at] = remaining > 0 ? low | 0x80 : low;
+    at += 1;
+  } while (remaining > 0);
+  out[at] = topic.length >>> 8;
+  out[at + 1] = topic.length & 0xff;
+  out.set(topic, at + 2);
+  return at + 2 + topic.length;
+}
+
+/** Bytes of the whole packet. */
+export function publishFrameBytes(topicBytes: number, payloadBytes: number): number {
+  const remaining = 2 + topicBytes + payloadBytes;
+  return 1 + (remaining < 128 ? 1 : remaining < 16_384 ? 2 : 3) + remaining;
+}
