@@ -81,7 +81,7 @@ export function accept(
   state.counts.accepted += 1;
   const answer: Answer = { kind: 'accepted', sequence, payload, signed: undefined, durable: false };
   const seen = rememberAnswer(work, decided, answer, { keepUntilMs: -1, agrees: true });
-  const index = append(work, 'money', record);
+  const index = append(work, 'money', record, offer.index);
   state.pending.push({ index, seen, answer, to: [decided.from], offer });
   return undefined;
 }

@@ -1,9 +1,6 @@
 import type { DownVerb } from '../protocol/topics.ts';
 
-/**
- * The shell makes `offers` durable before `money` in each commit, so that no acceptance can be
- * durable without its Offer. `signed` is committed at leisure: only the ledger waits for it.
- */
+/** `signed` may be committed at leisure: only the ledger waits for it. */
 export type JournalName = 'money' | 'offers' | 'signed' | 'documents';
 
 /** What an approver is told. `from` is the sender's key id in hex, as the transport proved it. */
@@ -44,7 +41,16 @@ export type ApproverInput =
 
 /** What an approver wants done, in this order. Replies are safe to send as soon as they appear. */
 export type ApproverEffect =
-  | { readonly kind: 'append'; readonly journal: JournalName; readonly record: Uint8Array }
+  | {
+      readonly kind: 'append';
+      readonly journal: JournalName;
+      readonly record: Uint8Array;
+      /**
+       * Not to be committed before the offers journal is durable through this index: no acceptance
+       * is durable without its Offer. Most are long durable by then.
+       */
+      readonly afterOffer?: number;
+    }
   | {
       readonly kind: 'reply';
       readonly to: string;

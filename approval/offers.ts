@@ -144,6 +144,7 @@ function liveOffer(offer: Offer, hash: Uint8Array, number: number): LiveOffer {
     amountMicro: offer.amountMicro,
     acceptByMs: offer.acceptByMs,
     challengeNumber: number,
+    index: -1,
   };
 }
 
@@ -160,9 +161,9 @@ function hold(
   if (payee.liveOffers >= MAX_PAYEE_OFFERS || !roomForOffer(state, nowMs)) {
     return refused('BUSY', 'too many live Offers');
   }
+  offer.index = append(work, 'offers', OFFER_RECORD.encode({ offer: bytes }));
   state.offers.set(offer.key, offer);
   payee.liveOffers += 1;
-  append(work, 'offers', OFFER_RECORD.encode({ offer: bytes }));
   return undefined;
 }
 

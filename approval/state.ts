@@ -75,6 +75,8 @@ export interface LiveOffer {
   readonly amountMicro: AmountMicro;
   readonly acceptByMs: number;
   readonly challengeNumber: number;
+  /** Of its record in the offers journal. */
+  index: number;
 }
 
 /** A journalled answer whose sync has not returned, oldest first. */

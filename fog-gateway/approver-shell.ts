@@ -11,12 +11,9 @@ import { invariant, KiriError } from '../protocol/kiri-error.ts';
 import type { DownVerb } from '../protocol/topics.ts';
 import { JournalSearch } from './journal-search.ts';
 
-const NAMES: readonly JournalName[] = ['money', 'offers', 'documents'];
-/**
- * Used Offers are evidence, not money: their sync may come this much later, out of the way of the
- * money's; after a crash the payee hands a missing one in again.
- */
-const OFFERS_DELAY_MS = 20;
+const NAMES: readonly JournalName[] = ['money', 'offers', 'signed', 'documents'];
+/** Signatures can be made again after a crash: their sync comes later, out of the way of the money's. */
+const SIGNED_DELAY_MS = 20;
 /** Unsynced bytes of the offers journal above which hand-ins wait. */
 const MAX_HAND_IN_BACKLOG_BYTES = 1_048_576;
 
@@ -45,7 +42,10 @@ export class ApproverShell {
   readonly #journals: Readonly<Record<JournalName, Journal>>;
   readonly #commits: Record<JournalName, Promise<number> | undefined>;
   readonly #search: JournalSearch;
-  #offersTimer: NodeJS.Timeout | undefined;
+  #signedTimer: NodeJS.Timeout | undefined;
+  /** What the money journal's next commit has to wait for, and how far that is. */
+  #offersNeeded = -1;
+  #offersDurable: number;
   #stopped = false;
   #failed = false;
 
@@ -57,7 +57,13 @@ export class ApproverShell {
     this.#options = options;
     this.#state = state;
     this.#journals = journals;
-    this.#commits = { money: undefined, offers: undefined, documents: undefined };
+    this.#commits = {
+      money: undefined,
+      offers: undefined,
+      signed: undefined,
+      documents: undefined,
+    };
+    this.#offersDurable = journals.offers.nextIndex - 1;
     this.#search = new JournalSearch(journals.money);
   }
 
@@ -74,6 +80,9 @@ export class ApproverShell {
       }
       const journals = opened as Record<JournalName, Journal>;
       const state = options.approver.initial();
+      for (const { record } of journals.signed.records()) {
+        options.approver.recoverSigned(state, record);
+      }
       for (const { record } of journals.money.records()) options.approver.recover(state, record);
       const shell = new ApproverShell(options, state, journals);
       shell.feed({
@@ -83,6 +92,7 @@ export class ApproverShell {
         nextIndex: {
           money: journals.money.nextIndex,
           offers: journals.offers.nextIndex,
+          signed: journals.signed.nextIndex,
           documents: journals.documents.nextIndex,
         },
       });
@@ -141,11 +151,16 @@ export class ApproverShell {
 
   async close(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#offersTimer);
+    clearTimeout(this.#signedTimer);
     this.#search.stop();
-    const closings = NAMES.map((name) => this.#journals[name].close());
-    const results = await Promise.allSettled(closings);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    // The Offers first, as in every commit.
+    let failure: unknown;
+    for (const name of ['offers', 'money', 'signed', 'documents'] as const) {
+      await this.#journals[name].close().catch((error: unknown) => {
+        failure ??= error;
+      });
+    }
+    if (failure !== undefined) throw failure;
   }
 
   #carryOut(effect: ApproverEffect): void {
@@ -154,7 +169,7 @@ export class ApproverShell {
         this.#options.send(effect.to, effect.verb, effect.bytes);
         return;
       case 'append':
-        this.#append(effect.journal, effect.record);
+        this.#append(effect);
         return;
       case 'lookup':
         void this.#lookUp(effect.key, effect.paymentHash);
@@ -164,28 +179,42 @@ export class ApproverShell {
     }
   }
 
-  #append(name: JournalName, record: Uint8Array): void {
+  #append({ journal, record, afterOffer }: Extract<ApproverEffect, { kind: 'append' }>): void {
     if (this.#stopped) return;
-    this.#journals[name].append(record);
-    if (name !== 'offers') {
-      this.#commit(name);
+    this.#journals[journal].append(record);
+    if (journal === 'signed') {
+      this.#signedTimer ??= setTimeout(() => {
+        this.#signedTimer = undefined;
+        this.#commit('signed');
+      }, SIGNED_DELAY_MS).unref();
       return;
     }
-    this.#offersTimer ??= setTimeout(() => {
-      this.#offersTimer = undefined;
-      this.#commit('offers');
-    }, OFFERS_DELAY_MS).unref();
+    if (afterOffer !== undefined && afterOffer > this.#offersNeeded)
+      this.#offersNeeded = afterOffer;
+    this.#commit(journal);
   }
 
   /** One continuation per group commit, however many records share it. */
   #commit(name: JournalName): void {
+    if (name === 'money' && this.#offersNeeded > this.#offersDurable) return;
     const promise = this.#journals[name].commit();
     if (promise === this.#commits[name]) return;
     this.#commits[name] = promise;
     promise.then(
-      (through) => this.feed({ kind: 'persisted', journal: name, through }),
+      (through) => this.#committed(name, through),
       (error: unknown) => this.#fail(error),
     );
+  }
+
+  #committed(name: JournalName, through: number): void {
+    if (name === 'offers') {
+      const wasWaiting = this.#offersNeeded > this.#offersDurable;
+      this.#offersDurable = through;
+      if (wasWaiting && !this.#stopped) this.#commit('money');
+    }
+    if (name === 'money' || name === 'documents') {
+      this.feed({ kind: 'persisted', journal: name, through });
+    }
   }
 
   /** The approver counts its records itself: `persisted` means what it believes. */
