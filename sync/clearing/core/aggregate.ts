@@ -56,6 +56,8 @@ export type DueReason = 'threshold' | 'window' | 'age' | 'close-out';
 
 /** Receipts in one aggregate at most: a proof stays short and the evidence of one line one document. */
 export const AGGREGATE_LEAVES_MAX = 10_000;
+/** Aggregates of one lane in one cut; what is left is carried to the next cut. */
+const LANE_PIECES_MAX = 1000;
 /** Fewer in the conflict lane, whose evidence names the other Payment of each. */
 export const CONFLICT_LEAVES_MAX = 2000;
 
@@ -148,7 +150,7 @@ export const planPieces = (
   const pieces: Piece[] = [];
   let carried = residualMicro;
   let from = 0;
-  for (;;) {
+  while (pieces.length < LANE_PIECES_MAX) {
     const { to, sumMicro } = chunkEnd(amounts, from, limits.leavesMax);
     const whole = (carried + sumMicro) / minorUnitMicro;
     const amountMinor = whole > limits.amountMinorMax ? limits.amountMinorMax : whole;
