@@ -324,7 +324,7 @@ export function makeWorld(plan: Plan, stateDir: string, nowS: number): World {
   const authorities = makeAuthorities(office);
   const { issuer, clearing } = authorities;
   const gatewayKey = office.key('gateway').key;
-  const origin = `kiri.example/gateway/${gatewayKey.hex.slice(0, 8)}`;
+  const origin = `gw-${gatewayKey.hex.slice(0, 8)}.kiri.example`;
   const parties = Array.from({ length: plan.parties }, (_, i) =>
     makeParty(office, issuer, plan, i),
   );

@@ -1,0 +1,40 @@
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { loadSigner } from '../../identity/edge/key-file.ts';
+import { systemClock } from '../../platform/system-clock.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { noteVerify, witnessSigner } from '../../sync/ledger/core/note-ports.ts';
+import { parseVerifierKey, type VerifierKey } from '../../sync/ledger/core/note-key.ts';
+import { startWitnessService } from '../../sync/ledger/witness-service.ts';
+import { serve } from '../serve.ts';
+import { configFromArgs, type Config } from './config.ts';
+
+function logsOf(config: Config): Map<string, VerifierKey[]> {
+  const logs = new Map<string, VerifierKey[]>();
+  for (const part of config.parts('logs')) {
+    const key = parseVerifierKey(part.text('vkey'));
+    if (!key.ok) throw new KiriError('CONFIG_INVALID', `a log's vkey: ${key.reason}`);
+    const origin = part.text('origin');
+    logs.set(origin, [...(logs.get(origin) ?? []), key.value]);
+  }
+  return logs;
+}
+
+/** `kiri witness --config FILE`: cosigns checkpoints of the logs it knows (c2sp.org/tlog-witness). */
+export async function runWitness(argv: readonly string[]): Promise<number> {
+  const config = configFromArgs(argv);
+  const service = await startWitnessService({
+    root: config.path('folder'),
+    ports: {
+      signer: witnessSigner(config.text('name'), loadSigner(config.path('keyFile'))),
+      verify: noteVerify(nodeVerifier()),
+    },
+    logs: logsOf(config),
+    port: config.port('port'),
+    clock: systemClock(),
+  });
+  return serve(
+    { port: service.port },
+    async () => ({ sizes: Object.fromEntries(service.sizes()) }),
+    () => service.close(),
+  );
+}
