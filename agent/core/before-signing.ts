@@ -30,10 +30,10 @@ export function checkRoom(state: PayerState): Refused | undefined {
  * Whether `period` holds. A clock of unknown quality cannot expire a document, but the issuer's
  * signed times can: the floor is the earliest that it may be.
  */
-function checkNow(trust: TrustBook, floorS: number, period: NamedPeriod, now: Now): Checked<true> {
-  const time = deviceTime(Math.max(floorS, trust.floorS), now);
+function checkNow(floorS: number, period: NamedPeriod, now: Now): Checked<true> {
+  const time = deviceTime(floorS, now);
   if (time.quality > 0) return checkPeriod(period, time.timeS);
-  return checkPeriod(period, Math.max(floorS, trust.floorS, period.notBeforeS));
+  return checkPeriod(period, Math.max(floorS, period.notBeforeS));
 }
 
 /** Is `approver` one that the issuer has given a mandate? */
@@ -47,7 +47,7 @@ export function checkApprover(
   if (!known) {
     return refused('GATEWAY_UNTRUSTED', `no issuer's mandate for approver ${toHex(approver)}`);
   }
-  const inTime = checkNow(trust, floorS, known.period, now);
+  const inTime = checkNow(floorS, known.period, now);
   return inTime.ok ? accepted(known) : refused('GATEWAY_UNTRUSTED', inTime.reason);
 }
 
@@ -62,7 +62,7 @@ export function checkPayee(
   if (!known) {
     return refused('CREDENTIAL_INVALID', `no merchant credential for payee ${toHex(payee)}`);
   }
-  const inTime = checkNow(trust, floorS, known.chain.period, now);
+  const inTime = checkNow(floorS, known.chain.period, now);
   return inTime.ok ? accepted(known) : inTime;
 }
 
@@ -88,7 +88,7 @@ export function checkBeforeSigning(
   if (!payee.ok) return payee;
   const { own } = trust;
   if (!own) return refused('UNKNOWN_LINE', 'this device has no binding and allowance');
-  const inTime = checkNow(trust, floorS, own.period, now);
+  const inTime = checkNow(floorS, own.period, now);
   if (!inTime.ok) return inTime;
   return (
     checkTariff(state, want, offer, payee.value) ??
@@ -163,7 +163,7 @@ function checkRules(
   const { policy } = state.trust;
   if (!policy) return refused('POLICY_REFUSED', "the party's policy is not on this device");
   const { merchantId, mcc, place } = payee.chain.merchant;
-  const time = deviceTime(Math.max(state.floorS, state.trust.floorS), now);
+  const time = deviceTime(state.floorS, now);
   const checked = checkPolicy(policy, {
     merchantId,
     mcc,

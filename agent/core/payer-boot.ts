@@ -27,7 +27,7 @@ function emptyState(setup: PayerSetup, trust: TrustBook): PayerState {
     mark: { counter: 0, totalMicro: ZERO_MICRO },
     skippedMicro: ZERO_MICRO,
     skippedCounter: 0,
-    floorS: 0,
+    floorS: trust.floorS,
     statementNumber: 0,
     recordedThrough: 0,
     except: new Set(),

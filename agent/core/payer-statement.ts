@@ -44,6 +44,7 @@ export function applyStatement(state: PayerState, statement: Statement, out: Pay
     for (const { code, reason } of learnDocuments(state.trust, [statement.allowance])) {
       out.push({ kind: 'notice', code, reason });
     }
+    state.floorS = Math.max(state.floorS, state.trust.floorS);
   }
 }
 
