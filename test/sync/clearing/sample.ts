@@ -6,6 +6,12 @@ import type { PublicKey, Signer } from '../../../protocol/public-key.ts';
 import type { AggregateKey, Programme } from '../../../sync/clearing/core/aggregate.ts';
 import { JST } from '../../../sync/clearing/core/civil-time.ts';
 import type { VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
+import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import type { ClearingOptions } from '../../../sync/clearing/clearing-service.ts';
+import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
+import { openSqlite } from '../../../sync/clearing/sql.ts';
+import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
+import type { LedgerAnchor } from '../../../sync/clearing/core/lines-file.ts';
 import type { SettlementDirectory } from '../../../sync/clearing/cut-context.ts';
 
 export const DAY_S = 86_400;
@@ -98,3 +104,40 @@ export class LineOfReceipts {
     };
   }
 }
+
+export const NOON_S: number = TOKYO_MIDNIGHT_S + DAY_S / 2;
+export const anchors: readonly LedgerAnchor[] = [
+  { origin: 'gateway.example/2026q4', size: 1000, root: 'ab'.repeat(32) },
+];
+
+/** A clearing in memory whose files land in a map. */
+export const inMemory = async (
+  more: Partial<ClearingOptions> = {},
+): Promise<{ service: ClearingService; files: Map<string, string>; database: SqlDatabase }> => {
+  const files = new Map<string, string>();
+  const database = more.database ?? openSqlite(':memory:');
+  const service = await ClearingService.open(
+    {
+      database,
+      signer,
+      outFolder: 'out',
+      directory: directoryOf(),
+      policyHash,
+      mode: 'T',
+      writeFile: async (path, bytes) => void files.set(path, Buffer.from(bytes).toString('hex')),
+      ...more,
+    },
+    NOON_S,
+  );
+  return { service, files, database };
+};
+
+/** Thirty receipts of three lines over two merchants and three accounts. */
+export const history = (): VerifiedItem[] => {
+  const lines = ['a', 'b', 'c'].map((name) => new LineOfReceipts(name));
+  return Array.from({ length: 30 }, (_, at) => {
+    const line = lines[at % 3] as LineOfReceipts;
+    const key = keyWith({ merchant: `merchant-${at % 2}`, account: `ACC-${at % 3}` });
+    return line.next(BigInt(1_234_567 * (at + 1)), { key });
+  });
+};
