@@ -1,4 +1,41 @@
-import type { Command } from './command.ts';
+import { UsageError, type Command } from './command.ts';
+
+type Run = (argv: readonly string[]) => Promise<number>;
+
+const CONFIG = 'Options: --config FILE (JSON; paths in it count from the file)';
+
+async function loadSync(): Promise<Run> {
+  const [{ runLedger }, { runClearing }] = await Promise.all([
+    import('./programs/ledger.ts'),
+    import('./programs/clearing.ts'),
+  ]);
+  return async ([part, ...rest]) => {
+    if (part === 'ledger') return runLedger(rest);
+    if (part === 'clearing') return runClearing(rest);
+    throw new UsageError('kiri sync wants ledger or clearing');
+  };
+}
 
 /** Every `kiri` command by name. */
-export const COMMANDS: Readonly<Record<string, Command>> = {};
+export const COMMANDS: Readonly<Record<string, Command>> = {
+  gateway: {
+    summary: 'run a fog gateway: MQTT broker and approver',
+    usage: `Usage: kiri gateway --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/gateway.ts')).runGateway,
+  },
+  witness: {
+    summary: 'run a witness that cosigns checkpoints',
+    usage: `Usage: kiri witness --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/witness.ts')).runWitness,
+  },
+  sync: {
+    summary: 'run the ledger beside a gateway, or clearing at the centre',
+    usage: `Usage: kiri sync ledger|clearing --config FILE\n${CONFIG}`,
+    load: loadSync,
+  },
+  devices: {
+    summary: 'run payers and payees',
+    usage: `Usage: kiri devices --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/devices.ts')).runDevices,
+  },
+};

@@ -1,0 +1,53 @@
+import type { SettlementDirectory } from '../cut-context.ts';
+import type { Programme } from './aggregate.ts';
+import { JST } from './civil-time.ts';
+import type { Registry } from './registry.ts';
+
+const DAY_S = 86_400;
+const BIN_DIGITS = 6;
+const MEMBER_DIGITS = 11;
+
+/** One yen in micro-units; programmes state their sums in major units of the currency. */
+const MAJOR = 1_000_000n;
+
+/**
+ * The bilateral on-us programme (reference default): presented once a day, at the latest after five,
+ * at once from 10,000 major units on.
+ */
+const BILATERAL: Programme = {
+  name: 'BILATERAL',
+  zone: JST,
+  thresholdMicro: 10_000n * MAJOR,
+  windowMinimumMicro: 1n * MAJOR,
+  maxAgeS: 5 * DAY_S,
+};
+
+/** The settlement side of the registry's merchants, from their acquirers' credentials. */
+export function directoryOf(registry: Registry): SettlementDirectory {
+  const byMerchant = new Map(
+    [...registry.payees.values()].map((payee) => [payee.merchant.merchantId, payee]),
+  );
+  return {
+    programme: (name) => (name === BILATERAL.name ? BILATERAL : undefined),
+    details: (key) => {
+      const payee = byMerchant.get(key.merchant);
+      if (!payee) return undefined;
+      const { merchant, acquirer } = payee;
+      const institution = acquirer.institution.padStart(MEMBER_DIGITS, '0');
+      return {
+        member: institution,
+        bin: institution.slice(-BIN_DIGITS),
+        merchantId: merchant.merchantId,
+        terminalId: 'KIRI0001',
+        acceptor: {
+          name: merchant.name,
+          street: merchant.place,
+          city: merchant.place,
+          postcode: '',
+          region: '',
+          country: '',
+        },
+      };
+    },
+  };
+}
