@@ -9,7 +9,7 @@ import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts'
 import { toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
-import { CONTENT_KEY_BYTES, wrapContentKey } from './key-wrap.ts';
+import { CONTENT_KEY_BYTES, contentKeyId, wrapContentKey } from './key-wrap.ts';
 import type { ContentKey } from './payload-record.ts';
 
 const KID_BYTES = 16;
@@ -46,10 +46,10 @@ export const openContentKeys = (root: string, issuer: PublicKey): ContentKeys =>
     return { kid, key: new Uint8Array(stored.subarray(KID_BYTES)) };
   };
   const make = async (path: string): Promise<ContentKey> => {
-    const kid = new Uint8Array(randomBytes(KID_BYTES));
     const key = new Uint8Array(randomBytes(CONTENT_KEY_BYTES));
     // The wrapped form first: a key in use that the issuer cannot open would make its payloads unpayable.
-    const wrapped = wrapContentKey(kid, key, issuer);
+    const wrapped = wrapContentKey(key, issuer);
+    const kid = contentKeyId(wrapped);
     await writeFileDurable(join(root, wrappedKeyPath(toHex(kid))), wrapped, 0o644);
     await writeFileDurable(path, Buffer.concat([kid, key]), 0o600);
     return { kid, key };

@@ -4,6 +4,7 @@
  */
 import {
   type KeyObject,
+  createHash,
   createCipheriv,
   createDecipheriv,
   createPublicKey,
@@ -27,6 +28,7 @@ const TAG_ENCRYPT = 96;
 /** RFC 3394 section 2.2.3.1, the default initial value. */
 const WRAP_IV = Buffer.alloc(8, 0xa6);
 const MAX_WRAPPED_BYTES = 1_024;
+const KID_BYTES = 16;
 
 const RECIPIENT_PROTECTED = encodeCanonical(new Map<number, CborValue>([[1, ALG_ECDH_ES_A256KW]]));
 const CONTENT_PROTECTED = encodeCanonical(new Map<number, CborValue>([[1, ALG_A256GCM]]));
@@ -54,16 +56,15 @@ const importPoint = (x: Uint8Array, y: Uint8Array): KeyObject => {
   return createPublicKey({ key: jwk, format: 'jwk' });
 };
 
+/** Names a content key: SHA-256 of its wrapped form cut to 16 bytes, so that log leaves commit to the key's file too. */
+export const contentKeyId = (wrapped: Uint8Array): Uint8Array =>
+  new Uint8Array(createHash('sha256').update(wrapped).digest().subarray(0, KID_BYTES));
+
 /**
  * Wraps a content key.
- * @param kid 16 bytes: names the content key in payload records
  * @param recipient a P-256 key; its id stands in the recipient's header
  */
-export const wrapContentKey = (
-  kid: Uint8Array,
-  contentKey: Uint8Array,
-  recipient: PublicKey,
-): Uint8Array => {
+export const wrapContentKey = (contentKey: Uint8Array, recipient: PublicKey): Uint8Array => {
   const ephemeral = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const jwk = ephemeral.publicKey.export({ format: 'jwk' });
   const other = importPoint(recipient.point.subarray(0, 32), recipient.point.subarray(32));
@@ -86,7 +87,7 @@ export const wrapContentKey = (
   return encodeCanonical(
     new Tagged(TAG_ENCRYPT, [
       CONTENT_PROTECTED,
-      new Map<number, CborValue>([[4, kid]]),
+      new Map<number, CborValue>(),
       null,
       [[RECIPIENT_PROTECTED, header, wrapped]],
     ]),
@@ -111,7 +112,7 @@ export const unwrapContentKey = (
     const decoded = decodeCanonical(wrapped, { maxBytes: MAX_WRAPPED_BYTES, tags: [TAG_ENCRYPT] });
     if (!decoded.ok || !(decoded.value instanceof Tagged))
       throw new TypeError('not a COSE_Encrypt');
-    const [content, header, , recipients] = decoded.value.value as CborValue[];
+    const [content, , , recipients] = decoded.value.value as CborValue[];
     const [recipientProtected, recipientHeader, ciphertext] = (
       recipients as CborValue[][]
     )[0] as CborValue[];
@@ -127,7 +128,7 @@ export const unwrapContentKey = (
       WRAP_IV,
     );
     const parts = [decipher.update(ciphertext as Uint8Array), decipher.final()];
-    return { kid: bytesAt(header, 4), contentKey: new Uint8Array(Buffer.concat(parts)) };
+    return { kid: contentKeyId(wrapped), contentKey: new Uint8Array(Buffer.concat(parts)) };
   } catch (error) {
     throw new KiriError('KEY_UNREADABLE', 'the wrapped content key cannot be opened', {
       cause: error,

@@ -5,7 +5,7 @@ import { HASH_BYTES, type Sha256 } from './merkle.ts';
 /** First byte of every entry; another layout takes another number. */
 const LEAF_VERSION = 1;
 /** Version byte and one SHA-256. */
-export const LEAF_BYTES = 33;
+const LEAF_BYTES = 33;
 
 /**
  * Version ‖ SHA-256(SHA-256(Receipt payload) ‖ SHA-256(ciphertext)). The Receipt's nonce hides its content; the second

@@ -37,7 +37,7 @@ export interface LogFile {
 }
 
 /** Where the C2SP part and the payloads stand below a log's folder. */
-export const TLOG_FOLDER = 'tlog';
+const TLOG_FOLDER = 'tlog';
 export const CHECKPOINT_PATH = 'tlog/checkpoint';
 export const payloadPath = (bundle: number): string => `payload/${indexPath(bundle)}`;
 export const tlogPath = (tile: TileId): string => `${TLOG_FOLDER}/${tilePath(tile)}`;

@@ -34,7 +34,7 @@ import {
 } from './witness-link.ts';
 
 /** Longest wait of a leaf for its batch. */
-export const BATCH_INTERVAL_MS = 250;
+const BATCH_INTERVAL_MS = 250;
 /** A batch closes after the slice that reaches this many leaves. */
 const MAX_BATCH_LEAVES = 4_096;
 /** No more is read from the journal while this many leaves wait; the journal keeps the rest. */

@@ -14,7 +14,7 @@ type KeyType = typeof TYPE_ED25519 | typeof TYPE_COSIGNATURE;
 export type Verify = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean;
 
 /** Signs with the holder's Ed25519 key: 64 bytes. */
-export type Sign = (message: Uint8Array) => Uint8Array;
+type Sign = (message: Uint8Array) => Uint8Array;
 
 /** A public key as notes know it. */
 export interface VerifierKey {

@@ -13,7 +13,7 @@ interface PolicyLog {
 }
 
 /** A witness under the name that the policy gives it. */
-export interface PolicyWitness {
+interface PolicyWitness {
   readonly name: string;
   readonly key: VerifierKey;
   /** tlog-witness submission prefix, where the policy states one. */

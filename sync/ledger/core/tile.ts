@@ -7,7 +7,7 @@ export const TILE_WIDTH = 256;
 /** Tree levels that one tile spans (2^8 = 256). */
 export const TILE_HEIGHT = 8;
 /** An entry's length stands in a uint16. */
-export const MAX_ENTRY_BYTES = 0xffff;
+const MAX_ENTRY_BYTES = 0xffff;
 /** tlog-tiles: `<L>` is between 0 and 63. */
 const MAX_LEVEL = 63;
 

@@ -62,7 +62,7 @@ const SIZE_TYPE = 'text/x.tlog.size';
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 
 /** The request body of add-checkpoint: `old <size>`, proof lines, empty line, checkpoint. */
-export const parseAddCheckpoint = (body: Uint8Array): Outcome<AddCheckpoint> => {
+const parseAddCheckpoint = (body: Uint8Array): Outcome<AddCheckpoint> => {
   if (body.length > MAX_REQUEST_BYTES) return bad('request too large');
   const end = body.findIndex((byte, at) => byte === 0x0a && body[at + 1] === 0x0a);
   const head = end < 0 ? undefined : decodeUtf8(body.subarray(0, end));

@@ -38,7 +38,7 @@ import {
 } from '../../../sync/ledger/core/witness.ts';
 import { ORIGIN, fakeLog, fakeVerify, fakeWitness, policyOf } from './keys.ts';
 
-export const must = <T>(outcome: { ok: true; value: T } | { ok: false; reason: string }): T => {
+const must = <T>(outcome: { ok: true; value: T } | { ok: false; reason: string }): T => {
   if (!outcome.ok) throw new Error(outcome.reason);
   return outcome.value;
 };

@@ -42,7 +42,7 @@ export const until = async (
 };
 
 /** Records "pay <party> <text>" become entries, everything else is skipped. */
-export const source: EntrySource = (record) => {
+const source: EntrySource = (record) => {
   const text = Buffer.from(record).toString('utf8');
   const [kind, party] = text.split(' ');
   if (kind !== 'pay') return [];

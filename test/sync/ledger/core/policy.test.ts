@@ -171,6 +171,11 @@ t.test('malformed proofs and checkpoints are refused', async (t) => {
     return result.ok ? 'final' : result.reason;
   };
   t.equal(verdict(signNote(text, log) + cosign(text, w1, 7) + cosign(text, w1, 5)), 'final');
+  // Another log of the same policy may not speak under this origin.
+  const other = realLog('other.example/log');
+  const both = policyText(log, [w1], `log ${encodeVerifierKey(other.key)}\nquorum w1`);
+  const stolen = utf8ToBytes(signNote(text, other) + cosign(text, w1, 7));
+  t.notOk(verifyFinalCheckpoint(stolen, must(parsePolicy(utf8ToBytes(both))), realVerify).ok);
   t.match(verdict(signNote(text, log)), 'policy is not met');
   t.match(verdict(`${text}\n${cosign(text, w1, 7)}`), 'not signed by a log');
   t.match(verdict(signNote('no checkpoint\n', log)), 'origin, size and root');

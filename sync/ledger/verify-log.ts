@@ -1,0 +1,208 @@
+/**
+ * Checks a whole log offline from its files and a policy alone: checkpoint, every entry, every tile at every width, every
+ * payload record against its leaf, every content key file against the id that the records name. What is wrong is named
+ * by its path; nothing needs a private key.
+ */
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { wrappedKeyPath } from './content-keys.ts';
+import { type FinalHead, verifyFinalCheckpoint } from './core/final-checkpoint.ts';
+import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
+import { HASH_BYTES, leafHash } from './core/merkle.ts';
+import type { Verify } from './core/note-key.ts';
+import type { Policy } from './core/policy.ts';
+import {
+  TILE_WIDTH,
+  type TileId,
+  encodeBundle,
+  parseBundle,
+  parseTile,
+  parseTilePath,
+  tileWidth,
+  tilesOfTree,
+} from './core/tile.ts';
+import { appendLeaves, emptyTree, treeRoot } from './core/tree.ts';
+import { contentKeyId } from './key-wrap.ts';
+import type { LogSource } from './log-source.ts';
+import { leafOfRecord, parsePayloadRecord } from './payload-record.ts';
+
+export interface LogProblem {
+  /** Below the log's folder. */
+  readonly path: string;
+  readonly reason: string;
+}
+
+export interface LogReport {
+  /** The final head; absent where the checkpoint itself does not hold. */
+  readonly head?: FinalHead;
+  readonly problems: readonly LogProblem[];
+  /** Files that the checkpoint says nothing about: recorded after it, or not of this log. */
+  readonly uncovered: readonly string[];
+}
+
+class LogCheck {
+  readonly problems: LogProblem[] = [];
+  readonly uncovered: string[] = [];
+  readonly #source: LogSource;
+  readonly #head: FinalHead;
+  /** True leaf hashes, and every full or rightmost tile that follows from them, by "level/index". */
+  #hashes: readonly Uint8Array[] = [];
+  #tiles: ReadonlyMap<string, Uint8Array> = new Map();
+
+  constructor(source: LogSource, head: FinalHead) {
+    this.#source = source;
+    this.#head = head;
+  }
+
+  #complain(path: string, reason: string): void {
+    this.problems.push({ path, reason });
+  }
+
+  #bundles(): number {
+    return Math.ceil(this.#head.size / TILE_WIDTH);
+  }
+
+  /** A tile or bundle of the tree of the checkpoint; the full one where the log has gone on. */
+  async #read(id: TileId): Promise<Uint8Array | undefined> {
+    const bytes = await this.#source.read(tlogPath(id));
+    if (bytes !== undefined || id.width === TILE_WIDTH) return bytes;
+    return this.#source.read(tlogPath({ ...id, width: TILE_WIDTH }));
+  }
+
+  /** Leaf hashes from the level-0 tiles or from the entries, whichever is asked; shorter where a file is unusable. */
+  async #leafHashes(level: 0 | 'entries'): Promise<Uint8Array[]> {
+    const found: Uint8Array[] = [];
+    for (let index = 0; index < this.#bundles(); index += 1) {
+      const width = tileWidth(this.#head.size, 0, index);
+      const bytes = (await this.#read({ level, index, width })) ?? new Uint8Array(0);
+      const part =
+        level === 0
+          ? parseTile(bytes.subarray(0, width * HASH_BYTES), width)
+          : parseBundle(bytes, width, false);
+      if (!part.ok) return found;
+      for (const item of part.value) found.push(level === 0 ? item : leafHash(item));
+    }
+    return found;
+  }
+
+  /** Finds the leaf hashes that lead to the signed root: so that a damaged file is blamed, and not its sound twin. */
+  async findTruth(): Promise<boolean> {
+    for (const level of [0, 'entries'] as const) {
+      const hashes = await this.#leafHashes(level);
+      const tree = emptyTree();
+      const tiles = appendLeaves(tree, hashes);
+      if (tree.size !== this.#head.size || !bytesEqual(treeRoot(tree), this.#head.root)) continue;
+      this.#hashes = hashes;
+      this.#tiles = new Map(tiles.map((tile) => [`${tile.level}/${tile.index}`, tile.bytes]));
+      return true;
+    }
+    this.#complain('tlog/tile', 'neither tiles nor entries lead to the checkpoint’s root');
+    return false;
+  }
+
+  /** Checks one file of `tlog/tile` at the width that its path says. */
+  async checkTile(path: string, id: TileId): Promise<void> {
+    const { level, index, width } = id;
+    if (width > tileWidth(this.#head.size, level === 'entries' ? 0 : level, index)) {
+      this.uncovered.push(path);
+      return;
+    }
+    const bytes = await this.#source.read(path);
+    if (bytes === undefined) {
+      if ((await this.#read(id)) === undefined) this.#complain(path, 'is missing');
+      return;
+    }
+    if (level !== 'entries') {
+      const expected = this.#tiles.get(`${level}/${index}`)?.subarray(0, width * HASH_BYTES);
+      if (expected === undefined || !bytesEqual(bytes, expected)) {
+        this.#complain(path, 'is not the tile of the signed tree');
+      }
+      return;
+    }
+    const entries = parseBundle(bytes, width);
+    const isTrue = (entry: Uint8Array, at: number): boolean =>
+      bytesEqual(leafHash(entry), this.#hashes[index * TILE_WIDTH + at] ?? entry);
+    if (!entries.ok) this.#complain(path, entries.reason);
+    else if (!entries.value.every(isTrue)) this.#complain(path, 'holds another entry than signed');
+  }
+
+  /** Checks all payload bundles; answers the ids of the content keys that their records name. */
+  async checkPayloads(): Promise<ReadonlySet<string>> {
+    const kids = new Set<string>();
+    for (let index = 0; index < this.#bundles(); index += 1) {
+      const path = payloadPath(index);
+      const bytes = await this.#source.read(path);
+      const width = tileWidth(this.#head.size, 0, index);
+      const records = parseBundle(bytes ?? new Uint8Array(0), width, false);
+      if (bytes === undefined || !records.ok) {
+        this.#complain(path, records.ok || bytes === undefined ? 'is missing' : records.reason);
+        continue;
+      }
+      for (const [at, record] of records.value.entries()) {
+        const leaf = leafOfRecord(record) ?? record;
+        const parsed = parsePayloadRecord(record);
+        const truth = this.#hashes[index * TILE_WIDTH + at] ?? record;
+        if (parsed === undefined || !bytesEqual(leafHash(leaf), truth)) {
+          this.#complain(path, `record ${at} is not the one that the log commits to`);
+        } else {
+          kids.add(toHex(parsed.kid));
+        }
+      }
+      if (encodeBundle(records.value).length !== bytes.length) this.uncovered.push(path);
+    }
+    return kids;
+  }
+
+  async checkKey(kid: string): Promise<void> {
+    const path = wrappedKeyPath(kid);
+    const wrapped = await this.#source.read(path);
+    if (wrapped === undefined) this.#complain(path, 'is missing');
+    else if (toHex(contentKeyId(wrapped)) !== kid) {
+      this.#complain(path, 'is not the key file that the records name');
+    }
+  }
+}
+
+/**
+ * Checks a log.
+ * @param paths every file below the log's folder to be accounted for (`tlog/`, `payload/`, `keys/`), also partial tiles
+ * of older checkpoints
+ * @throws what the source throws: an unreadable disk is no verdict
+ */
+export const verifyLog = async (
+  source: LogSource,
+  paths: readonly string[],
+  policy: Policy,
+  verify: Verify,
+): Promise<LogReport> => {
+  const note = await source.read(CHECKPOINT_PATH);
+  const final = note && verifyFinalCheckpoint(note, policy, verify);
+  if (final?.ok !== true) {
+    const reason = final?.reason ?? 'is missing';
+    return { problems: [{ path: CHECKPOINT_PATH, reason }], uncovered: [] };
+  }
+  const head = final.value;
+  const check = new LogCheck(source, head);
+  if (await check.findTruth()) {
+    const kids = await check.checkPayloads();
+    for (const kid of kids) await check.checkKey(kid);
+    const bundles = Array.from({ length: Math.ceil(head.size / TILE_WIDTH) }, (_, index) => index);
+    const widthOf = (index: number): number => tileWidth(head.size, 0, index);
+    const wanted = new Set([
+      ...tilesOfTree(head.size).map(tlogPath),
+      ...bundles.map((index) => tlogPath({ level: 'entries', index, width: widthOf(index) })),
+      ...paths,
+    ]);
+    const known = [
+      CHECKPOINT_PATH,
+      ...bundles.map(payloadPath),
+      ...Array.from(kids, wrappedKeyPath),
+    ];
+    for (const path of known) wanted.delete(path);
+    for (const path of wanted) {
+      const tile = parseTilePath(path.startsWith('tlog/') ? path.slice('tlog/'.length) : '');
+      if (tile.ok) await check.checkTile(path, tile.value);
+      else check.uncovered.push(path);
+    }
+  }
+  return { head, problems: check.problems, uncovered: check.uncovered };
+};
