@@ -8,6 +8,7 @@ import { checkPolicy } from '../../identity/core/documents/policy.ts';
 import { checkPeriod, type NamedPeriod } from '../../identity/core/period.ts';
 import type { Now } from '../../platform/ports.ts';
 import { deviceTime } from './device-time.ts';
+import { statedReleased } from './payer-sign.ts';
 import { MAX_OUTSTANDING, MAX_RECEIPTS_KEPT } from './limits.ts';
 import type { PayerState, Want } from './payer-types.ts';
 import { isSameMerchant, type TrustBook, type TrustedPayee, type TrustedTariff } from './trust.ts';
@@ -186,7 +187,7 @@ function checkAllowance(
   if (offer.amountMicro > allowance.paymentLimitMicro) {
     return refused('PAYMENT_LIMIT', "the amount is above the allowance's limit for one Payment");
   }
-  const net = state.totalMicro + offer.amountMicro - state.releasedMicro;
+  const net = state.totalMicro + offer.amountMicro - statedReleased(state);
   if (net > allowance.ceilingMicro) {
     return refused('CEILING_EXCEEDED', "the total would pass the allowance's ceiling");
   }

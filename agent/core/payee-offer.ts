@@ -1,7 +1,12 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { signSign1 } from '../../protocol/cose.ts';
 import { offerHash } from '../../protocol/ids.ts';
-import { ASK, CHALLENGE_GRANT, CHALLENGE_REQUEST } from '../../protocol/messages/envelopes.ts';
+import {
+  ASK,
+  CHALLENGE_GRANT,
+  CHALLENGE_REQUEST,
+  OFFER_STOCK,
+} from '../../protocol/messages/envelopes.ts';
 import { OFFER, type Offer } from '../../protocol/messages/offer.ts';
 import type { Now } from '../../platform/ports.ts';
 import { priceOf, type Tariff } from '../../protocol/tariff.ts';
@@ -143,11 +148,11 @@ function makeOffer(
     out.push({ kind: 'notice', code: priced.code, reason: priced.reason });
     return;
   }
-  const { setup, stock } = state;
-  const batch = stock?.batches[0];
+  const { setup, stock: challenges } = state;
+  const batch = challenges?.batches[0];
   const challenge = batch?.challenges.shift();
-  if (!stock || !batch || !challenge) return;
-  const approverMs = now.monotonicMs + stock.offsetMs;
+  if (!challenges || !batch || !challenge) return;
+  const approverMs = now.monotonicMs + challenges.offsetMs;
   const acceptByMs = Math.floor(Math.min(approverMs + setup.acceptWindowMs, batch.expiresMs));
   const offer: Offer = {
     payee: setup.signer.key.id,
@@ -167,10 +172,13 @@ function makeOffer(
     currency: offer.currency,
     offerCose,
     approver: link.approver,
-    acceptByMs: acceptByMs - stock.offsetMs,
+    acceptByMs: acceptByMs - challenges.offsetMs,
     usedBy: undefined,
   });
   state.openOf.set(payerHex, (state.openOf.get(payerHex) ?? 0) + 1);
+  // Over one connection in this order: the approver knows the Offer before the payer has it.
+  const stock = OFFER_STOCK.encode({ offers: [offerCose] });
+  out.push({ kind: 'publish', approver: link.approver, verb: 'offers', payload: stock });
   out.push({
     kind: 'publish',
     approver: link.approver,

@@ -1,5 +1,6 @@
 import {
   MAX_AMOUNT_MICRO,
+  ZERO_MICRO,
   addMicro,
   amountMicro,
   type AmountMicro,
@@ -25,6 +26,15 @@ function smaller(a: bigint, b: bigint): bigint {
 }
 
 /**
+ * What a Payment says was given back. Approvers believe it only up to the allowance's cap, so an
+ * honest device claims no more: the rest comes back with the next Statement and allowance.
+ */
+export function statedReleased(state: PayerState): AmountMicro {
+  const cap = state.trust.own?.allowance.releaseCapMicro ?? ZERO_MICRO;
+  return state.releasedMicro < cap ? state.releasedMicro : cap;
+}
+
+/**
  * Moves the mark ahead before it is reached. The record stands before the Payment that needs it,
  * so a journal that holds the Payment holds the mark; and because the mark runs half a block ahead,
  * a journal that has lost its newest records still says how far the line may have been used.
@@ -37,7 +47,7 @@ function reserveAhead(state: PayerState, amount: AmountMicro, out: PayerEffect[]
     total + (amount * RESERVE_PAYMENTS) / 2n <= state.mark.totalMicro;
   if (enough) return;
   // Never past the allowance: an unclean start must not look like more than was ever allowed.
-  const ceiling = (state.trust.own?.allowance.ceilingMicro ?? 0n) + state.releasedMicro;
+  const ceiling = (state.trust.own?.allowance.ceilingMicro ?? 0n) + statedReleased(state);
   const room = smaller(total + amount * RESERVE_PAYMENTS, smaller(ceiling, MAX_AMOUNT_MICRO));
   const mark = {
     counter: Math.max(state.mark.counter, Math.min(counter + RESERVE_COUNTERS, MAX_COUNTER)),
@@ -71,6 +81,7 @@ export function signPayment(
   invariant(counter <= state.mark.counter, 'a counter is used that was not reserved');
   invariant(totalMicro <= state.mark.totalMicro, 'a total is reached that was not reserved');
   invariant(!state.refs.has(want.ref), 'one want would be signed for twice');
+  const releasedMicro = statedReleased(state);
   const time = deviceTime(state.floorS, now);
   const payment: Payment = {
     line: own.line,
@@ -79,7 +90,7 @@ export function signPayment(
     counter,
     amountMicro: amount,
     totalMicro,
-    ...(state.releasedMicro === 0n ? {} : { releasedMicro: state.releasedMicro }),
+    ...(releasedMicro === 0n ? {} : { releasedMicro }),
     currency,
     offerHash: offerHash(offer.sign1.payload),
     timeS: time.timeS,

@@ -47,7 +47,8 @@ export interface Payee {
   /** What the payee's own sensor or meter says of a use that is about to be asked for. */
   usage(usage: Usage): void;
   documents(documents: readonly Uint8Array[]): void;
-  receipts(): Iterable<KeptSale>;
+  /** All sales of the journal once it is synced, in order. */
+  receipts(): AsyncIterable<KeptSale>;
   /** Gives every kept sale to the gateway at hand; returns how many. */
   handIn(): Promise<number>;
   status(): PayeeStatus;
@@ -105,7 +106,8 @@ class PayeeDevice implements Payee {
     this.#shell.dispatch({ kind: 'documents', documents });
   }
 
-  *receipts(): Iterable<KeptSale> {
+  async *receipts(): AsyncGenerator<KeptSale> {
+    await this.#opened.journal.commit();
     for (const { record } of this.#opened.journal.records()) {
       const sale = recordType(record) === SALE.type ? readSale(record) : undefined;
       if (sale) yield sale;
@@ -114,7 +116,7 @@ class PayeeDevice implements Payee {
 
   async handIn(): Promise<number> {
     let count = 0;
-    for (const { paymentCose, receiptCose, offerCose } of this.receipts()) {
+    for await (const { paymentCose, receiptCose, offerCose } of this.receipts()) {
       if (!offerCose) continue;
       const message = { payment: paymentCose, offer: offerCose, outcome: receiptCose };
       await this.#shell.publish('hand-in', HAND_IN.encode(message));

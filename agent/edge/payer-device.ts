@@ -68,8 +68,8 @@ export interface Payer {
   /** A Statement for this line, as the issuer signed it. */
   statement(cose: Uint8Array): void;
   documents(documents: readonly Uint8Array[]): void;
-  /** All purchases in the journal, answered ones first in the order of their answers. */
-  receipts(): Iterable<KeptReceipt>;
+  /** All purchases of the journal once it is synced, answered ones first, in that order. */
+  receipts(): AsyncIterable<KeptReceipt>;
   /** Gives every answered purchase to the gateway at hand; returns how many. */
   handIn(): Promise<number>;
   status(): PayerStatus;
@@ -151,7 +151,8 @@ class PayerDevice implements Payer {
     this.#shell.dispatch({ kind: 'documents', documents });
   }
 
-  *receipts(): Iterable<KeptReceipt> {
+  async *receipts(): AsyncGenerator<KeptReceipt> {
+    await this.#opened.journal.commit();
     const unanswered = new Map<string, Omit<KeptReceipt, 'state'>>();
     const answered = new Map<string, Omit<KeptReceipt, 'state'>>();
     for (const { record } of this.#opened.journal.records()) {
@@ -175,7 +176,7 @@ class PayerDevice implements Payer {
 
   async handIn(): Promise<number> {
     let count = 0;
-    for (const { paymentCose, offerCose, answerCose } of this.receipts()) {
+    for await (const { paymentCose, offerCose, answerCose } of this.receipts()) {
       if (!answerCose) continue;
       const message = { payment: paymentCose, offer: offerCose, outcome: answerCose };
       await this.#shell.publish('hand-in', HAND_IN.encode(message));

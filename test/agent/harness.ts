@@ -33,13 +33,14 @@ import {
 
 export const EPOCH: Uint8Array = new Uint8Array(8).fill(9);
 
-/** Minutes at 3.85 JPY by night, 5 JPY from 06:00. */
+/** Minutes at 3.85 JPY by night, 5 JPY from 06:00; at NOW_S it is 04:13 in that zone. */
 export const TARIFF_FACTS: Omit<Tariff, 'issuer'> = {
   issuedS: VALID.issuedS,
   name: 'minutes',
   version: 3,
   effectiveFromS: NOW_S - 60,
   currency: JPY,
+  zone: 'Pacific/Kiritimati',
   components: [
     {
       unit: 1,
@@ -83,6 +84,10 @@ export function documentsOf({ world, tariff }: Kit): Uint8Array[] {
     payee.acquirer,
     world.mandate,
   ];
+}
+
+export function payeeDocumentsOf({ world, tariff }: Kit): Uint8Array[] {
+  return [tariff, world.payee.merchant, world.payee.acquirer, world.mandate];
 }
 
 /** Another allowance of the kit's line. */
