@@ -25,7 +25,7 @@ import { contentKeyId } from './key-wrap.ts';
 import type { LogSource } from './log-source.ts';
 import { leafOfRecord, parsePayloadRecord } from './payload-record.ts';
 
-export interface LogProblem {
+interface LogProblem {
   /** Below the log's folder. */
   readonly path: string;
   readonly reason: string;
