@@ -227,6 +227,22 @@ export class Bench {
     this.start();
   }
 
+  /**
+   * What a crash leaves: of each journal what was synced and any part of what was written after
+   * it, but no acceptance without its Offer.
+   */
+  crash(keep: (name: JournalName, buffered: number) => number): void {
+    const offersKept = keep('offers', this.buffered.offers.length);
+    const offersAll = offersKept === this.buffered.offers.length;
+    for (const name of JOURNALS) {
+      const most = this.buffered[name].length;
+      const kept =
+        name === 'offers' ? offersKept : name === 'money' && !offersAll ? 0 : keep(name, most);
+      this.durable[name].push(...this.buffered[name].slice(0, kept));
+    }
+    this.start();
+  }
+
   /** Loses what is not durable, recovers and starts a new epoch. */
   start(): void {
     this.approver = createApprover(this.config, this.ports);

@@ -109,10 +109,11 @@ export class Device {
     this.link.subscribe(inboxFilter(key.hex, signer.key.hex));
   }
 
-  say(verb: UpVerb, payload: Uint8Array, peer?: Uint8Array): void {
+  /** Resolves when the broker has it; a link that closes before is no failure of the test. */
+  async say(verb: UpVerb, payload: Uint8Array, peer?: Uint8Array): Promise<void> {
     const { gateway } = this.world.signers;
     const topic = upTopic(gateway.key.id, this.signer.key.id, verb, peer);
-    this.link.publish(topic, payload).catch(() => {});
+    await this.link.publish(topic, payload).catch(() => {});
   }
 
   /** The next message with one of these verbs; others are passed over. */
@@ -127,14 +128,14 @@ export class Device {
   }
 
   async present(bytes: Uint8Array): Promise<number> {
-    this.say('present', bytes);
+    await this.say('present', bytes);
     const answer = PRESENTED.decode((await this.hear('presented')).payload);
     return answer.ok ? answer.value.code : -1;
   }
 
   async outcome(payment: Uint8Array, offer?: Uint8Array): Promise<ReturnType<typeof readOutcome>> {
-    if (offer) this.say('query', QUERY.encode({ payment, offer }));
-    else this.say('pay', payment);
+    if (offer) await this.say('query', QUERY.encode({ payment, offer }));
+    else await this.say('pay', payment);
     return readOutcome((await this.hear('receipt', 'refusal')).payload);
   }
 }
@@ -155,7 +156,7 @@ export async function payerOf(world: World, payer: Payer, port: number): Promise
 }
 
 export async function challengesOf(payee: Device, count: number): Promise<readonly Uint8Array[]> {
-  payee.say('challenges', CHALLENGE_REQUEST.encode({ count }));
+  await payee.say('challenges', CHALLENGE_REQUEST.encode({ count }));
   const grant = CHALLENGE_GRANT.decode((await payee.hear('challenges')).payload);
   if (!grant.ok) throw new Error(grant.reason);
   return grant.value.challenges;
@@ -172,7 +173,7 @@ export async function offersOf(
     const few = Math.min(50, count - offers.length);
     const challenges = await challengesOf(payee, few);
     const signed = challenges.map((challenge) => signOffer(payee.world, challenge, facts));
-    payee.say('offers', OFFER_STOCK.encode({ offers: signed }));
+    await payee.say('offers', OFFER_STOCK.encode({ offers: signed }));
     offers.push(...signed);
   }
   return offers;
