@@ -10,7 +10,11 @@ import type { OpenOffer, PayeeEffect, PayeeState } from './payee-types.ts';
 import { SALE, type SaleRecord } from './records.ts';
 import { checkSignature, readSigned } from './signed.ts';
 
-/** A Payment on an Offer of ours with the approver's Receipt: journal it, then open the gate. */
+/**
+ * A Payment on an Offer of ours with the approver's Receipt: journal it, then open the gate. The
+ * Receipt covers the Payment's payload; the device's signature was the approver's to check, because
+ * a payee does not know the device's key.
+ */
 export function onPaid(state: PayeeState, payload: Uint8Array, out: PayeeEffect[]): void {
   const paid = PAID.decode(payload);
   if (!paid.ok) return;

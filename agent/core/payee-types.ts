@@ -75,7 +75,7 @@ export interface OpenOffer extends WaitingAsk {
 }
 
 /** Challenges of one epoch of the approver at hand. */
-export interface ChallengeStock {
+interface ChallengeStock {
   readonly epochHex: string;
   /** The approver's clock is at least our own plus this (a grant travels for a while). */
   offsetMs: number;

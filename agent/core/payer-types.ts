@@ -27,7 +27,7 @@ export interface PayerSetup {
 }
 
 /** COSE bytes of a purchase, as they were sent and received. */
-export interface Evidence {
+interface Evidence {
   readonly paymentCose: Uint8Array;
   readonly offerCose: Uint8Array;
   /** Absent where a Statement settled it and no Receipt was ever held. */
@@ -88,7 +88,7 @@ export type PayerEffect =
   | { readonly kind: 'progress'; readonly ref: string; readonly stage: 'offered' | 'sent' };
 
 /** An Offer that came before its want. Its lifetime counts from when it came, on our own clock. */
-export interface HeldOffer {
+interface HeldOffer {
   readonly offerCose: Uint8Array;
   readonly untilMs: number;
 }

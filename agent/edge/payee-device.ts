@@ -26,14 +26,14 @@ export interface PayeeOptions extends DeviceOptions {
 }
 
 /** A sale as the device's journal holds it. */
-export interface KeptSale {
+interface KeptSale {
   readonly paymentHash: Uint8Array;
   readonly paymentCose: Uint8Array;
   readonly receiptCose: Uint8Array;
   readonly offerCose?: Uint8Array;
 }
 
-export interface PayeeStatus {
+interface PayeeStatus {
   readonly isUp: boolean;
   readonly challenges: number;
   readonly openOffers: number;

@@ -25,7 +25,7 @@ export interface PayerOptions extends DeviceOptions {
 }
 
 /** By the device's monotonic clock; present as far as the purchase came. */
-export interface Timings {
+interface Timings {
   /** From the want to a usable Offer. */
   readonly offerMs?: number;
   /** From the Offer to the Payment's leaving: checks, signature, journal. */
@@ -37,7 +37,7 @@ export interface Timings {
 export type PaymentOutcome = Outcome & { readonly timings: Timings };
 
 /** A purchase as the device's journal holds it. */
-export interface KeptReceipt {
+interface KeptReceipt {
   readonly ref: string;
   readonly paymentHash: Uint8Array;
   readonly paymentCose: Uint8Array;
@@ -47,7 +47,7 @@ export interface KeptReceipt {
   readonly state: 'accepted' | 'void' | 'unknown' | 'recorded';
 }
 
-export interface PayerStatus {
+interface PayerStatus {
   readonly isUp: boolean;
   readonly boot: number;
   readonly counter: number;

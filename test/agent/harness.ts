@@ -31,7 +31,7 @@ import {
   type World,
 } from '../identity/fixture.ts';
 
-export const EPOCH: Uint8Array = new Uint8Array(8).fill(9);
+const EPOCH: Uint8Array = new Uint8Array(8).fill(9);
 
 /** Minutes at 3.85 JPY by night, 5 JPY from 06:00; at NOW_S it is 04:13 in that zone. */
 export const TARIFF_FACTS: Omit<Tariff, 'issuer'> = {
