@@ -38,4 +38,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `Usage: kiri devices --config FILE\n${CONFIG}`,
     load: async () => (await import('./programs/devices.ts')).runDevices,
   },
+  sim: {
+    summary: 'run the virtual world: the real cores under seeded faults and attacks',
+    usage:
+      'Usage: kiri sim [--seeds N] [--first F] [--seed S] [--events N] [--json]\n' +
+      '  --seeds N   so many worlds (default 100), --first F from this seed on (default 1)\n' +
+      '  --seed S    one world alone\n' +
+      '  --events N  lines of the story to show where an invariant broke (default 40)\n' +
+      '  --json      print the result as JSON',
+    load: async () => (await import('./sim.ts')).runSim,
+  },
 };

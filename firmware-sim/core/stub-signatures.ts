@@ -1,3 +1,5 @@
+import { ed25519 } from '@noble/curves/ed25519.js';
+import { toHex } from '../../protocol/bytes.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
 import {
   ALG_EDDSA,
@@ -41,11 +43,21 @@ function stubSignature(key: PublicKey, message: Uint8Array): Uint8Array {
   return out;
 }
 
-/** @param point 32 bytes that stand for a key pair */
-export function stubSigner(point: Uint8Array): Signer {
-  const key = publicKey(ALG_EDDSA, point);
-  invariant(key !== undefined, 'stub key: 32 bytes');
-  return { key, sign: (message) => stubSignature(key, message) };
+/** Keys made once: documents are refused whose keys are not on the curve, and making one costs more than all the rest. */
+const made = new Map<string, PublicKey>();
+const MAX_MADE = 256;
+
+/** @param secret 32 bytes; the public key is the real one of Ed25519 */
+export function stubSigner(secret: Uint8Array): Signer {
+  const hex = toHex(secret);
+  let key = made.get(hex);
+  if (key === undefined) {
+    key = publicKey(ALG_EDDSA, ed25519.getPublicKey(secret));
+    invariant(key !== undefined, 'an Ed25519 key has 32 bytes');
+    if (made.size < MAX_MADE) made.set(hex, key);
+  }
+  const own = key;
+  return { key: own, sign: (message) => stubSignature(own, message) };
 }
 
 export function stubVerifier(): Verifier {

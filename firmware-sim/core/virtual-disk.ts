@@ -102,6 +102,12 @@ export class VirtualJournal {
     return this.#durableRecords.length + inFlight + this.#gathering.length;
   }
 
+  /** Becomes a copy of what another journal has durable now: somebody copied the card. */
+  copyOf(other: VirtualJournal): void {
+    this.#file = other.#file.slice();
+    this.recover();
+  }
+
   append(record: Uint8Array): number {
     invariant(record.length <= MAX_RECORD_BYTES, 'virtual journal: record too large');
     const index = this.nextIndex;

@@ -36,6 +36,8 @@ const REPLAY_MEMORY = 16;
 /** A network between named nodes that loses, copies, delays, reorders, replays and is cut, each with its own chance. */
 export class VirtualNet<Message> {
   faults: NetFaults;
+  /** Hears every message that is sent, as an eavesdropper would. */
+  tap: ((from: string, to: string, message: Message) => void) | undefined;
   readonly counts: NetCounts = {
     sent: 0,
     delivered: 0,
@@ -71,12 +73,17 @@ export class VirtualNet<Message> {
     this.#cuts.delete(`${from}>${to}`);
   }
 
+  healAll(): void {
+    this.#cuts.clear();
+  }
+
   isCut(from: string, to: string): boolean {
     return this.#cuts.has(`${from}>${to}`);
   }
 
   send(from: string, to: string, message: Message): void {
     this.counts.sent += 1;
+    this.tap?.(from, to, message);
     const lane = `${from}>${to}`;
     const past = this.#past.get(lane) ?? [];
     this.#past.set(lane, past);

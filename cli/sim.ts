@@ -1,0 +1,104 @@
+import { parseArgs } from 'node:util';
+import { runSeed, type SeedResult } from '../firmware-sim/core/run-seed.ts';
+import { stubSigner, stubVerifier } from '../firmware-sim/core/stub-signatures.ts';
+import { SimSummary } from '../firmware-sim/core/summary.ts';
+import type { Signatures } from '../firmware-sim/core/city.ts';
+import { nobleSigner } from '../identity/core/noble-signatures.ts';
+import { nodeVerifier } from '../identity/edge/node-signatures.ts';
+import { ALG_EDDSA } from '../protocol/public-key.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
+
+/** Every so many seeds one runs with true Ed25519 signatures; the others with stand-ins, about ten times as fast. */
+const REAL_EVERY = 50;
+const MAX_SEEDS = 10_000_000;
+/** The terminal hears of progress this often. */
+const PROGRESS_EVERY_MS = 1_000;
+
+interface SimOptions {
+  readonly first: number;
+  readonly seeds: number;
+  readonly lastEvents: number;
+  readonly json: boolean;
+}
+
+function wholeNumber(name: string, text: string, min: number, max: number): number {
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1;
+  if (value < min || value > max)
+    throw new UsageError(`--${name} is not a whole number ${min} … ${max}`);
+  return value;
+}
+
+function readOptions(argv: readonly string[]): SimOptions {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      args: [...argv],
+      options: {
+        seeds: { type: 'string', default: '100' },
+        seed: { type: 'string' },
+        first: { type: 'string', default: '1' },
+        events: { type: 'string', default: '40' },
+        json: { type: 'boolean', default: false },
+      },
+    }));
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  const max = Number.MAX_SAFE_INTEGER;
+  const one = values.seed === undefined ? undefined : wholeNumber('seed', values.seed, 0, max);
+  return {
+    first: one ?? wholeNumber('first', values.first, 0, max),
+    seeds: one === undefined ? wholeNumber('seeds', values.seeds, 1, MAX_SEEDS) : 1,
+    lastEvents: wholeNumber('events', values.events, 0, 400),
+    json: values.json,
+  };
+}
+
+const STAND_INS: Signatures = { signer: stubSigner, verifier: stubVerifier() };
+
+function realSignatures(): Signatures {
+  return { signer: (secret) => nobleSigner(ALG_EDDSA, secret), verifier: nodeVerifier() };
+}
+
+function isReal(seed: number): boolean {
+  return seed % REAL_EVERY === 0;
+}
+
+function tellFailure(result: SeedResult): void {
+  const lines = [
+    `seed ${result.seed} broke an invariant`,
+    `  ${result.violation ?? ''}`,
+    '',
+    ...result.lastEvents.map((line) => `  ${line}`),
+    '',
+    `again: npm run sim -- --seed ${result.seed}`,
+    '',
+  ];
+  process.stderr.write(lines.join('\n'));
+}
+
+/**
+ * `kiri sim`: virtual worlds over the real cores, one per seed. The same seed is the same story in every process.
+ * @returns 0 when every invariant held in every world, 1 otherwise
+ */
+export async function runSim(argv: readonly string[]): Promise<number> {
+  const options = readOptions(argv);
+  const real = realSignatures();
+  const summary = new SimSummary();
+  const startedMs = performance.now();
+  let toldMs = startedMs;
+  for (let seed = options.first; seed < options.first + options.seeds; seed += 1) {
+    const signatures = isReal(seed) ? real : STAND_INS;
+    const result = runSeed(seed, { signatures, lastEvents: options.lastEvents });
+    summary.add(result, isReal(seed));
+    if (result.violation !== undefined) tellFailure(result);
+    if (process.stderr.isTTY && !options.json && performance.now() - toldMs > PROGRESS_EVERY_MS) {
+      toldMs = performance.now();
+      process.stderr.write(`\r${seed - options.first + 1} of ${options.seeds} seeds`);
+    }
+  }
+  if (process.stderr.isTTY && !options.json) process.stderr.write('\r');
+  const realMs = performance.now() - startedMs;
+  process.stdout.write(options.json ? `${summary.json(realMs)}\n` : summary.text(realMs));
+  return summary.failed.length === 0 ? EXIT_OK : EXIT_FAILED;
+}

@@ -1,0 +1,65 @@
+import { Fate } from './fate.ts';
+import { VirtualWorld, type WorldOptions } from './world.ts';
+
+/** What one world was and how it went. */
+export interface SeedResult {
+  readonly seed: number;
+  readonly events: number;
+  readonly virtualMs: number;
+  /** SHA-256 of everything that happened, 64 hex digits. */
+  readonly digest: string;
+  readonly counts: ReadonlyMap<string, number>;
+  readonly violation?: string;
+  /** The end of the story, where it ended badly. */
+  readonly lastEvents: readonly string[];
+}
+
+export interface RunOptions extends WorldOptions {
+  /** Lines of the story to keep where an invariant broke. */
+  readonly lastEvents?: number;
+}
+
+/** Runs the world of one seed: safety under faults first, then liveness without them. Same seed, same story. */
+export function runSeed(seed: number, options: RunOptions): SeedResult {
+  const world = new VirtualWorld(seed, options);
+  let violation: string | undefined;
+  try {
+    const fate = new Fate(world);
+    fate.begin();
+    const { safetyMs } = world.scenario;
+    while (world.clock.step(safetyMs));
+    fate.calm();
+    fate.settle();
+    world.checker.finish(new Map(world.payers.map((payer) => [payer.name, payer.openPayments])));
+  } catch (error) {
+    violation = error instanceof Error ? error.message : String(error);
+  }
+  world.trace.add(`end ${violation ?? 'well'}`);
+  return {
+    seed,
+    events: world.trace.count,
+    virtualMs: Math.round(world.clock.nowMs),
+    digest: world.trace.digest(),
+    counts: countsOf(world),
+    ...(violation === undefined ? {} : { violation }),
+    lastEvents: violation === undefined ? [] : world.trace.last(options.lastEvents ?? 40),
+  };
+}
+
+function countsOf(world: VirtualWorld): ReadonlyMap<string, number> {
+  const all = new Map(world.counts);
+  for (const [part, counts] of [
+    ['net', world.net.counts],
+    ['disk', world.disk.counts],
+  ] as const) {
+    for (const [name, n] of Object.entries(counts)) all.set(`${part} ${name}`, n);
+  }
+  let acceptances = 0;
+  for (const gateway of world.gateways) acceptances += gateway.book.acceptedCount;
+  all.set('acceptances', acceptances);
+  all.set(
+    'proofs',
+    world.gateways.reduce((sum, { book }) => sum + book.accused.size, 0),
+  );
+  return all;
+}
