@@ -3,7 +3,7 @@ import { writeFileDurable } from '../../platform/durable-file.ts';
 import { CutAssigner } from './assign-cut.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { JST } from './core/civil-time.ts';
-import type { VerifiedItem } from './core/ingest.ts';
+import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
@@ -74,7 +74,7 @@ export class ClearingService {
    * crash in between repeats items (as duplicates) and never skips one.
    */
   async ingestBatch(
-    items: readonly VerifiedItem[],
+    items: readonly (VerifiedItem | RejectedItem)[],
     nowS: number,
     cursor?: IngestCursor,
   ): Promise<IngestCounts> {

@@ -7,6 +7,7 @@ import type {
   PaymentOnLine,
   Placement,
   ReceiptFacts,
+  RejectedItem,
   VerifiedItem,
   VerifiedReceipt,
   VerifiedVoid,
@@ -97,9 +98,15 @@ export class IngestBatch {
     this.#books = new Books(session, nowS);
   }
 
-  async add(item: VerifiedItem): Promise<void> {
+  async add(item: VerifiedItem | RejectedItem): Promise<void> {
     if (item.kind === 'receipt') await this.#addReceipt(item);
-    else await this.#addVoid(item);
+    else if (item.kind === 'void') await this.#addVoid(item);
+    else await this.#reject(item);
+  }
+
+  async #reject({ code, detail, origin, leafIndex }: RejectedItem): Promise<void> {
+    this.counts.refused++;
+    await this.#note(code, `${origin}#${leafIndex}`, detail);
   }
 
   async flush(): Promise<void> {
@@ -144,7 +151,7 @@ export class IngestBatch {
         this.counts.refused++;
         await this.#note(
           decision.code,
-          receipt.paymentHash,
+          toHex(receipt.paymentHash),
           `${receipt.origin} ${receipt.leafIndex}`,
         );
         return;
@@ -237,7 +244,11 @@ export class IngestBatch {
   ): Promise<void> {
     if (placement.bucket === 'withheld') this.counts.withheld++;
     if ('reason' in placement) {
-      await this.#note(placement.reason, receipt.paymentHash, 'the approver’s operator bears it');
+      await this.#note(
+        placement.reason,
+        toHex(receipt.paymentHash),
+        'the approver’s operator bears it',
+      );
     }
     if (!('lane' in placement)) return;
     const lane = await this.#books.lane(keyId, placement.lane);
@@ -293,7 +304,7 @@ export class IngestBatch {
     if (decision === 'too-late') {
       await this.#note(
         'VOID_AFTER_AGGREGATE',
-        item.paymentHash,
+        toHex(item.paymentHash),
         'refund owed by the approver’s operator',
       );
     }
@@ -311,16 +322,20 @@ export class IngestBatch {
     const from = laneName ? LANE_BUCKET[laneName] : 'awaitingL2';
     await this.#books.move({ keyId, from, to: 'withheld', amountMicro, cause: 'void' });
     this.counts.withheld++;
-    await this.#note('RECEIPT_AND_VOID', item.paymentHash, 'the approver’s operator bears it');
+    await this.#note(
+      'RECEIPT_AND_VOID',
+      toHex(item.paymentHash),
+      'the approver’s operator bears it',
+    );
   }
 
-  async #note(kind: string, paymentHash: Uint8Array, detail: string): Promise<void> {
+  async #note(kind: string, reference: string, detail: string): Promise<void> {
     await this.#session.run(
       `INSERT INTO findings (noted_s, kind, reference, detail) VALUES (?, ?, ?, ?)
        ON CONFLICT DO NOTHING`,
       BigInt(this.#nowS),
       kind,
-      toHex(paymentHash),
+      reference,
       detail,
     );
   }

@@ -15,7 +15,7 @@ import { readCheckpoint, readEntries, readPayloads, readTree } from '../ledger/l
 import type { LogSource } from '../ledger/log-source.ts';
 import { leafOfRecord, openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { ClearingService } from './clearing-service.ts';
-import { chargeOf } from './core/ingest.ts';
+import { chargeOf, type LogPlace, type RejectedItem } from './core/ingest.ts';
 import { readEvidence, type ReadEntry } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
 
@@ -136,9 +136,11 @@ export class LogPuller {
 
   async #ingest(clearing: ClearingService, head: FinalHead, nowS: number): Promise<void> {
     const { source, origin } = this.#options;
-    const cosignedAtS = Math.min(...head.cosignedAtS.values());
+    // The first cosignature seen here; a policy may ask for none, then it is now.
+    const cosignedAtS = Math.min(nowS, ...head.cosignedAtS.values());
     const tree = await this.#startTree();
     const entries: ReadEntry[] = [];
+    const rejected: RejectedItem[] = [];
     for (let index = this.#size; index < head.size;) {
       const bundle = Math.floor(index / TILE_WIDTH);
       const from = index % TILE_WIDTH;
@@ -149,48 +151,61 @@ export class LogPuller {
         leaves.map((leaf) => leafHash(leaf)),
       );
       for (const [i, leaf] of leaves.entries()) {
-        const context = { origin, leafIndex: index + i, cosignedAtS };
-        const entry = await this.#read(leaf, records[i], context);
-        if (entry) entries.push(entry);
+        const entry = await this.#read(
+          leaf,
+          records[i],
+          { origin, leafIndex: index + i },
+          cosignedAtS,
+        );
+        if ('kind' in entry) rejected.push(entry);
+        else entries.push(entry);
       }
       index += leaves.length;
     }
     if (!bytesEqual(treeRoot(tree), head.root)) {
       throw new KiriError('LOG_FORKED', `${source.place}: its entries do not make its root`);
     }
-    const items = entries.map((entry) => entry.item);
+    const items = [...entries.map((entry) => entry.item), ...rejected];
     await clearing.ingestBatch(items, nowS, { origin, nextIndex: head.size });
     for (const entry of entries) this.#count(entry);
+    for (const { leafIndex, code, detail } of rejected) {
+      this.#fault(leafIndex, `${code}: ${detail}`);
+    }
     this.#size = head.size;
     this.#rootHex = toHex(head.root);
     await this.#remember();
   }
 
-  #fault(leafIndex: number, reason: string): undefined {
+  #fault(leafIndex: number, reason: string): void {
     this.#faultCount += 1;
     if (this.#faults.length < MAX_FAULTS) this.#faults.push(`leaf ${leafIndex}: ${reason}`);
-    return undefined;
   }
 
-  /** One record; whatever is wrong with it is noted and holds up no other. */
+  /** One record; whatever is wrong with it is noted in the store and holds up no other. */
   async #read(
     leaf: Uint8Array,
     record: Uint8Array | undefined,
-    context: Parameters<typeof readEvidence>[3],
-  ): Promise<ReadEntry | undefined> {
+    place: LogPlace,
+    cosignedAtS: number,
+  ): Promise<ReadEntry | RejectedItem> {
+    const reject = (code: string, detail: string): RejectedItem => ({
+      kind: 'rejected',
+      ...place,
+      code,
+      detail,
+    });
     const committed = record && leafOfRecord(record);
     if (!record || !committed || !bytesEqual(committed, leaf)) {
-      return this.#fault(context.leafIndex, 'the payload is not what the leaf commits to');
+      return reject('PAYLOAD_MISMATCH', 'the payload is not what the leaf commits to');
     }
     const parsed = parsePayloadRecord(record);
     const key = parsed && (await this.#contentKey(toHex(parsed.kid)));
     const plain = parsed && key && openPayload(parsed, key);
-    if (!plain) return this.#fault(context.leafIndex, 'the payload cannot be opened');
+    if (!parsed || !plain) return reject('PAYLOAD_SEALED', 'the payload cannot be opened');
     const { registry, verifier } = this.#options;
+    const context = { ...place, cosignedAtS, outcomeHash: parsed.receiptPayloadHash };
     const entry = readEvidence(registry, verifier, plain, context);
-    return entry.ok
-      ? entry.value
-      : this.#fault(context.leafIndex, `${entry.code}: ${entry.reason}`);
+    return entry.ok ? entry.value : reject(entry.code, entry.reason);
   }
 
   async #contentKey(kid: string): Promise<Uint8Array | undefined> {
@@ -198,10 +213,16 @@ export class LogPuller {
     if (known) return known;
     const wrapped = await this.#options.source.read(wrappedKeyPath(kid));
     if (wrapped === undefined) return undefined;
-    const { contentKey } = unwrapContentKey(wrapped, this.#options.contentKey);
-    if (this.#keys.size >= MAX_KEYS) this.#keys.clear();
-    this.#keys.set(kid, contentKey);
-    return contentKey;
+    try {
+      const { contentKey } = unwrapContentKey(wrapped, this.#options.contentKey);
+      if (this.#keys.size >= MAX_KEYS) this.#keys.clear();
+      this.#keys.set(kid, contentKey);
+      return contentKey;
+    } catch (error) {
+      // A key that was altered, or wrapped to another, costs its own records and not the whole log.
+      if (error instanceof KiriError && error.code === 'KEY_UNREADABLE') return undefined;
+      throw error;
+    }
   }
 
   /** Rows of an approver ascend; the gaps are acceptances that it took back before they left. */

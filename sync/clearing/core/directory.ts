@@ -25,7 +25,9 @@ const BILATERAL: Programme = {
 /** The settlement side of the registry's merchants, from their acquirers' credentials. */
 export function directoryOf(registry: Registry): SettlementDirectory {
   const byMerchant = new Map(
-    [...registry.payees.values()].map((payee) => [payee.merchant.merchantId, payee]),
+    [...registry.payees.values()]
+      .flatMap((chains) => chains.slice(0, 1))
+      .map((payee) => [payee.merchant.merchantId, payee]),
   );
   return {
     programme: (name) => (name === BILATERAL.name ? BILATERAL : undefined),

@@ -47,6 +47,13 @@ export type VerifiedVoid = LogPlace & {
 
 export type VerifiedItem = VerifiedReceipt | VerifiedVoid;
 
+/** A record of a log that could not be opened or verified: noted with its place, booked nowhere. */
+export type RejectedItem = LogPlace & {
+  readonly kind: 'rejected';
+  readonly code: string;
+  readonly detail: string;
+};
+
 /** What the order rule needs to know of a Payment on a line. */
 export type PaymentOnLine = {
   readonly paymentHash: Uint8Array;

@@ -5,16 +5,16 @@ import { EVIDENCE, type Evidence } from '../../../protocol/messages/evidence.ts'
 import { OFFER } from '../../../protocol/messages/offer.ts';
 import { PAYMENT, TIME_UNKNOWN, type Payment } from '../../../protocol/messages/payment.ts';
 import { FLAG_TIME_QUALITY, RECEIPT, type Receipt } from '../../../protocol/messages/receipt.ts';
-import { REFUSAL } from '../../../protocol/messages/refusal.ts';
+import { REFUSAL, type Refusal } from '../../../protocol/messages/refusal.ts';
 import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
-import { accepted, refused, type Checked } from '../../../protocol/refusal.ts';
+import { accepted, refused, type Checked, type Refused } from '../../../protocol/refusal.ts';
 import type { Codec } from '../../../protocol/schema.ts';
 import type {
   VerifiedMandate,
   VerifiedPayee,
   VerifiedPayer,
 } from '../../../identity/core/chain.ts';
-import { checkPeriod } from '../../../identity/core/period.ts';
+import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
 import type { LogPlace, VerifiedItem, VerifiedReceipt } from './ingest.ts';
 import type { Registry } from './registry.ts';
 
@@ -22,6 +22,8 @@ import type { Registry } from './registry.ts';
 export interface EntryContext extends LogPlace {
   /** Earliest cosignature over the entry, seconds since 1970. */
   readonly cosignedAtS: number;
+  /** SHA-256 of the outcome's payload, as the log's leaf commits to it. */
+  readonly outcomeHash: Uint8Array;
 }
 
 /** A verified entry, and which row of which approver it is. */
@@ -66,18 +68,43 @@ interface Parties {
   readonly mandate: VerifiedMandate;
 }
 
-function partiesOf(registry: Registry, payment: Payment): Checked<Parties> {
-  const payer = registry.payers.get(toHex(payment.line));
-  if (!payer) return refused('UNKNOWN_LINE', 'no binding and allowance for the line');
-  const payee = registry.payees.get(toHex(payment.payee));
-  if (!payee) return refused('CREDENTIAL_INVALID', 'no merchant credential names the payee');
-  const mandate = registry.approvers.get(toHex(payment.approver));
-  if (!mandate) return refused('GATEWAY_UNTRUSTED', 'no mandate names the approver');
-  const currencies = [payer.binding.currency, payee.merchant.currency, mandate.mandate.currency];
+/** The newest chain that held at the time; where none did, the reason of the newest. */
+function inForce<T extends { readonly period: NamedPeriod }>(
+  chains: readonly T[] | undefined,
+  timeS: number,
+  unknown: Refused,
+): Checked<T> {
+  let reason: Refused | undefined;
+  for (const chain of chains ?? []) {
+    const held = checkPeriod(chain.period, timeS);
+    if (held.ok) return accepted(chain);
+    reason ??= held;
+  }
+  return reason ?? unknown;
+}
+
+const NO_PAYER = refused('UNKNOWN_LINE', 'no binding and allowance for the line');
+const NO_PAYEE = refused('CREDENTIAL_INVALID', 'no merchant credential names the payee');
+const NO_APPROVER = refused('GATEWAY_UNTRUSTED', 'no mandate names the approver');
+
+/** The documents in force when the Payment was answered. */
+function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked<Parties> {
+  const payer = inForce(registry.payers.get(toHex(payment.line)), timeS, NO_PAYER);
+  if (!payer.ok) return payer;
+  const payee = inForce(registry.payees.get(toHex(payment.payee)), timeS, NO_PAYEE);
+  if (!payee.ok) return payee;
+  const mandate = inForce(registry.approvers.get(toHex(payment.approver)), timeS, NO_APPROVER);
+  if (!mandate.ok) return mandate;
+  const parties = { payer: payer.value, payee: payee.value, mandate: mandate.value };
+  const currencies = [
+    parties.payer.binding.currency,
+    parties.payee.merchant.currency,
+    parties.mandate.mandate.currency,
+  ];
   if (currencies.some((currency) => currency !== payment.currency)) {
     return refused('CURRENCY_MISMATCH', 'Payment and documents differ in currency');
   }
-  return accepted({ payer, payee, mandate });
+  return accepted(parties);
 }
 
 /** The Offer is what the device agreed to; its payee's signature was not checked on the hot path. */
@@ -113,14 +140,6 @@ function businessTime(
   return { businessTimeS: isUsable ? receipt.timeS : cosignedAtS, isTimeFlagged: !isUsable };
 }
 
-function checkTimes(parties: Parties, timeS: number): Checked<true> {
-  for (const { period } of [parties.payer, parties.payee, parties.mandate]) {
-    const held = checkPeriod(period, timeS);
-    if (!held.ok) return held;
-  }
-  return accepted(true);
-}
-
 function keyOf({ payer, payee }: Parties, payment: Payment): VerifiedReceipt['key'] {
   const { merchant, acquirer } = payee;
   return {
@@ -133,6 +152,40 @@ function keyOf({ payer, payee }: Parties, payment: Payment): VerifiedReceipt['ke
     mcc: String(merchant.mcc).padStart(4, '0'),
     currency: payment.currency,
   };
+}
+
+interface Answer {
+  readonly outcome: Opened<Receipt | Refusal>;
+  /** Absent for a Void. */
+  readonly receipt?: Receipt;
+  readonly sequence: number;
+  readonly businessTimeS: number;
+  readonly isTimeFlagged: boolean;
+}
+
+/** Receipt or Void, held against the leaf and the Payment; its signature is checked later. */
+function openAnswer(
+  evidence: Evidence,
+  paymentHash: Uint8Array,
+  context: EntryContext,
+): Checked<Answer> {
+  const receipt = open(RECEIPT, evidence.outcome, 'Receipt');
+  const outcome = receipt.ok ? receipt : open(REFUSAL, evidence.outcome, 'Void');
+  if (!outcome.ok) return outcome;
+  if (!bytesEqual(outcome.value.hash, context.outcomeHash)) {
+    return refused('MALFORMED', 'the leaf commits to another answer');
+  }
+  if (!bytesEqual(outcome.value.value.paymentHash, paymentHash)) {
+    return refused('MALFORMED', 'the answer is for another Payment');
+  }
+  const { sequence, timeS } = outcome.value.value;
+  if (sequence === undefined) return refused('MALFORMED', 'a refusal that is not final');
+  if (receipt.ok) {
+    const time = businessTime(receipt.value.value, context.cosignedAtS);
+    return accepted({ outcome: receipt.value, receipt: receipt.value.value, sequence, ...time });
+  }
+  const businessTimeS = Math.min(timeS, context.cosignedAtS);
+  return accepted({ outcome: outcome.value, sequence, businessTimeS, isTimeFlagged: false });
 }
 
 /**
@@ -150,46 +203,37 @@ export function readEvidence(
   const payment = open(PAYMENT, evidence.value.payment, 'Payment');
   if (!payment.ok) return payment;
   const { value, sign1, hash } = payment.value;
-  const parties = partiesOf(registry, value);
+  const answer = openAnswer(evidence.value, hash, context);
+  if (!answer.ok) return answer;
+  const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer.value;
+  const parties = partiesOf(registry, value, businessTimeS);
   if (!parties.ok) return parties;
   const { payer, payee, mandate } = parties.value;
   const signed = checkSignature(verifier, payer.deviceKey, sign1, 'the Payment');
   if (!signed.ok) return signed;
-  const place = { origin: context.origin, leafIndex: context.leafIndex };
+  const answered = checkSignature(verifier, mandate.gatewayKey, outcome.sign1, 'the answer');
+  if (!answered.ok) return answered;
   const about = {
+    origin: context.origin,
+    leafIndex: context.leafIndex,
     paymentHash: hash,
     line: value.line,
     counter: value.counter,
     amountMicro: value.amountMicro,
   };
-  const receipt = open(RECEIPT, evidence.value.outcome, 'Receipt');
-  const outcome = receipt.ok ? receipt : open(REFUSAL, evidence.value.outcome, 'Void');
-  if (!outcome.ok) return outcome;
-  if (!bytesEqual(outcome.value.value.paymentHash, hash)) {
-    return refused('MALFORMED', 'the answer is for another Payment');
-  }
-  const answered = checkSignature(verifier, mandate.gatewayKey, outcome.value.sign1, 'the answer');
-  if (!answered.ok) return answered;
   const approverHex = toHex(value.approver);
-  const { sequence } = outcome.value.value;
-  if (sequence === undefined) return refused('MALFORMED', 'a refusal that is not final');
-  if (!receipt.ok) {
-    return accepted({ item: { kind: 'void', ...place, ...about }, approverHex, sequence });
-  }
+  if (!receipt) return accepted({ item: { kind: 'void', ...about }, approverHex, sequence });
   const offer = checkOffer(verifier, value, payee, evidence.value);
   if (!offer.ok) return offer;
-  const time = businessTime(receipt.value.value, context.cosignedAtS);
-  const inTime = checkTimes(parties.value, time.businessTimeS);
-  if (!inTime.ok) return inTime;
-  const { chargedMicro } = receipt.value.value;
+  const { chargedMicro } = receipt;
   const item: VerifiedReceipt = {
     kind: 'receipt',
     level: 'L2',
-    ...place,
     ...about,
-    ...time,
+    businessTimeS,
+    isTimeFlagged,
     ...(chargedMicro === undefined ? {} : { chargedMicro }),
-    receiptHash: receipt.value.hash,
+    receiptHash: outcome.hash,
     totalMicro: value.totalMicro,
     releasedMicro: value.releasedMicro ?? 0n,
     approver: value.approver,

@@ -11,6 +11,7 @@ import {
 } from '../../../identity/core/chain.ts';
 import { ALLOWANCE } from '../../../identity/core/documents/allowance.ts';
 import { BINDING } from '../../../identity/core/documents/binding.ts';
+import type { NamedPeriod } from '../../../identity/core/period.ts';
 import { sortDocuments, type SortedDocuments } from '../../../identity/core/sort-documents.ts';
 
 /**
@@ -18,12 +19,12 @@ import { sortDocuments, type SortedDocuments } from '../../../identity/core/sort
  * in. Times are not judged here: a receipt is checked against the period at its acceptance.
  */
 export interface Registry {
-  /** By line id in hex. */
-  readonly payers: ReadonlyMap<string, VerifiedPayer>;
-  /** By payee key id in hex. */
-  readonly payees: ReadonlyMap<string, VerifiedPayee>;
+  /** By line id in hex; the newest allowance (highest generation) first. */
+  readonly payers: ReadonlyMap<string, readonly VerifiedPayer[]>;
+  /** By payee key id in hex; the latest to begin first, as for approvers. */
+  readonly payees: ReadonlyMap<string, readonly VerifiedPayee[]>;
   /** By approver key id in hex. */
-  readonly approvers: ReadonlyMap<string, VerifiedMandate>;
+  readonly approvers: ReadonlyMap<string, readonly VerifiedMandate[]>;
   /** Documents that could not be used, in words: they hold up nothing else. */
   readonly faults: readonly string[];
 }
@@ -91,7 +92,21 @@ function firstChain(
   return reason;
 }
 
-/** Takes documents in any order. The newest allowance of a line (highest generation) counts. */
+const push = <T>(chains: Map<string, T[]>, id: string, chain: T): void => {
+  const list = chains.get(id);
+  if (list) list.push(chain);
+  else chains.set(id, [chain]);
+};
+
+const latestFirst = (
+  a: { readonly period: NamedPeriod },
+  b: { readonly period: NamedPeriod },
+): number => b.period.notBeforeS - a.period.notBeforeS;
+
+/**
+ * Takes documents in any order. Renewals stand beside what they renew: a receipt accepted under an earlier allowance,
+ * credential or mandate stays payable after the next one is issued (DESIGN §2).
+ */
 export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): Registry {
   const faults: string[] = [];
   const groups = groupByKind(documents, faults);
@@ -101,33 +116,33 @@ export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): R
     const line = subjectOf(cose, lineOfAllowance);
     allowances.set(line, [...(allowances.get(line) ?? []), cose]);
   }
-  const payers = new Map<string, VerifiedPayer>();
+  const payers = new Map<string, VerifiedPayer[]>();
   const candidates = { parties: of('party'), registrars: of('registrar') };
   for (const binding of of('binding')) {
     for (const allowance of allowances.get(subjectOf(binding, lineOfBinding)) ?? []) {
       const chain = firstChain(trust, candidates, binding, allowance);
       if (typeof chain === 'string') faults.push(`binding: ${chain}`);
-      else if (
-        (payers.get(chain.lineHex)?.allowance.generation ?? -1) < chain.allowance.generation
-      ) {
-        payers.set(chain.lineHex, chain);
-      }
+      else push(payers, chain.lineHex, chain);
     }
   }
-  const payees = new Map<string, VerifiedPayee>();
+  const payees = new Map<string, VerifiedPayee[]>();
   for (const merchant of of('merchant')) {
     const chains = of('acquirer').map((acquirer) =>
       verifyPayee(trust, { acquirer, merchant }, undefined),
     );
     const chain = chains.find((checked) => checked.ok) ?? chains[0];
-    if (chain?.ok) for (const hex of chain.value.payeeKeys.keys()) payees.set(hex, chain.value);
+    if (chain?.ok) for (const hex of chain.value.payeeKeys.keys()) push(payees, hex, chain.value);
     else faults.push(`merchant: ${chain?.reason ?? 'no acquirer credential'}`);
   }
-  const approvers = new Map<string, VerifiedMandate>();
+  const approvers = new Map<string, VerifiedMandate[]>();
   for (const cose of of('mandate')) {
     const mandate = verifyMandate(trust, cose, undefined);
-    if (mandate.ok) approvers.set(mandate.value.gatewayKey.hex, mandate.value);
+    if (mandate.ok) push(approvers, mandate.value.gatewayKey.hex, mandate.value);
     else faults.push(`mandate: ${mandate.reason}`);
   }
+  for (const list of payers.values()) {
+    list.sort((a, b) => b.allowance.generation - a.allowance.generation);
+  }
+  for (const list of [...payees.values(), ...approvers.values()]) list.sort(latestFirst);
   return { payers, payees, approvers, faults };
 }

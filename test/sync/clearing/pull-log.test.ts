@@ -1,0 +1,350 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Test } from 'tap';
+import * as issue from '../../../identity/core/issue.ts';
+import { nodeSigner, nodeVerifier } from '../../../identity/edge/node-signatures.ts';
+import { toHex, utf8ToBytes } from '../../../protocol/bytes.ts';
+import { signSign1 } from '../../../protocol/cose.ts';
+import { EVIDENCE } from '../../../protocol/messages/evidence.ts';
+import type { Evidence } from '../../../protocol/messages/evidence.ts';
+import { RECEIPT } from '../../../protocol/messages/receipt.ts';
+import type { Receipt } from '../../../protocol/messages/receipt.ts';
+import { REFUSAL } from '../../../protocol/messages/refusal.ts';
+import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import { directoryOf } from '../../../sync/clearing/core/directory.ts';
+import { buildRegistry } from '../../../sync/clearing/core/registry.ts';
+import type { Registry } from '../../../sync/clearing/core/registry.ts';
+import { LogPuller } from '../../../sync/clearing/pull-log.ts';
+import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
+import { cosign } from '../../../sync/ledger/core/cosignature.ts';
+import { CHECKPOINT_PATH, appendBatch } from '../../../sync/ledger/core/log-batch.ts';
+import { signNote } from '../../../sync/ledger/core/note.ts';
+import { emptyTree, treeRoot } from '../../../sync/ledger/core/tree.ts';
+import { wrappedKeyPath } from '../../../sync/ledger/content-keys.ts';
+import { contentKeyId, wrapContentKey } from '../../../sync/ledger/key-wrap.ts';
+import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.ts';
+import { newPayer, hashOf, pay, signOffer } from '../../approval/kit.ts';
+import type { Payer } from '../../approval/kit.ts';
+import {
+  ALLOWANCE_FACTS,
+  MERCHANT_FACTS,
+  NOW_S,
+  VALID,
+  newWorld,
+  yen,
+} from '../../identity/fixture.ts';
+import type { World } from '../../identity/fixture.ts';
+import { policyOf, realLog, realWitness } from '../ledger/keys.ts';
+import { inMemory } from './sample.ts';
+
+const ORIGIN = 'gw1.example/2026q4';
+const WITNESS = 'witness.example/w1';
+const COSIGNED_S = NOW_S + 30;
+const challenge = new Uint8Array(24).fill(5);
+
+/** A log in memory whose every file is signed and sealed as the ledger does it. */
+class LogInMemory {
+  readonly files = new Map<string, Uint8Array>();
+  readonly pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  readonly policy = policyOf(realLog(ORIGIN), [realWitness(WITNESS)], 'quorum w1');
+  readonly source = {
+    place: 'memory',
+    read: async (path: string): Promise<Uint8Array | undefined> => this.files.get(path),
+  };
+  #tree = emptyTree();
+  readonly #bundle = { leaves: [] as Uint8Array[], payloads: [] as Uint8Array[] };
+
+  readonly key: { readonly kid: Uint8Array; readonly key: Uint8Array };
+
+  constructor() {
+    const key = new Uint8Array(32).fill(2);
+    const wrapped = wrapContentKey(key, nodeSigner(this.pair.privateKey).key);
+    this.key = { kid: contentKeyId(wrapped), key };
+    this.files.set(wrappedKeyPath(toHex(this.key.kid)), wrapped);
+  }
+
+  /** Appends records and publishes a cosigned checkpoint. */
+  append(plains: readonly Evidence[], leafHashes?: readonly Uint8Array[]): void {
+    const entries = plains.map((evidence, at) => {
+      const committed = leafHashes?.[at] ?? hashOf(evidence.outcome);
+      const payload = sealPayload(EVIDENCE.encode(evidence), committed, this.key);
+      return { leaf: leafOfRecord(payload)!, payload, acceptedAtMs: evidence.answeredAtMs };
+    });
+    for (const file of appendBatch(this.#tree, this.#bundle, entries).files) {
+      this.files.set(file.path, file.bytes);
+    }
+    this.publish(treeRoot(this.#tree));
+  }
+
+  publish(root: Uint8Array, isCosigned = true): void {
+    const text = encodeCheckpoint({ origin: ORIGIN, size: this.#tree.size, root });
+    const note = signNote(text, realLog(ORIGIN));
+    const line = isCosigned ? cosign(text, realWitness(WITNESS), COSIGNED_S) : '';
+    this.files.set(CHECKPOINT_PATH, utf8ToBytes(note + line));
+  }
+
+  /** Another history of the same length. */
+  fork(plains: readonly Evidence[]): void {
+    this.#tree = emptyTree();
+    this.#bundle.leaves = [];
+    this.#bundle.payloads = [];
+    this.append(plains);
+  }
+}
+
+const documentsOf = (world: World): Uint8Array[] => [
+  ...Object.values(world.payer),
+  ...Object.values(world.payee),
+  world.mandate,
+];
+
+let answered = 0;
+/** Payment, Offer and Receipt of one purchase, every one signed; `facts` bend the Receipt. */
+const purchase = (
+  world: World,
+  payer: Payer,
+  facts: Partial<Receipt> = {},
+  more: { offer?: Uint8Array; signer?: World['signers']['gateway'] } = {},
+): Evidence => {
+  const offer = more.offer ?? signOffer(world, challenge);
+  const payment = pay(payer, offer);
+  answered += 1;
+  const receipt = RECEIPT.encode({
+    paymentHash: hashOf(payment),
+    epoch: new Uint8Array(8).fill(3),
+    sequence: answered,
+    timeS: NOW_S,
+    flags: 2,
+    statusListVersion: 1,
+    nonce: new Uint8Array(16).fill(answered % 256),
+    ...facts,
+  });
+  const outcome = signSign1(more.signer ?? world.signers.gateway, receipt);
+  return { payment, offer, outcome, answeredAtMs: NOW_S * 1000 };
+};
+
+const worldPayer = (world: World): Payer => ({
+  signer: world.signers.device,
+  party: world.signers.party,
+  line: world.line,
+  present: new Uint8Array(0),
+  counter: 0,
+  totalMicro: 0n,
+});
+
+type Scene = {
+  readonly world: World;
+  readonly payer: Payer;
+  readonly log: LogInMemory;
+  readonly service: ClearingService;
+  readonly puller: () => Promise<LogPuller>;
+};
+
+const scene = async (
+  test: Test,
+  more: (world: World) => Uint8Array[] = () => [],
+): Promise<Scene> => {
+  const folder = await mkdtemp(join(tmpdir(), 'kiri-pull-'));
+  test.teardown(() => rm(folder, { recursive: true, force: true }));
+  const world = newWorld();
+  const registry: Registry = buildRegistry(world.trust, [...documentsOf(world), ...more(world)]);
+  test.same(registry.faults, []);
+  const log = new LogInMemory();
+  const { service } = await inMemory({ directory: directoryOf(registry) });
+  test.teardown(() => service.close());
+  const puller = (): Promise<LogPuller> =>
+    LogPuller.open({
+      source: log.source,
+      origin: ORIGIN,
+      policy: log.policy,
+      registry,
+      verifier: nodeVerifier(),
+      contentKey: log.pair.privateKey,
+      headFile: join(folder, 'head.json'),
+    });
+  return { world, payer: worldPayer(world), log, service, puller };
+};
+
+t.test('a log is taken in once: verified, booked, gone on with after a restart', async (t) => {
+  const { world, payer, log, service, puller } = await scene(t);
+  const first = await puller();
+  t.match(await first.pull(service, NOW_S + 60), { size: 0, ingested: 0 }, 'no checkpoint yet');
+  log.append(Array.from({ length: 300 }, () => purchase(world, payer)));
+  t.match(await first.pull(service, NOW_S + 60), { size: 300, ingested: 300, faultCount: 0 });
+  t.match(await first.pull(service, NOW_S + 60), { ingested: 0 });
+  log.append(Array.from({ length: 20 }, () => purchase(world, payer)));
+  const restarted = await puller();
+  const result = await restarted.pull(service, NOW_S + 90);
+  t.match(result, { size: 320, ingested: 20, faultCount: 0 });
+  const approver = world.signers.gateway.key.hex;
+  t.match(result.taken.get(approver), { count: 320, sumMicro: 320n * yen(100) });
+  const report = await service.reconcile();
+  t.match(report, { receipts: 320, reconciles: true, findings: [] });
+  t.equal(report.books[0]?.acceptedMicro, 320n * yen(100));
+});
+
+t.test(
+  'a Void charges nobody, a record that is wrong is noted and holds up no other',
+  async (t) => {
+    const { world, payer, log, service, puller } = await scene(t);
+    const stranger = newPayer(world);
+    const good = purchase(world, payer);
+    const voided = pay(payer, signOffer(world, challenge));
+    answered += 1;
+    const refusal = REFUSAL.encode({
+      paymentHash: hashOf(voided),
+      code: 'OFFER_EXPIRED',
+      final: true,
+      timeS: NOW_S,
+      epoch: new Uint8Array(8),
+      sequence: answered,
+      nonce: new Uint8Array(16),
+    });
+    const theVoid = {
+      payment: voided,
+      outcome: signSign1(world.signers.gateway, refusal),
+      answeredAtMs: NOW_S * 1000,
+    };
+    const { offer: _offer, ...withoutOffer } = purchase(world, payer);
+    const otherOffer = signOffer(world, challenge, { amountMicro: yen(50) });
+    const forged = { offer: signOffer(world, challenge, {}, world.signers.stranger) };
+    const last = purchase(world, payer);
+    log.append([
+      good,
+      theVoid,
+      purchase(world, stranger),
+      purchase(world, payer, {}, { signer: world.signers.stranger }),
+      { ...purchase(world, payer), outcome: good.outcome },
+      withoutOffer,
+      { ...purchase(world, payer), offer: otherOffer },
+      purchase(world, payer, {}, forged),
+      last,
+    ]);
+    const result = await (await puller()).pull(service, NOW_S + 60);
+    t.match(result, { size: 9, faultCount: 6 });
+    const { receipts, findings, reconciles } = await service.reconcile();
+    t.equal(receipts, 2);
+    t.ok(reconciles);
+    t.same(
+      findings.map((one) => `${one.kind} ${one.reference.split('#')[1]}`),
+      [
+        'UNKNOWN_LINE 2',
+        'BAD_SIGNATURE 3',
+        'MALFORMED 4',
+        'OFFER_UNKNOWN 5',
+        'OFFER_MISMATCH 6',
+        'BAD_SIGNATURE 7',
+      ],
+    );
+  },
+);
+
+t.test(
+  'a leaf that commits to another Receipt, or a payload that was changed, is not booked',
+  async (t) => {
+    const { world, payer, log, service, puller } = await scene(t);
+    log.append([purchase(world, payer), purchase(world, payer)], [new Uint8Array(32).fill(9)]);
+    const path = [...log.files.keys()].find((name) => name.startsWith('payload/'))!;
+    const payload = log.files.get(path)!.slice();
+    payload[payload.length - 1] = payload.at(-1)! ^ 1;
+    log.files.set(path, payload);
+    const result = await (await puller()).pull(service, NOW_S + 60);
+    t.equal(result.faultCount, 2);
+    const { findings, receipts } = await service.reconcile();
+    t.equal(receipts, 0);
+    t.match(
+      findings.map((one) => one.kind).toSorted((a, b) => a.localeCompare(b)),
+      ['MALFORMED', 'PAYLOAD_MISMATCH'],
+    );
+  },
+);
+
+t.test('a content key that cannot be opened costs its own records only', async (t) => {
+  const { world, payer, log, service, puller } = await scene(t);
+  log.append([purchase(world, payer)]);
+  const path = wrappedKeyPath(toHex(log.key.kid));
+  const wrapped = log.files.get(path)!;
+  log.files.set(path, wrapped.slice(0, -1));
+  t.match(await (await puller()).pull(service, NOW_S + 60), { ingested: 1, faultCount: 1 });
+  t.match((await service.reconcile()).findings, [{ kind: 'PAYLOAD_SEALED' }]);
+});
+
+t.test('only what the policy makes final settles, and a forked or cut log stops', async (t) => {
+  const { world, payer, log, service, puller } = await scene(t);
+  log.append([purchase(world, payer), purchase(world, payer)]);
+  const follower = await puller();
+  await follower.pull(service, NOW_S + 60);
+  const published = log.files.get(CHECKPOINT_PATH)!;
+  log.publish(new Uint8Array(32).fill(7));
+  await t.rejects(follower.pull(service, NOW_S + 60), { code: 'LOG_FORKED' });
+  log.publish(new Uint8Array(32).fill(7), false);
+  await t.rejects(follower.pull(service, NOW_S + 60), { code: 'LOG_NOT_FINAL' });
+  log.fork([purchase(world, payer)]);
+  await t.rejects(follower.pull(service, NOW_S + 60), { code: 'LOG_FORKED' }, 'shorter');
+  log.fork([purchase(world, payer), purchase(world, payer), purchase(world, payer)]);
+  await t.rejects(follower.pull(service, NOW_S + 60), { code: 'LOG_FORKED' }, 'other history');
+  log.publish(new Uint8Array(32).fill(8));
+  await t.rejects((await puller()).pull(service, NOW_S + 60), { code: 'LOG_FORKED' });
+  log.files.set(CHECKPOINT_PATH, published);
+  t.equal((await service.reconcile()).receipts, 2);
+});
+
+t.test(
+  'a receipt stays payable after allowance and merchant credential were renewed',
+  async (t) => {
+    const renewals = (world: World): Uint8Array[] => {
+      const later = { ...VALID, issuedS: NOW_S + 20, notBeforeS: NOW_S + 20 };
+      return [
+        issue.issueAllowance(world.signers.issuer, {
+          ...ALLOWANCE_FACTS,
+          ...later,
+          generation: 2,
+          line: world.line,
+          policyHash: world.policyHash,
+          clearing: world.signers.clearing.key.id,
+        }),
+        issue.issueMerchant(world.signers.acquirer, {
+          ...MERCHANT_FACTS,
+          ...later,
+          payeeKeys: [world.signers.payee.key],
+        }),
+      ];
+    };
+    const { world, payer, log, service, puller } = await scene(t, renewals);
+    log.append([
+      purchase(world, payer, { timeS: NOW_S }),
+      purchase(world, payer, { timeS: NOW_S + 25 }),
+      purchase(world, payer, { timeS: NOW_S - 3600 }),
+      purchase(world, payer, { timeS: NOW_S + 3600 }),
+      purchase(world, payer, { timeS: NOW_S, flags: 0 }),
+    ]);
+    t.match(await (await puller()).pull(service, NOW_S + 60), { faultCount: 1 });
+    const { receipts, findings } = await service.reconcile();
+    t.equal(
+      receipts,
+      4,
+      'a time after its cosignature, or of unknown quality, is that cosignature',
+    );
+    t.match(findings, [{ kind: 'CREDENTIAL_INVALID', reference: `${ORIGIN}#2` }]);
+  },
+);
+
+t.test('a registry says which documents it cannot use and keeps the others', async (t) => {
+  const world = newWorld();
+  const other = newWorld();
+  const registry = buildRegistry(world.trust, [
+    ...documentsOf(world),
+    other.mandate,
+    other.payee.merchant,
+    other.payer.binding,
+    other.payer.allowance,
+    utf8ToBytes('junk'),
+  ]);
+  t.equal(registry.payers.size, 1);
+  t.equal(registry.payees.size, 1);
+  t.equal(registry.approvers.size, 1);
+  t.equal(registry.faults.length, 4);
+});
