@@ -6,7 +6,7 @@ export type Sha256 = (bytes: Uint8Array) => Uint8Array;
 export type HmacSha256 = (key: Uint8Array, bytes: Uint8Array) => Uint8Array;
 
 /** The terms of an allowance that decide a Payment (DESIGN §2). */
-export interface AllowanceTerms {
+interface AllowanceTerms {
   /** Rises with each allowance of the line; an older one is no longer taken. */
   readonly generation: number;
   /** Ceiling on the line's net total (total − released), counted from the line's birth. */
@@ -66,7 +66,7 @@ export interface StatusFacts {
   isRevoked(index: number): boolean | undefined;
 }
 
-export interface AcknowledgementFacts {
+interface AcknowledgementFacts {
   readonly throughSequence: number;
   readonly timeS: number;
 }

@@ -80,7 +80,7 @@ export interface LiveOffer {
 }
 
 /** A journalled answer whose sync has not returned, oldest first. */
-export interface Pending {
+interface Pending {
   readonly index: number;
   readonly seen: SeenPayment;
   readonly answer: Answer;
@@ -97,7 +97,7 @@ export interface PendingDocuments {
   readonly facts: PayerFacts | PayeeFacts;
 }
 
-export interface HeldList {
+interface HeldList {
   readonly facts: StatusFacts;
   readonly receivedMs: number;
 }
@@ -105,7 +105,7 @@ export interface HeldList {
 export type PaymentInput = Extract<ApproverInput, { kind: 'payment' }>;
 
 /** A Payment that waits until the disk was searched for an older answer to it. */
-export interface Lookup {
+interface Lookup {
   readonly input: PaymentInput;
   readonly hash: Uint8Array;
   readonly line: LineState;

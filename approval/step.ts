@@ -18,7 +18,7 @@ import { EPOCH_RECORD } from './records.ts';
 import { foundAnswer, noteEpoch, noteSigned, recoverRecord } from './recovery.ts';
 import { initialState, type ApproverState } from './state.ts';
 
-export interface ApproverStep {
+interface ApproverStep {
   readonly state: ApproverState;
   readonly effects: readonly ApproverEffect[];
 }

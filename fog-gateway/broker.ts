@@ -42,7 +42,7 @@ interface Session {
   isListening: boolean;
 }
 
-export type BrokerCounts = Record<string, number>;
+type BrokerCounts = Record<string, number>;
 
 export interface Broker {
   readonly counts: Readonly<BrokerCounts>;
@@ -52,6 +52,8 @@ export interface Broker {
   send(to: string, verb: DownVerb, payload: Uint8Array): void;
   /** Lets what `send` gathered go out, one write per connection. */
   flush(): void;
+  /** Ends every connection: devices come back and begin anew, as after a restart. */
+  dropAll(): void;
   close(): Promise<void>;
 }
 
@@ -150,6 +152,10 @@ class DeviceBroker implements Broker {
   flush(): void {
     for (const socket of this.#corked) socket.uncork();
     this.#corked.clear();
+  }
+
+  dropAll(): void {
+    for (const { client } of this.#sessions.values()) client.close();
   }
 
   close(): Promise<void> {

@@ -54,7 +54,7 @@ export interface GatewayOptions {
   readonly onEvent?: (event: string, detail: Readonly<Record<string, unknown>>) => void;
 }
 
-export interface GatewayStatus extends ApproverOverview {
+interface GatewayStatus extends ApproverOverview {
   readonly approver: string;
   readonly connected: number;
   readonly broker: Readonly<Record<string, number>>;
@@ -309,6 +309,8 @@ class Gateway implements RunningGateway {
       const shell = await ApproverShell.open(this.#shellOptions);
       await this.#loadLists(shell);
       this.#shell = shell;
+      // A new epoch: challenges and credentials are asked for and shown again.
+      this.#broker?.dropAll();
       this.#event('disk has room again', {});
     } catch (error) {
       const failure = toDiskError(error, 'open journals in', this.#options.folder);

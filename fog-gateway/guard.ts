@@ -22,7 +22,7 @@ export interface GuardOptions {
 }
 
 /** Connections closed by the guard, by reason. */
-export type GuardCounts = Record<string, number>;
+type GuardCounts = Record<string, number>;
 
 export interface RunningGuard {
   readonly port: number;

@@ -7,7 +7,7 @@ import { accepted, refused, type Checked } from '../refusal.ts';
 import { bytes, message, U32, type Codec } from '../schema.ts';
 import { TYPE_CONNECT_TOKEN } from './types.ts';
 
-export const CONNECT_NONCE_BYTES = 16;
+const CONNECT_NONCE_BYTES = 16;
 
 /**
  * MQTT password of a device: proof that it holds the key whose thumbprint is its client id, so

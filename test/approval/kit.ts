@@ -32,7 +32,6 @@ import {
   newSigner,
   NOW_S,
   PARTY_FACTS,
-  VALID,
   type World,
   yen,
 } from '../identity/fixture.ts';
@@ -154,7 +153,7 @@ export function signOffer(
   return signSign1(signer, offer);
 }
 
-export const JOURNALS: readonly JournalName[] = ['money', 'offers', 'signed', 'documents'];
+const JOURNALS: readonly JournalName[] = ['money', 'offers', 'signed', 'documents'];
 
 /** What came out of the approver as an answer to somebody. */
 export interface Reply {
@@ -350,5 +349,3 @@ export class Bench {
     return reply && readOutcome(reply.bytes);
   }
 }
-
-export { VALID };
