@@ -1,5 +1,17 @@
+import type { TrustBook } from '../../agent/core/trust.ts';
 import { fromHex } from '../../protocol/bytes.ts';
 import { SimNode, type Mail } from './sim-node.ts';
+
+/** A start's own copy of what its node has learnt. */
+export function copyBook(book: TrustBook): TrustBook {
+  return {
+    ...book,
+    payees: new Map(book.payees),
+    approvers: new Map(book.approvers),
+    tariffs: new Map(book.tariffs),
+    parts: new Map(book.parts),
+  };
+}
 
 const MIN_WAKE_MS = 0.01;
 

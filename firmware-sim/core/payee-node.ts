@@ -5,11 +5,11 @@ import {
   type PayeeInput,
   type PayeeState,
 } from '../../agent/core/payee.ts';
-import { learnDocuments, newTrustBook } from '../../agent/core/trust.ts';
+import { learnDocuments, newTrustBook, type TrustBook } from '../../agent/core/trust.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import type { City, PayeePapers } from './city.ts';
 import { minuteOfDay } from './civil-time.ts';
-import { LinkedNode } from './linked-node.ts';
+import { copyBook, LinkedNode } from './linked-node.ts';
 import type { Seed } from './seed.ts';
 import { count, type Mail, type World } from './sim-node.ts';
 import type { VirtualJournal } from './virtual-disk.ts';
@@ -24,6 +24,7 @@ export class PayeeNode extends LinkedNode {
   readonly #journal: VirtualJournal;
   #firstIndex = 0;
   #state: PayeeState | undefined;
+  #book: TrustBook | undefined;
 
   constructor(world: World, seed: Seed, name: string, city: City, papers: PayeePapers) {
     super(world, seed, name, papers.signer.key.hex);
@@ -39,17 +40,23 @@ export class PayeeNode extends LinkedNode {
   protected override boot(): void {
     const records = this.#journal.recover();
     this.#firstIndex = records.length;
-    const { signer, present, tariff } = this.#papers;
-    const trust = { issuerKey: this.#city.issuer.key, verifier: this.#city.verifier };
-    const book = newTrustBook(trust, signer.key.hex);
-    learnDocuments(book, [...present, tariff, ...this.#city.approvers.map((a) => a.mandate)]);
+    this.#book ??= this.#learn();
+    const { signer } = this.#papers;
     const setup = {
       signer,
       localMinuteOfDay: minuteOfDay,
       offerLifetimeMs: OFFER_LIFETIME_MS,
       acceptWindowMs: ACCEPT_WINDOW_MS,
     };
-    this.#state = bootPayee(setup, book, records);
+    this.#state = bootPayee(setup, copyBook(this.#book), records);
+  }
+
+  #learn(): TrustBook {
+    const { signer, present, tariff } = this.#papers;
+    const trust = { issuerKey: this.#city.issuer.key, verifier: this.#city.verifier };
+    const book = newTrustBook(trust, signer.key.hex);
+    learnDocuments(book, [...present, tariff, ...this.#city.approvers.map((a) => a.mandate)]);
+    return book;
   }
 
   protected override journals(): readonly VirtualJournal[] {

@@ -1,4 +1,4 @@
-import { learnDocuments, newTrustBook } from '../../agent/core/trust.ts';
+import { learnDocuments, newTrustBook, type TrustBook } from '../../agent/core/trust.ts';
 import {
   bootPayer,
   payerStep,
@@ -11,7 +11,7 @@ import {
 import { SPENT, recordType } from '../../agent/core/records.ts';
 import { minuteOfDay } from './civil-time.ts';
 import type { City, PayerPapers } from './city.ts';
-import { LinkedNode } from './linked-node.ts';
+import { copyBook, LinkedNode } from './linked-node.ts';
 import type { Seed } from './seed.ts';
 import { count, type Mail, type World } from './sim-node.ts';
 import { toHex } from '../../protocol/bytes.ts';
@@ -22,6 +22,8 @@ import type { VirtualJournal } from './virtual-disk.ts';
 export interface PayerHooks {
   /** What a start is given instead of what the journal holds. */
   readonly recovered?: (records: readonly Uint8Array[]) => readonly Uint8Array[];
+  /** Tells the device that an append is durable at once: it then sends before the sync. */
+  readonly sendBeforeSync?: boolean;
 }
 
 /** A payer device in the virtual world: the real core, with a journal and a link of the simulation. */
@@ -35,6 +37,8 @@ export class PayerNode extends LinkedNode {
   #scanned = 0;
   #firstIndex = 0;
   #state: PayerState | undefined;
+  /** What it learnt at its first start; checking all signatures again at each start would only cost time. */
+  #book: TrustBook | undefined;
 
   constructor(
     world: World,
@@ -84,26 +88,29 @@ export class PayerNode extends LinkedNode {
     const records = this.#journal.recover();
     this.#scan();
     this.#firstIndex = records.length;
+    this.#book ??= this.#learn();
+    const { signer } = this.#papers;
+    const setup = {
+      signer,
+      localMinuteOfDay: minuteOfDay,
+    };
+    const given = this.#hooks.recovered?.(records) ?? records;
+    const { state, effects } = bootPayer(setup, copyBook(this.#book), given, this.now());
+    this.#state = state;
+    this.perform(effects, (effect) => this.#act(effect));
+  }
+
+  #learn(): TrustBook {
     const { signer, present, policy } = this.#papers;
-    const book = newTrustBook(
-      { issuerKey: this.#city.issuer.key, verifier: this.#city.verifier },
-      signer.key.hex,
-    );
-    const { payees, approvers } = this.#city;
+    const { issuer, verifier, payees, approvers } = this.#city;
+    const book = newTrustBook({ issuerKey: issuer.key, verifier }, signer.key.hex);
     learnDocuments(book, [
       ...present,
       policy,
       ...approvers.map(({ mandate }) => mandate),
       ...payees.flatMap((payee) => [...payee.present, payee.tariff]),
     ]);
-    const setup = {
-      signer,
-      localMinuteOfDay: minuteOfDay,
-    };
-    const given = this.#hooks.recovered?.(records) ?? records;
-    const { state, effects } = bootPayer(setup, book, given, this.now());
-    this.#state = state;
-    this.perform(effects, (effect) => this.#act(effect));
+    return book;
   }
 
   protected override journals(): readonly VirtualJournal[] {
@@ -136,7 +143,8 @@ export class PayerNode extends LinkedNode {
   #act(effect: PayerEffect): void {
     switch (effect.kind) {
       case 'append': {
-        this.#journal.append(effect.record);
+        const index = this.#journal.append(effect.record);
+        if (this.#hooks.sendBeforeSync) this.later(0, () => this.#persisted(index));
         this.#journal.commit({
           durable: (through) => this.#persisted(through),
           failed: (reason) => this.#diskFailed(reason),
