@@ -48,4 +48,16 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --json      print the result as JSON',
     load: async () => (await import('./sim.ts')).runSim,
   },
+  demo: {
+    summary: 'the main job, end to end, on built-in or recorded traffic',
+    usage:
+      'Usage: kiri demo [--trace FILE] [--rates FILE] [--speed N] [--out DIR] [--json] [--keep]\n' +
+      '  --trace FILE  recorded vehicle passages or charging sessions (CSV)\n' +
+      '  --rates FILE  toll by time of day for passages (CSV)\n' +
+      '  --speed N     replay N times as fast as recorded; 0 = as fast as it goes (default)\n' +
+      '  --out DIR     where the artefacts go (default out)\n' +
+      '  --json        print the summary as JSON and nothing else\n' +
+      "  --keep        keep the programs' own state in DIR.state",
+    load: async () => (await import('./demo/demo.ts')).runDemo,
+  },
 };

@@ -216,7 +216,8 @@ function enrolPayer(office: Office, terms: PayerTerms, payer: PayerPlan): Enroll
     ceilingMicro: payer.ceilingMicro,
     baseMicro: amountMicro(0n),
     lowerMicro: payer.ceilingMicro,
-    upperMicro: payer.ceilingMicro,
+    // Above the ceiling, so that each limit answers with its own code.
+    upperMicro: amountMicro(payer.ceilingMicro * 2n),
     paymentLimitMicro: plan.paymentLimitMicro,
     directLimitMicro: plan.paymentLimitMicro,
     releaseCapMicro: payer.ceilingMicro,

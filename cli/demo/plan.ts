@@ -1,7 +1,6 @@
 import { amountMicro, parseMajor, type AmountMicro } from '../../protocol/amount.ts';
 import { currencyOf } from '../../protocol/currency.ts';
 import { TARIFF_UNITS, type TariffComponent, type TariffUnit } from '../../protocol/tariff.ts';
-import { rateAt, type RateTable } from '../../firmware-sim/core/rates.ts';
 import type { Trace, TraceEvent } from '../../firmware-sim/core/trace.ts';
 
 /** One payee device: a toll gate, a drone pad, the controller of a charging site. */
@@ -61,6 +60,17 @@ function unitPrice(unit: TariffUnit, price: string): TariffComponent {
   return { unit: TARIFF_UNITS.indexOf(unit), steps: [{ fromMinute: 0, priceMicro }] };
 }
 
+/** Devices of the story's attackers get the same headroom; one has no more than a single payment. */
+export function withAttackers(plan: Plan, refs: Iterable<string>, scarce: string): Plan {
+  const roomy = amountMicro(plan.paymentLimitMicro * 20n + HEADROOM_MICRO);
+  const attackers = [...refs].map((ref, i) => ({
+    ref,
+    party: i % PARTIES,
+    ceilingMicro: ref === scarce ? plan.paymentLimitMicro : roomy,
+  }));
+  return { ...plan, payers: [...plan.payers, ...attackers] };
+}
+
 function payersFor(refs: readonly string[], purchases: readonly Purchase[]): PayerPlan[] {
   const spent = new Map<string, bigint>();
   for (const { payer, amountMicro: amount } of purchases) {
@@ -97,7 +107,7 @@ export function storyPlan(): Plan {
     ref: 'toll-gate',
     merchantId: 'KIRITOLL0000001',
     name: 'Kiri Expressway',
-    place: 'Minato',
+    place: 'Minato JPN',
     mcc: MCC_TOLLS,
     components: [{ unit: TARIFF_UNITS.indexOf('pass'), steps: GATE_STEPS }],
   };
@@ -105,7 +115,7 @@ export function storyPlan(): Plan {
     ref: 'drone-pad',
     merchantId: 'KIRIPADS0000001',
     name: 'Kiri Sky Pads',
-    place: 'Chiba',
+    place: 'Chiba JPN',
     mcc: MCC_CHARGING,
     components: [unitPrice('minute', '3.85')],
   };
@@ -161,23 +171,24 @@ function sitesOf(trace: Trace): ReadonlyMap<string, string> {
   return sites;
 }
 
-function stepsOf(trace: Trace, rates: RateTable | undefined): TariffComponent['steps'] {
-  const price = trace.events[0]?.unitPriceMicro ?? amountMicro(1n);
-  if (!rates) return [{ fromMinute: 0, priceMicro: price }];
+/** The tariff's steps, from the prices that the trace has at each minute of the day. */
+function stepsOf(trace: Trace): TariffComponent['steps'] {
+  const prices = new Map(
+    trace.events.map((event) => [event.localMinuteOfDay, event.unitPriceMicro]),
+  );
   const steps: { fromMinute: number; priceMicro: AmountMicro }[] = [];
-  for (let minute = 0; minute < 1440; minute += 1) {
-    const priceMicro = rateAt(rates, minute);
-    if (steps.at(-1)?.priceMicro !== priceMicro) steps.push({ fromMinute: minute, priceMicro });
+  for (const [fromMinute, priceMicro] of [...prices].toSorted(([a], [b]) => a - b)) {
+    if (steps.at(-1)?.priceMicro !== priceMicro) steps.push({ fromMinute, priceMicro });
   }
   return steps;
 }
 
 /** Recorded traffic: passages through one gate, or sessions at charging sites. */
-export function tracePlan(trace: Trace, payerRefs: readonly string[], rates?: RateTable): Plan {
+export function tracePlan(trace: Trace, payerRefs: readonly string[]): Plan {
   const sites = sitesOf(trace);
   const isGate = trace.kind === 'passages';
   const unit = TARIFF_UNITS.indexOf(isGate ? 'pass' : 'minute');
-  const component: TariffComponent = { unit, steps: stepsOf(trace, rates) };
+  const component: TariffComponent = { unit, steps: stepsOf(trace) };
   const payeeOf = (event: TraceEvent): string =>
     isGate ? 'toll-gate' : sites.get(event.payeeRef)!;
   const purchases = trace.events.map((event): Purchase => ({
@@ -194,7 +205,7 @@ export function tracePlan(trace: Trace, payerRefs: readonly string[], rates?: Ra
     ref,
     merchantId: `KIRI${isGate ? 'TOLL' : 'SITE'}${String(i + 1).padStart(7, '0')}`,
     name: isGate ? 'Northbound express lane' : `Charging site ${i + 1}`,
-    place: isGate ? 'Austin' : 'Hamburg',
+    place: isGate ? 'Austin USA' : 'Hamburg DEU',
     mcc: isGate ? MCC_TOLLS : MCC_CHARGING,
     components: [component],
   }));

@@ -6,10 +6,14 @@ import { startPayer, type Payer, type PaymentOutcome } from '../../agent/edge/pa
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { amountMicro } from '../../protocol/amount.ts';
 import { fromHex, toHex, utf8ToBytes } from '../../protocol/bytes.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { PAYMENT } from '../../protocol/messages/payment.ts';
 import { serve, type Request } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
 
+/** Hex digits of the Payment hash that name a receipt's files. */
+export const RECEIPT_NAME_DIGITS = 24;
 /** Answers of one request travel together, so a burst costs one line each way. */
 const MAX_WANTS_PER_REQUEST = 1024;
 
@@ -90,27 +94,31 @@ function usage(devices: Devices, row: Request): void {
   });
 }
 
+/** Sums as the signed bytes state them, not as the device's memory has them. */
+function amountOf(paymentCose: Uint8Array): bigint {
+  const sign1 = decodeSign1(paymentCose);
+  const payment = sign1.ok ? PAYMENT.decode(sign1.value.payload) : sign1;
+  if (!payment.ok) throw new KiriError('JOURNAL_CORRUPT', `a kept Payment: ${payment.reason}`);
+  return payment.value.amountMicro;
+}
+
 /** Writes what every payer holds, as COSE bytes as sent, and answers with the sums. */
-function exportReceipts(devices: Devices, folder: string): Request {
+async function exportReceipts(devices: Devices, folder: string): Promise<Request> {
   mkdirSync(folder, { recursive: true });
-  const sums = { accepted: 0, void: 0, unknown: 0 };
+  const counts = { accepted: 0, void: 0, unknown: 0, recorded: 0 };
   let acceptedMicro = 0n;
-  const rows: Request[] = [];
-  for (const [ref, payer] of devices.payers) {
-    for (const kept of payer.receipts()) {
-      if (kept.state === 'recorded') continue;
-      sums[kept.state] += 1;
+  for (const payer of devices.payers.values()) {
+    for await (const kept of payer.receipts()) {
+      counts[kept.state] += 1;
       if (kept.state !== 'accepted' || !kept.answerCose) continue;
-      const outcome = devices.outcomes.get(kept.ref);
-      const name = toHex(kept.paymentHash).slice(0, 24);
+      const name = toHex(kept.paymentHash).slice(0, RECEIPT_NAME_DIGITS);
       writeFileSync(join(folder, `${name}.payment.cbor`), kept.paymentCose);
       writeFileSync(join(folder, `${name}.offer.cbor`), kept.offerCose);
       writeFileSync(join(folder, `${name}.receipt.cbor`), kept.answerCose);
-      acceptedMicro += outcome?.kind === 'accepted' ? outcome.amountMicro : 0n;
-      rows.push({ payer: ref, ref: kept.ref, hash: toHex(kept.paymentHash) });
+      acceptedMicro += amountOf(kept.paymentCose);
     }
   }
-  return { ...sums, acceptedMicro, rows };
+  return { ...counts, acceptedMicro };
 }
 
 async function answer(devices: Devices, request: Request): Promise<Request> {

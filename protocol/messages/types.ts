@@ -19,4 +19,4 @@ export const TYPE_PRESENTED = 17;
 export const TYPE_PAID = 18;
 export const TYPE_EVIDENCE = 19;
 export const TYPE_PROOF = 20;
-export const TYPE_CONNECT_TOKEN = 19;
+export const TYPE_CONNECT_TOKEN = 21;

@@ -22,6 +22,9 @@ const BILATERAL: Programme = {
   maxAgeS: 5 * DAY_S,
 };
 
+/** "Minato JPN": the city, and the country in ISO 3166 alpha-3 as settlement files want it. */
+const PLACE = /^(.+) ([A-Z]{3})$/;
+
 /** The settlement side of the registry's merchants, from their acquirers' credentials. */
 export function directoryOf(registry: Registry): SettlementDirectory {
   const byMerchant = new Map(
@@ -35,6 +38,7 @@ export function directoryOf(registry: Registry): SettlementDirectory {
       const payee = byMerchant.get(key.merchant);
       if (!payee) return undefined;
       const { merchant, acquirer } = payee;
+      const [, city = merchant.place, country = 'ZZZ'] = PLACE.exec(merchant.place) ?? [];
       const institution = acquirer.institution.padStart(MEMBER_DIGITS, '0');
       return {
         member: institution,
@@ -43,11 +47,11 @@ export function directoryOf(registry: Registry): SettlementDirectory {
         terminalId: 'KIRI0001',
         acceptor: {
           name: merchant.name,
-          street: merchant.place,
-          city: merchant.place,
+          street: city,
+          city,
           postcode: '',
           region: '',
-          country: '',
+          country,
         },
       };
     },

@@ -1,0 +1,171 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readTraceFile } from '../../firmware-sim/trace-file.ts';
+import type { Trace } from '../../firmware-sim/core/trace.ts';
+import { toHex } from '../../protocol/bytes.ts';
+import { currencyOf } from '../../protocol/currency.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { readFinality } from '../../sync/ledger/finality-file.ts';
+import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import { EXIT_FAILED, EXIT_OK } from '../command.ts';
+import { ATTACKERS, TAMPERED } from './attacks.ts';
+import { collectLedger, collectProofs, collectReceipts, settlementFiles } from './collect.ts';
+import { makeWorld } from './identities.ts';
+import { parseDemoOptions, type DemoOptions } from './options.ts';
+import { storyPlan, tracePlan, withAttackers, type Plan } from './plan.ts';
+import type { Json } from './processes.ts';
+import { openReport, type Report } from './report.ts';
+import { ledgerFolder, startSite, stopSite, type Site } from './site.ts';
+import { Story, type Told } from './story.ts';
+import { summarise, type Summary } from './summary.ts';
+
+/** What marks a folder as one of ours, so that nobody else's is ever emptied. */
+const MARK = 'summary.json';
+
+interface Traffic {
+  readonly plan: Plan;
+  readonly trace?: Json;
+}
+
+/** The recorded traffic is read, and refused if it must be, before anything starts. */
+function readTraffic(options: DemoOptions, report: Report): Traffic {
+  if (options.trace === undefined) return { plan: storyPlan() };
+  const trace = readTraceFile({
+    tracePath: options.trace,
+    ...(options.rates === undefined ? {} : { ratesPath: options.rates }),
+  });
+  for (const { line, reason } of trace.badRows) report.line('bad row', `line ${line}: ${reason}`);
+  const refs = [...new Set(trace.events.map((event) => event.payerRef))];
+  return { plan: tracePlan(trace, refs), trace: spokenTrace(options.trace, trace) };
+}
+
+function spokenTrace(file: string, trace: Trace): Json {
+  const { kind, rows, badRowCount, freeRowCount, longSessionCount } = trace;
+  const payable = trace.events.length;
+  return {
+    file: file.split('/').at(-1),
+    kind,
+    rows,
+    payable,
+    badRows: badRowCount,
+    freeRows: freeRowCount,
+    over24h: longSessionCount,
+  };
+}
+
+/** @throws KiriError OUT_NOT_OURS, OUT_UNWRITABLE */
+function prepareFolders(outDir: string): string {
+  const stateDir = `${outDir}.state`;
+  try {
+    if (existsSync(outDir) && readdirSync(outDir).length > 0 && !existsSync(join(outDir, MARK))) {
+      throw new KiriError('OUT_NOT_OURS', `${outDir} holds something else; name another --out`);
+    }
+    rmSync(outDir, { recursive: true, force: true });
+    rmSync(stateDir, { recursive: true, force: true });
+    mkdirSync(outDir, { recursive: true });
+    // From the start, so that a folder left by an interrupted run is known as ours.
+    writeFileSync(join(outDir, MARK), '{}\n');
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if (error instanceof KiriError) throw error;
+    throw new KiriError('OUT_UNWRITABLE', `${outDir}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  return stateDir;
+}
+
+async function finish(
+  site: Site,
+  plan: Plan,
+  told: Told,
+  trace: Json | undefined,
+): Promise<Summary> {
+  const { world, outDir } = site;
+  const held = await collectReceipts(site, told.honest);
+  await stopSite(site);
+  collectLedger(world, outDir);
+  await collectProofs(world, outDir);
+  const policy = parsePolicy(readFileSync(join(outDir, 'trust', 'policy.txt')));
+  const summary = summarise({
+    title: plan.title,
+    currency: currencyOf(plan.currency)!,
+    origin: world.origin,
+    policyHash: policy.ok ? toHex(policy.value.hash) : '',
+    told,
+    held,
+    finality: await readFinality(ledgerFolder(world.stateDir)),
+    files: settlementFiles(outDir),
+    ...(trace ? { trace } : {}),
+  });
+  writeFileSync(join(outDir, MARK), `${JSON.stringify(summary, null, 2)}\n`);
+  return summary;
+}
+
+function closingTable(report: Report, summary: Summary, outDir: string): void {
+  const { payments, approvalMs, finalityMs, totals, currency, counts } = summary;
+  const money = (text: string): string => `${currency} ${text}`;
+  const refused = Object.entries(payments.refused).map(
+    ([code, n]) => [`  ${code}`, String(n)] as const,
+  );
+  report.table('what happened', [
+    ['payments accepted', String(payments.accepted)],
+    ['payments unknown', String(payments.unknown)],
+    ['refused, by code', String(refused.reduce((sum, [, n]) => sum + Number(n), 0))],
+    ...refused,
+    ['approval p50 / p99', `${approvalMs.p50} / ${approvalMs.p99} ms`],
+    ['finality online p50 / p99', `${finalityMs.online.p50} / ${finalityMs.online.p99} ms`],
+    ['backlog final after', `${finalityMs.backlogDrainedMs} ms`],
+    ['policy', `demo ${summary.policy.hash.slice(0, 12)}`],
+  ]);
+  report.table('do the totals agree', [
+    [`device receipts (${counts.deviceReceipts})`, money(totals.deviceReceipts)],
+    [`gateway accepted (${counts.gatewayAccepted})`, money(totals.gatewayAccepted)],
+    [`ledger (${counts.ledger})`, money(totals.ledger)],
+    ['presented in files', money(totals.presented)],
+    ['carried to the next file', money(totals.carried)],
+    ['in other states', money(totals.otherStates)],
+    ['reconciles', summary.reconciles ? 'yes' : 'NO'],
+  ]);
+  report.line('artefacts', `${outDir}; check them with: npx kiri verify ${outDir}`);
+}
+
+/** `kiri demo`: the main job, end to end. Exit code 0 only if all of it reconciles and every attack failed. */
+export async function runDemo(argv: readonly string[]): Promise<number> {
+  const options = parseDemoOptions(argv);
+  const report = openReport(options.json);
+  const { plan: traffic, trace } = readTraffic(options, report);
+  const plan = withAttackers(traffic, ATTACKERS, TAMPERED);
+  const stateDir = prepareFolders(options.outDir);
+
+  report.step(`identities and credentials: ${plan.title}`);
+  const world = makeWorld(plan, stateDir, Math.floor(Date.now() / 1000));
+  report.line(
+    'enrolled',
+    `${world.payers.length} payers of ${plan.parties} liable parties, ${world.payees.length} payees`,
+  );
+  report.step('start gateway, witness, ledger, clearing and devices');
+  const site = await startSite(world, options.outDir, ATTACKERS);
+  const abort = (): void => {
+    for (const program of site.programs) program.kill();
+  };
+  process.once('exit', abort);
+  process.once('SIGINT', () => process.exit(EXIT_FAILED));
+  let summary: Summary;
+  try {
+    report.line(
+      'programs',
+      [...site.programs].map((program) => `${program.name} ${program.pid}`).join(', '),
+    );
+    const told = await new Story(site, plan, report, options.speed).tell();
+    summary = await finish(site, plan, told, trace);
+  } finally {
+    await stopSite(site);
+    process.removeListener('exit', abort);
+  }
+  closingTable(report, summary, options.outDir);
+  if (options.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+  const isGood = summary.reconciles && summary.attacks.every(({ held }) => held);
+  if (isGood && !options.keep) rmSync(stateDir, { recursive: true, force: true });
+  return isGood ? EXIT_OK : EXIT_FAILED;
+}

@@ -1,0 +1,220 @@
+import { formatMajor } from '../../protocol/amount.ts';
+import type { Currency } from '../../protocol/currency.ts';
+import type { LeafTimes } from '../../sync/ledger/finality-file.ts';
+import type { Held, SettlementFileInfo } from './collect.ts';
+import { percentile } from './percentile.ts';
+import type { Json } from './processes.ts';
+import type { Told } from './story.ts';
+
+/** What `summary.json` says; money as decimal text in major units, times in milliseconds. */
+export interface Summary {
+  readonly title: string;
+  readonly currency: string;
+  readonly policy: { readonly name: string; readonly hash: string };
+  readonly payments: {
+    readonly offered: number;
+    readonly accepted: number;
+    readonly refused: Readonly<Record<string, number>>;
+    readonly unknown: number;
+  };
+  readonly approvalMs: Quantiles;
+  readonly finalityMs: { readonly online: Quantiles; readonly backlogDrainedMs: number };
+  readonly ledgers: readonly {
+    readonly origin: string;
+    readonly size: number;
+    readonly root: string;
+  }[];
+  readonly files: readonly (SettlementFileInfo & {
+    readonly records: number;
+    readonly total: string;
+  })[];
+  readonly attacks: readonly {
+    readonly name: string;
+    readonly answer: string;
+    readonly held: boolean;
+  }[];
+  readonly trace?: Json;
+  readonly gatewayDownMs: number;
+  readonly totals: {
+    readonly deviceReceipts: string;
+    readonly gatewayAccepted: string;
+    readonly ledger: string;
+    readonly presented: string;
+    readonly carried: string;
+    readonly otherStates: string;
+  };
+  readonly counts: {
+    readonly deviceReceipts: number;
+    readonly gatewayAccepted: number;
+    readonly ledger: number;
+  };
+  readonly findings: readonly string[];
+  readonly reconciles: boolean;
+}
+
+export interface Quantiles {
+  readonly count: number;
+  readonly p50: number | null;
+  readonly p99: number | null;
+}
+
+function quantiles(values: readonly number[]): Quantiles {
+  const round = (value: number | undefined): number | null =>
+    value === undefined ? null : Math.round(value * 10) / 10;
+  return {
+    count: values.length,
+    p50: round(percentile(values, 50)),
+    p99: round(percentile(values, 99)),
+  };
+}
+
+/** What the summary is made from, each part as its own program stated it. */
+export interface Seen {
+  readonly title: string;
+  readonly currency: Currency;
+  readonly origin: string;
+  readonly policyHash: string;
+  readonly told: Told;
+  readonly held: Held;
+  readonly finality: readonly LeafTimes[];
+  readonly files: readonly SettlementFileInfo[];
+  readonly trace?: Json;
+}
+
+interface Books {
+  readonly acceptedMicro: bigint;
+  readonly presentedMicro: bigint;
+  readonly carriedMicro: bigint;
+  readonly otherMicro: bigint;
+  readonly reconciles: boolean;
+  readonly findings: readonly string[];
+}
+
+function booksOf({ books }: Told, currency: Currency): Books {
+  const rows = books['books'] as readonly Json[];
+  const row = rows.find((one) => one['currency'] === currency.numeric);
+  const buckets = Object.entries((row?.['buckets'] ?? {}) as Record<string, string>);
+  const sum = (wanted: (name: string) => boolean): bigint =>
+    buckets
+      .filter(([name]) => wanted(name))
+      .reduce((total, [, value]) => total + BigInt(value), 0n);
+  const presentedMicro = sum((name) => name.startsWith('presented'));
+  const carriedMicro = sum((name) => name === 'carried');
+  return {
+    acceptedMicro: BigInt(String(row?.['acceptedMicro'] ?? 0)),
+    // What stands in a file that was written is presented once the issuer answers for it.
+    presentedMicro: presentedMicro + sum((name) => name === 'inFile'),
+    carriedMicro,
+    otherMicro: sum(
+      (name) => !name.startsWith('presented') && !['carried', 'inFile'].includes(name),
+    ),
+    reconciles: books['reconciles'] === true,
+    findings: ((books['findings'] ?? []) as readonly Json[]).map((finding) =>
+      JSON.stringify(finding),
+    ),
+  };
+}
+
+/** Entries that were accepted with the uplink there and no backlog before them. */
+function onlineFinality(finality: readonly LeafTimes[], { cutAtMs, allFinalAtMs }: Told): number[] {
+  return finality
+    .filter(
+      ({ acceptedAtMs, finalAtMs }) =>
+        finalAtMs !== undefined && finalAtMs < cutAtMs && acceptedAtMs < allFinalAtMs,
+    )
+    .map(({ acceptedAtMs, finalAtMs }) => finalAtMs! - acceptedAtMs);
+}
+
+function refusedByCode(told: Told): Record<string, number> {
+  const codes: Record<string, number> = {};
+  for (const { kind, code } of told.played) {
+    if (kind === 'refused') codes[code ?? 'NONE'] = (codes[code ?? 'NONE'] ?? 0) + 1;
+  }
+  for (const { answer, expected } of told.attacks) {
+    const code = /^[A-Z_]+/.exec(answer)?.[0];
+    if (code !== undefined && expected !== '') codes[code] = (codes[code] ?? 0) + 1;
+  }
+  return codes;
+}
+
+function filesOf(
+  { cut }: Told,
+  files: readonly SettlementFileInfo[],
+  currency: Currency,
+): Summary['files'] {
+  const written = cut['files'] as readonly Json[];
+  return files.map((file) => {
+    const row = written.find((one) =>
+      String(one['name'] ?? one['fileName'] ?? '').includes(file.name.replace(/\.ipm$/, '')),
+    );
+    const minor = BigInt(String(row?.['totalMinor'] ?? row?.['amountMinor'] ?? 0));
+    const micro = minor * 10n ** BigInt(6 - currency.exponent);
+    return {
+      ...file,
+      records: Number(row?.['records'] ?? row?.['lines'] ?? 0),
+      total: formatMajor(micro),
+    };
+  });
+}
+
+/** Every figure is computed from what the programs of this run said; nothing is assumed. */
+export function summarise(seen: Seen): Summary {
+  const { told, held, currency } = seen;
+  const books = booksOf(told, currency);
+  const [taken] = Object.values((told.pulled['taken'] ?? {}) as Record<string, Json>);
+  const ledgerMicro = BigInt(String(taken?.['sumMicro'] ?? 0));
+  const gatewayMicro = BigInt(String(told.gateway['unacknowledgedMicro']));
+  const counts = {
+    deviceReceipts: held.count,
+    gatewayAccepted: Number(told.gateway['accepted']) - Number(told.gateway['reversed']),
+    ledger: Number(taken?.['count'] ?? 0),
+  };
+  const kinds = (kind: string): number => told.played.filter((row) => row.kind === kind).length;
+  const findings = [...books.findings, ...((told.pulled['faults'] ?? []) as readonly string[])];
+  const isEqual =
+    held.sumMicro === gatewayMicro &&
+    gatewayMicro === ledgerMicro &&
+    ledgerMicro === books.presentedMicro + books.carriedMicro + books.otherMicro &&
+    new Set(Object.values(counts)).size === 1;
+  const times = told.played
+    .filter((row) => row.kind === 'accepted')
+    .flatMap(({ approvalMs }) => approvalMs ?? []);
+  return {
+    title: seen.title,
+    currency: currency.alpha,
+    policy: { name: 'demo', hash: seen.policyHash },
+    payments: {
+      offered: told.played.length + told.attacks.length,
+      accepted: kinds('accepted') + told.honest.length,
+      refused: refusedByCode(told),
+      unknown: held.unknown,
+    },
+    approvalMs: quantiles(times),
+    finalityMs: {
+      online: quantiles(onlineFinality(seen.finality, told)),
+      backlogDrainedMs: told.allFinalAtMs - told.restoredAtMs,
+    },
+    ledgers: [
+      {
+        origin: seen.origin,
+        size: Number(told.pulled['size']),
+        root: String(told.pulled['rootHex']),
+      },
+    ],
+    files: filesOf(told, seen.files, currency),
+    attacks: told.attacks.map(({ name, answer, holds }) => ({ name, answer, held: holds })),
+    ...(seen.trace ? { trace: seen.trace } : {}),
+    gatewayDownMs: Math.round(told.gatewayDownMs),
+    totals: {
+      deviceReceipts: formatMajor(held.sumMicro),
+      gatewayAccepted: formatMajor(gatewayMicro),
+      ledger: formatMajor(ledgerMicro),
+      presented: formatMajor(books.presentedMicro),
+      carried: formatMajor(books.carriedMicro),
+      otherStates: formatMajor(books.otherMicro),
+    },
+    counts,
+    findings,
+    reconciles: isEqual && books.reconciles && findings.length === 0 && held.unknown === 0,
+  };
+}
