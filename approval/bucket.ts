@@ -11,6 +11,12 @@ export class Buckets {
     this.maxRows = maxRows;
   }
 
+  /** Whether `who` has a token left; a sender without a row has all of them. */
+  has(who: string, nowMs: number): boolean {
+    const row = this.rows.get(who);
+    return row === undefined || row.tokens > 0 || nowMs - row.atMs >= this.intervalMs;
+  }
+
   /** Takes one token of `who`; false when there is none. */
   take(who: string, nowMs: number): boolean {
     let row = this.rows.get(who);

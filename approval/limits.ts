@@ -44,12 +44,15 @@ export const REFUSAL_BURST = 64;
 export const REFUSAL_INTERVAL_MS = 20;
 export const MAX_SENDERS = 16_384;
 
+/** Payments with a bad signature from one sender; above it none is verified any more. */
+export const BAD_SIGNATURE_BURST = 32;
+export const BAD_SIGNATURE_INTERVAL_MS = 200;
 /** Document sets of one sender that are verified (several signatures each). */
 export const PRESENT_BURST = 8;
 export const PRESENT_INTERVAL_MS = 1_000;
 /** Hand-ins of one sender. */
 export const HAND_IN_BURST = 64;
-export const HAND_IN_INTERVAL_MS = 50;
+export const HAND_IN_INTERVAL_MS = 200;
 
 /** What BUSY, RATE_LIMITED and DISK_FULL advise. */
 export const RETRY_AFTER_MS = 500;

@@ -30,7 +30,8 @@ export function openLine(state: ApproverState, key: string): LineState | undefin
 }
 
 function dropIdleLine(state: ApproverState): boolean {
-  let tries = EVICTION_TRIES;
+  // Recovery takes its time: what fitted before the restart fits again.
+  let tries = state.phase === 'recovering' ? state.lines.size : EVICTION_TRIES;
   for (const [key, line] of state.lines) {
     // Blocks, unacknowledged sums and windows are what a line is remembered for.
     const idle = !line.blocked && line.unacknowledged.micro === 0n && line.window.length === 0;

@@ -4,6 +4,7 @@ import { QUERY } from '../protocol/messages/envelopes.ts';
 import { PAYMENT, type Payment } from '../protocol/messages/payment.ts';
 import { accepted, refused, type Checked, type Refused } from '../protocol/refusal.ts';
 import { refuseUnjournalled, replyAnswer, type Work } from './answers.ts';
+import { epochMs } from './clock.ts';
 import { standingOf, type Standing } from './credentials.ts';
 import { accept, blockFor, voidPayment, type Decided } from './journalling.ts';
 import { bytesKey } from './keys.ts';
@@ -81,7 +82,13 @@ export function decidePayment(
     refuse('open' in standing ? standing.open : busy!);
     return;
   }
+  const nowMs = epochMs(state, work.now);
+  if (!state.badSignatureBuckets.has(input.from, nowMs)) {
+    refuse(refused('RATE_LIMITED', 'too many bad signatures from this sender'));
+    return;
+  }
   if (!verifySign1(ports.verifier, line.payer.device, sign1)) {
+    state.badSignatureBuckets.take(input.from, nowMs);
     refuse(refused('BAD_SIGNATURE', 'not signed by the device of this line'));
     return;
   }

@@ -147,6 +147,7 @@ export interface ApproverState {
   centre: { readonly timeS: number; readonly receivedMs: number } | undefined;
   readonly finalBuckets: Buckets;
   readonly refusalBuckets: Buckets;
+  readonly badSignatureBuckets: Buckets;
   readonly presentBuckets: Buckets;
   readonly handInBuckets: Buckets;
   readonly counts: { accepted: number; voided: number; reversed: number; duplicates: number };
@@ -187,6 +188,11 @@ export function initialState(): ApproverState {
     refusalBuckets: new Buckets(
       limits.REFUSAL_BURST,
       limits.REFUSAL_INTERVAL_MS,
+      limits.MAX_SENDERS,
+    ),
+    badSignatureBuckets: new Buckets(
+      limits.BAD_SIGNATURE_BURST,
+      limits.BAD_SIGNATURE_INTERVAL_MS,
       limits.MAX_SENDERS,
     ),
     presentBuckets: new Buckets(

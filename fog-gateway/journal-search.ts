@@ -1,3 +1,4 @@
+import { KiriError } from '../protocol/kiri-error.ts';
 import type { Journal } from '../platform/ports.ts';
 
 /** Records looked at before other work gets its turn. */
@@ -60,7 +61,7 @@ export class JournalSearch {
       turn += 1;
       if (turn % RECORDS_PER_TURN !== 0) continue;
       await new Promise(setImmediate);
-      if (this.#isStopped) return;
+      if (this.#isStopped) throw new KiriError('GATEWAY_STOPPED', 'the journal is being closed');
     }
   }
 }

@@ -140,3 +140,18 @@ t.test('one sender gets so many refusals and then silence', async (t) => {
   t.equal(bench.replies.length, 64);
   t.equal(bench.state.refusals.get('silent'), 136);
 });
+
+t.test(
+  'junk signatures cost the victim nothing and the approver a bounded number of checks',
+  async (t) => {
+    const { bench, payer } = open();
+    const junk = pay({ ...payer }, bench.offer(), { signer: newSigner() });
+    bench.verifications = 0;
+    for (let i = 0; i < 500; i += 1) bench.payment(junk, 'junk sender');
+    t.equal(bench.verifications, 32);
+    t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
+    bench.wait(200);
+    bench.payment(junk, 'junk sender');
+    t.equal(bench.verifications, 34, 'one more in its time');
+  },
+);
