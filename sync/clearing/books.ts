@@ -1,6 +1,7 @@
+import { invariant } from '../../protocol/kiri-error.ts';
 import { applyMove, emptyBalance } from './core/ledger-states.ts';
 import type { Bucket, KeyBalance, Move, Sign } from './core/ledger-states.ts';
-import { keyIdOf } from './core/aggregate.ts';
+import { LANE_BUCKET, keyIdOf } from './core/aggregate.ts';
 import type { AggregateKey, Lane } from './core/aggregate.ts';
 import { amountOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
@@ -124,6 +125,12 @@ export class Books {
   async flush(): Promise<void> {
     for (const [keyId, buckets] of this.#changed) await this.#writeBalance(keyId, buckets);
     for (const { keyId, lane, state } of this.#lanes.values()) {
+      // What the next cut will present and what the books hold must be one sum, remainder included.
+      const held = (await this.balance(keyId)).buckets[LANE_BUCKET[lane]];
+      invariant(
+        held === state.pendingMicro,
+        `clearing: lane ${lane} of ${keyId} has ${state.pendingMicro}, the books ${held}`,
+      );
       await this.#session.run(
         `INSERT INTO lanes (key_id, lane, residual_micro, pending_micro, first_paid_s, first_ingest_s,
            aggregates, last_aggregate) VALUES (?, ?, ?, ?, ?, ?, ?, ?)

@@ -264,6 +264,34 @@ t.test(
   },
 );
 
+t.test(
+  'what a cut rounds off is carried and presented later, on every lane of its own',
+  async (t) => {
+    const { service, files } = await inMemory();
+    const line = new LineOfReceipts('car');
+    const amounts = [1_600_000n, 1_600_000n, 1_700_000n, 100_000n];
+    const presented: bigint[] = [];
+    for (const [at, amount] of amounts.entries()) {
+      await service.ingestBatch([line.next(amount, { businessTimeS: NOON_S + at })], NOON_S + at);
+      const cut = await service.cut(NOON_S + at, anchors, true);
+      presented.push(cut.files.reduce((sum, file) => sum + file.sumMinor, 0n));
+    }
+    // 1.6 → 1, rest 0.6 + 1.6 = 2.2 → 2, rest 0.2 + 1.7 = 1.9 → 1, rest 0.9 + 0.1 = 1.0 → 1
+    t.same(presented, [1n, 2n, 1n, 1n]);
+    const chain = [...files]
+      .filter(([path]) => path.includes('/evidence/'))
+      .map(([, hex]) => verifyEvidence(Buffer.from(hex, 'hex')))
+      .flatMap((check) => (check.ok ? [{ ...check.value, id: check.id }] : []))
+      .toSorted((a, b) => a.number - b.number);
+    t.equal(chain.length, 4);
+    for (const [at, one] of chain.entries()) {
+      t.equal(one.previous, chain[at - 1]?.id, 'each names the one before by its hash');
+      t.equal(one.openingMicro, chain[at - 1]?.closingMicro ?? 0n);
+    }
+    await service.close();
+  },
+);
+
 t.test('a store that cannot be opened or is of a later release is a clear error', async (t) => {
   const out = await folder(t);
   t.throws(() => openSqlite(join(out, 'no', 'such', 'folder.sqlite')), {
