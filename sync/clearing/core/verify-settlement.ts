@@ -1,0 +1,193 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesEqual, utf8ToBytes } from '../../../protocol/bytes.ts';
+import { decodeSign1, verifySign1 } from '../../../protocol/cose.ts';
+import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
+import { verifyEvidence } from './evidence.ts';
+import type { Evidence } from './evidence.ts';
+import { ipmProfile } from './ipm-profile.ts';
+import type { IpmProfile } from './ipm-profile.ts';
+import { fileIdOf } from './ipm-record.ts';
+import type { PresentmentRecord } from './ipm-record.ts';
+import { readSettlementFile } from './ipm-file.ts';
+import { shortIdOf } from './aggregate.ts';
+import { parseLines } from './lines-file.ts';
+import type { LinesFile } from './lines-file.ts';
+import { MANIFEST, MANIFEST_TYP, manifestView } from './manifest.ts';
+import type { Manifest } from './manifest.ts';
+import { verifyIpm } from './verify-ipm.ts';
+
+/** The artefacts of one settlement file as they lie in a folder, found by the name of the manifest. */
+export type SettlementArtefacts = {
+  /** Without folder: `KIRI.….ipm`. */
+  readonly fileName: string;
+  readonly manifest: Uint8Array;
+  readonly manifestView: string;
+  readonly file: Uint8Array;
+  readonly lines: string;
+  /** The evidence document of an aggregate; undefined where there is none. */
+  evidence(aggregateId: string): Uint8Array | undefined;
+};
+
+/** Which artefact is wrong, and how. */
+export type SettlementFinding = {
+  readonly artefact: 'manifest' | 'manifest view' | 'settlement file' | 'lines' | 'evidence';
+  readonly detail: string;
+};
+
+/** The outcome; `manifest` and `lines` are there as far as they could be read. */
+export type SettlementReport = {
+  readonly findings: readonly SettlementFinding[];
+  readonly manifest?: Manifest;
+  readonly lines?: LinesFile;
+};
+
+type Note = (artefact: SettlementFinding['artefact'], detail: string) => void;
+
+const openManifest = (
+  bytes: Uint8Array,
+  trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
+  note: Note,
+): Manifest | undefined => {
+  const sign1 = decodeSign1(bytes);
+  const decoded = sign1.ok ? MANIFEST.decode(sign1.value.payload) : sign1;
+  if (!sign1.ok || !decoded.ok) {
+    note('manifest', decoded.ok ? 'unreadable' : decoded.reason);
+    return undefined;
+  }
+  const { kid, typ } = sign1.value.header;
+  const key = trust.clearings.find((known) => kid && bytesEqual(known.id, kid));
+  if (typ !== MANIFEST_TYP || !key || !verifySign1(trust.verifier, key, sign1.value)) {
+    note('manifest', 'not signed as a manifest by a known clearing');
+    return undefined;
+  }
+  return decoded.value;
+};
+
+const checkTotals = (
+  manifest: Manifest,
+  presentments: readonly PresentmentRecord[],
+  note: Note,
+): void => {
+  const sums = new Map<string, { lines: number; sum: bigint }>();
+  for (const { currency, sign, amountMinor } of presentments) {
+    const name = `${Number(currency)} ${sign}`;
+    const { lines, sum } = sums.get(name) ?? { lines: 0, sum: 0n };
+    sums.set(name, { lines: lines + 1, sum: sum + amountMinor });
+  }
+  const isSame =
+    manifest.totals.length === sums.size &&
+    manifest.totals.every(({ currency, sign, lines, amountMinor }) => {
+      const counted = sums.get(`${currency} ${sign}`);
+      return counted?.lines === lines && counted.sum.toString() === amountMinor;
+    });
+  if (!isSame) note('manifest', 'totals are not those of the file');
+};
+
+const checkFile = (
+  artefacts: SettlementArtefacts,
+  manifest: Manifest,
+  profile: IpmProfile,
+  note: Note,
+): readonly PresentmentRecord[] => {
+  const { file, fileName } = artefacts;
+  if (manifest.fileName !== fileName) note('manifest', `is for ${manifest.fileName}`);
+  if (!bytesEqual(sha256(file), manifest.fileSha256)) note('settlement file', 'SHA-256 differs');
+  if (file.length !== manifest.fileBytes) note('settlement file', 'length differs');
+  const report = verifyIpm(file, profile);
+  for (const { code, record, detail } of report.findings) {
+    note('settlement file', `record ${record}: ${code} ${detail}`);
+  }
+  if (report.records !== manifest.records) note('settlement file', 'record count differs');
+  const read = readSettlementFile(file, profile);
+  if (!read.ok) {
+    note('settlement file', `${read.fault.code} ${read.fault.field}`);
+    return [];
+  }
+  if (fileIdOf(read.value.header) !== manifest.fileId) note('settlement file', 'file id differs');
+  checkTotals(manifest, read.value.presentments, note);
+  return read.value.presentments;
+};
+
+/** One line against the record of the file and against its evidence. */
+const checkLine = (
+  line: LinesFile['lines'][number],
+  record: PresentmentRecord | undefined,
+  evidence: Evidence,
+  note: Note,
+): void => {
+  const { arn, sign, amountMinor, currency, aggregateId } = line;
+  const isOfFile =
+    record?.arn === arn &&
+    record.sign === sign &&
+    record.amountMinor === amountMinor &&
+    record.currency === currency &&
+    record.aggregateShortId === shortIdOf(aggregateId);
+  if (!isOfFile) note('lines', `line ${line.number} is not that record of the file`);
+  const isProven =
+    evidence.amountMinor === amountMinor &&
+    evidence.key.sign === sign &&
+    evidence.key.currency === Number(currency) &&
+    evidence.key.mcc === record?.mcc;
+  if (!isProven) note('evidence', `${aggregateId} does not prove line ${line.number}`);
+};
+
+const checkEvidence = (
+  artefacts: SettlementArtefacts,
+  lines: LinesFile,
+  presentments: readonly PresentmentRecord[],
+  note: Note,
+): void => {
+  const open = (aggregateId: string): Evidence | undefined => {
+    const document = artefacts.evidence(aggregateId);
+    const check = document && verifyEvidence(document);
+    if (check?.ok && check.id === aggregateId) return check.value;
+    const reason = check ? (check.ok ? 'is another aggregate' : check.fault) : 'is missing';
+    note('evidence', `${aggregateId} ${reason}`);
+    return undefined;
+  };
+  for (const [at, line] of lines.lines.entries()) {
+    if (line.number !== at + 2) note('lines', `line ${line.number} stands at ${at + 2}`);
+    const evidence = open(line.aggregateId);
+    if (evidence) checkLine(line, presentments[at], evidence, note);
+  }
+  for (const aggregateId of lines.silent) {
+    const evidence = open(aggregateId);
+    if (evidence && evidence.amountMinor !== 0n) {
+      note('lines', `${aggregateId} presents something and has no line`);
+    }
+  }
+  if (lines.lines.length !== presentments.length) note('lines', 'not one line per presentment');
+};
+
+/**
+ * Checks a settlement file with everything beside it: the clearing's signature, every hash, what the file means,
+ * and that each line's evidence adds up to its amount. Nothing of the machine that wrote it is asked.
+ */
+export const verifySettlement = (
+  artefacts: SettlementArtefacts,
+  trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
+): SettlementReport => {
+  const findings: SettlementFinding[] = [];
+  const note: Note = (artefact, detail) => findings.push({ artefact, detail });
+  const manifest = openManifest(artefacts.manifest, trust, note);
+  if (!manifest) return { findings };
+  if (manifestView(manifest) !== artefacts.manifestView) {
+    note('manifest view', 'does not say what the signed manifest says');
+  }
+  const profile = ipmProfile(manifest.profile);
+  if (profile?.version !== manifest.profileVersion) {
+    note('manifest', `profile ${manifest.profile} ${manifest.profileVersion} is not known here`);
+    return { findings, manifest };
+  }
+  const presentments = checkFile(artefacts, manifest, profile, note);
+  if (!bytesEqual(sha256(utf8ToBytes(artefacts.lines)), manifest.linesSha256)) {
+    note('lines', 'SHA-256 differs');
+  }
+  const lines = parseLines(artefacts.lines);
+  if (!lines) {
+    note('lines', 'unreadable');
+    return { findings, manifest };
+  }
+  checkEvidence(artefacts, lines, presentments, note);
+  return { findings, manifest, lines };
+};
