@@ -4,7 +4,7 @@ import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
 /** The books of one currency, added up. All sums in micro-units. */
-export type CurrencyBooks = {
+type CurrencyBooks = {
   readonly currency: number;
   readonly acceptedMicro: bigint;
   readonly creditsMicro: bigint;
@@ -14,7 +14,7 @@ export type CurrencyBooks = {
 };
 
 /** Something a person should look at: value at risk or a record that could not be booked. */
-export type ClearingFinding = {
+type ClearingFinding = {
   readonly kind: string;
   readonly reference: string;
   readonly detail: string;

@@ -3,7 +3,7 @@ import type { StatementSyncInstance } from '@photostructure/sqlite';
 import { KiriError } from '../../protocol/kiri-error.ts';
 
 /** What goes in and comes out of a column. Integers are BigInt both ways; amounts travel as decimal text. */
-export type SqlValue = string | bigint | Uint8Array | null;
+type SqlValue = string | bigint | Uint8Array | null;
 export type SqlRow = Readonly<Record<string, SqlValue>>;
 
 /** Statements inside one transaction. `?` marks a parameter. */

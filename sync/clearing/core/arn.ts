@@ -10,7 +10,7 @@ export type ArnRule = {
 
 const ARN_LENGTH = 23;
 /** Eleven digits: the running number that is never used twice. */
-export const ARN_SEQUENCE_MAX = 99_999_999_999;
+const ARN_SEQUENCE_MAX = 99_999_999_999;
 
 /** The Luhn digit that completes `digits` (ISO/IEC 7812-1 annex B). */
 export const luhnDigit = (digits: string): string => {

@@ -3,7 +3,7 @@
  * profile's text rule allows; `amount` an unsigned number of minor units, a BigInt in memory; `location` is `ans` with
  * the profile's delimiter; `pds` sub-elements.
  */
-export type FieldContent = 'n' | 'an' | 'ans' | 'amount' | 'location' | 'pds';
+type FieldContent = 'n' | 'an' | 'ans' | 'amount' | 'location' | 'pds';
 
 /** One row of the field table: `length` is exact for `fixed` and the maximum for `ll` and `lll`. */
 export type FieldSpec = {

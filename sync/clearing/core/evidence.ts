@@ -192,7 +192,7 @@ export const aggregateIdOf = (document: Uint8Array): string =>
   toHex(sha256(concatBytes(Uint8Array.of(EVIDENCE_TYPE), document)));
 
 /** What evidence can be wrong in. */
-export type EvidenceFault =
+type EvidenceFault =
   | 'NOT_EVIDENCE'
   | 'UNKNOWN_CURRENCY'
   | 'WRONG_ROOT'

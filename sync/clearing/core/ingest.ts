@@ -2,7 +2,7 @@ import type { AggregateKey, Lane } from './aggregate.ts';
 import type { Bucket } from './ledger-states.ts';
 
 /** What stands behind a record: recorded in a log (L1), or final under the policy (L2). Only L2 settles. */
-export type RecordLevel = 'L1' | 'L2';
+type RecordLevel = 'L1' | 'L2';
 
 /** Where a record lies: the log's origin and the leaf in it. */
 export type LogPlace = { readonly origin: string; readonly leafIndex: number };
@@ -64,7 +64,7 @@ export type PaymentOnLine = {
 
 /** Two signed Payments that no honest device signs both (DESIGN §4). */
 export type ConflictRule = 'SAME_COUNTER' | 'BROKEN_TOTAL';
-export type ConflictProof = { readonly rule: ConflictRule; readonly other: PaymentOnLine };
+type ConflictProof = { readonly rule: ConflictRule; readonly other: PaymentOnLine };
 
 /**
  * What the store knows that bears on one receipt. `below` and `above` are the nearest Payments on the line by
@@ -81,10 +81,10 @@ export type ReceiptFacts = {
 };
 
 /** Why a verified record cannot be booked at all; it is listed, and holds up nothing else. */
-export type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT';
+type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT';
 
 /** Why value is held back: a Void exists as well, so the approver's operator bears it (DESIGN §4). */
-export type WithheldReason = 'RECEIPT_AND_VOID';
+type WithheldReason = 'RECEIPT_AND_VOID';
 
 /** What becomes of a receipt. `lane` says on which lines it is presented. */
 export type Placement =

@@ -20,7 +20,7 @@ export const BUCKETS = [
 export type Bucket = (typeof BUCKETS)[number];
 
 /** Where value comes from: an accepted payment, or a refund (whose key has the sign `credit`). */
-export type Source = 'accepted' | 'credits';
+type Source = 'accepted' | 'credits';
 
 export type Sign = 'debit' | 'credit';
 
@@ -61,7 +61,7 @@ export type KeyBalance = {
   readonly buckets: Record<Bucket, bigint>;
 };
 
-export const emptyBuckets = (): Record<Bucket, bigint> =>
+const emptyBuckets = (): Record<Bucket, bigint> =>
   Object.fromEntries(BUCKETS.map((bucket) => [bucket, 0n])) as Record<Bucket, bigint>;
 
 export const emptyBalance = (sign: Sign): KeyBalance => ({

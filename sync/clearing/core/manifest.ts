@@ -34,7 +34,7 @@ export type Manifest = {
 
 /** Currencies × signs; the files of this project hold one currency. */
 const TOTALS_MAX = 16;
-export const MANIFEST_TYPE = 60;
+const MANIFEST_TYPE = 60;
 /** The `typ` header of the signed manifest. */
 export const MANIFEST_TYP = 'kiri-settlement-manifest';
 

@@ -13,7 +13,7 @@ const BLOCK_LENGTH = 1014;
 const PAD = 0x40;
 
 /** Longest record: what readers of the field reserve. Longer ones are refused on both sides. */
-export const RECORD_LENGTH_MAX = 6000;
+const RECORD_LENGTH_MAX = 6000;
 
 /** The bytes of one record in the stream: 4-byte big-endian length, then the record. */
 export const frameRecord = (record: Uint8Array): Coded<Uint8Array> => {

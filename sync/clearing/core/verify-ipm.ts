@@ -12,7 +12,7 @@ import type { LocatedMessage } from './ipm-file.ts';
 import type { IsoMessage } from './iso8583.ts';
 
 /** What a file can say wrongly although every byte of it reads. The list is closed. */
-export type IpmFindingCode =
+type IpmFindingCode =
   | 'UNREADABLE'
   | 'NO_HEADER'
   | 'NO_TRAILER'
@@ -33,7 +33,7 @@ export type IpmFindingCode =
   | 'UNEXPECTED_PDS';
 
 /** One finding: record number from 1 (0 = the file), file offset, and what is wrong in words. */
-export type IpmFinding = {
+type IpmFinding = {
   readonly code: IpmFindingCode;
   readonly record: number;
   readonly offset: number;

@@ -29,7 +29,7 @@ export type SettlementArtefacts = {
 };
 
 /** Which artefact is wrong, and how. */
-export type SettlementFinding = {
+type SettlementFinding = {
   readonly artefact: 'manifest' | 'manifest view' | 'settlement file' | 'lines' | 'evidence';
   readonly detail: string;
 };
