@@ -332,6 +332,24 @@ t.test(
   },
 );
 
+t.test('what was pulled is presented from the acquirer’s own documents', async (t) => {
+  const bilateral = (world: World): Uint8Array[] => [
+    issue.issueMerchant(world.signers.acquirer, {
+      ...MERCHANT_FACTS,
+      notBeforeS: MERCHANT_FACTS.notBeforeS + 1,
+      programme: 'BILATERAL',
+      payeeKeys: [world.signers.payee.key],
+    }),
+  ];
+  const { world, payer, log, service, puller } = await scene(t, bilateral);
+  log.append([purchase(world, payer), purchase(world, payer)]);
+  const { size, rootHex } = await (await puller()).pull(service, NOW_S + 60);
+  const cut = await service.cut(NOW_S + 60, [{ origin: ORIGIN, size, root: rootHex }], true);
+  t.same(cut.blocked, []);
+  t.match(cut.files, [{ presentments: 1, sumMinor: 200n, member: '00000012345' }]);
+  t.ok((await service.reconcile()).reconciles);
+});
+
 t.test('a registry says which documents it cannot use and keeps the others', async (t) => {
   const world = newWorld();
   const other = newWorld();
