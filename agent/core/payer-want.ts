@@ -154,6 +154,9 @@ function useHeldOffer(state: PayerState, waiting: WaitingWant, now: Now, out: Pa
   for (const [hex, { offerCose }] of state.held) {
     const offer = readSigned(OFFER, offerCose);
     if (!offer.ok || !fits(waiting.want, offer.value.value)) continue;
+    // Left over from another purchase of the same article, in another quantity.
+    const refusal = checkBeforeSigning(state, waiting.want, offer.value.value, now);
+    if (refusal?.code === 'TARIFF_UNTRUSTED') continue;
     state.held.delete(hex);
     tryOffer(state, waiting, offer.value, offerCose, now, out);
     return;

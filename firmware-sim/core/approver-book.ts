@@ -27,6 +27,8 @@ export interface ApproverCaps {
 export class ApproverBook {
   /** Lines with a proof of misbehaviour in this journal. */
   readonly accused: Set<string> = new Set<string>();
+  /** Voids by code, and acceptances taken back because their sync came too late. */
+  readonly voidCounts: Map<string, number> = new Map<string, number>();
   readonly #name: string;
   readonly #caps: ApproverCaps;
   readonly #accepted = new Map<string, Acceptance>();
@@ -162,6 +164,9 @@ export class ApproverBook {
     const { hashHex, payment } = readPayment(paymentCose)!;
     const refusal = REFUSAL.decode(refusalPayload);
     this.#next(refusal.ok ? refusal.value.sequence : undefined);
+    const code = refusal.ok ? refusal.value.code : 'unreadable';
+    const what = reverses === undefined ? code : `${code} instead of a late acceptance`;
+    this.voidCounts.set(what, (this.voidCounts.get(what) ?? 0) + 1);
     const known = this.#accepted.get(hashHex);
     if (known?.sequence !== reverses) {
       violated('Receipt and Void exclude each other', `${this.#name}: ${hashHex}`);

@@ -38,7 +38,6 @@ export class Checker {
   readonly #sent = new Map<string, Map<number, SentPayment>>();
   readonly #released = new Map<string, 'receipt' | 'void'>();
   readonly #told = new Map<string, Map<string, Told>>();
-  readonly #sold = new Set<string>();
 
   addHonest(line: HonestLine): void {
     this.#honest.set(line.lineHex, line);
@@ -165,7 +164,6 @@ export class Checker {
     if (!this.#acceptedSomewhere(hashHex)) {
       violated('a gate opens only for an accepted Payment', `${payee} ${hashHex}`);
     }
-    this.#sold.add(hashHex);
   }
 
   watches(payer: string): boolean {
@@ -176,10 +174,6 @@ export class Checker {
   hasEnded(payer: string, ref: string): boolean {
     const told = this.#told.get(payer)?.get(ref);
     return told !== undefined && told.kind !== 'unknown';
-  }
-
-  get soldCount(): number {
-    return this.#sold.size;
   }
 
   /** After the faults have stopped: no outcome is open, and both sides have the same sum. */

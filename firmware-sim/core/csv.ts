@@ -2,7 +2,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 
 /** Largest file taken, in UTF-16 units: a year of one busy road is about a tenth of it. */
 export const MAX_CSV_CHARS = 67_108_864;
-export const MAX_CSV_ROWS = 1_000_000;
+const MAX_CSV_ROWS = 1_000_000;
 export const MAX_ROW_CHARS = 4_096;
 const MAX_COLUMNS = 64;
 

@@ -184,7 +184,7 @@ export class GatewayNode extends SimNode {
   #act(effect: ApproverEffect): void {
     switch (effect.kind) {
       case 'append':
-        this.#append(effect.journal, effect.record);
+        this.#append(effect);
         return;
       case 'reply':
         this.#reply(effect);
@@ -198,10 +198,14 @@ export class GatewayNode extends SimNode {
     }
   }
 
-  #append(name: JournalName, record: Uint8Array): void {
+  #append({
+    journal: name,
+    record,
+    afterOffer,
+  }: Extract<ApproverEffect, { kind: 'append' }>): void {
     const index = this.#disks[name].append(record);
     // As in the real shell: an acceptance is durable only after its Offer, signatures come at leisure.
-    if (name === 'money') this.#offersNeeded = this.#disks.offers.nextIndex - 1;
+    this.#offersNeeded = Math.max(this.#offersNeeded, afterOffer ?? -1);
     if (name === 'signed') this.later(SIGNED_DELAY_MS, () => this.#commit('signed'));
     else this.#commit(name);
     if (this.#hooks.ackBeforeSync) {

@@ -80,10 +80,6 @@ export class PayerNode extends LinkedNode {
     if (this.isUp) this.#step({ kind: 'close' });
   }
 
-  statement(statement: Uint8Array): void {
-    if (this.isUp) this.#step({ kind: 'statement', statement });
-  }
-
   protected override boot(): void {
     const records = this.#journal.recover();
     this.#scan();

@@ -54,12 +54,11 @@ function countsOf(world: VirtualWorld): ReadonlyMap<string, number> {
   ] as const) {
     for (const [name, n] of Object.entries(counts)) all.set(`${part} ${name}`, n);
   }
-  let acceptances = 0;
-  for (const gateway of world.gateways) acceptances += gateway.book.acceptedCount;
-  all.set('acceptances', acceptances);
-  all.set(
-    'proofs',
-    world.gateways.reduce((sum, { book }) => sum + book.accused.size, 0),
-  );
+  const add = (what: string, n: number): void => void all.set(what, (all.get(what) ?? 0) + n);
+  for (const { book } of world.gateways) {
+    add('acceptances', book.acceptedCount);
+    add('proofs', book.accused.size);
+    for (const [what, n] of book.voidCounts) add(`void ${what}`, n);
+  }
   return all;
 }

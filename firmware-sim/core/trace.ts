@@ -60,13 +60,13 @@ export interface TraceOptions {
 }
 
 export const MAX_REPORTED_ROWS = 100;
-export const MAX_PAYERS = 100_000;
+const MAX_PAYERS = 100_000;
 const DEFAULT_PAYERS = 24;
 const AUSTIN_MAY_OFFSET_MINUTES = -300;
 /** 0.30 USD, the lowest rate of the road whose passages are recorded. */
-export const FLAT_TOLL_MICRO: AmountMicro = amountMicro(300_000n);
+const FLAT_TOLL_MICRO: AmountMicro = amountMicro(300_000n);
 /** 3.85 JPY a started minute: published tariff of ordinary charging. */
-export const CHARGE_PER_MINUTE_MICRO: AmountMicro = amountMicro(3_850_000n);
+const CHARGE_PER_MINUTE_MICRO: AmountMicro = amountMicro(3_850_000n);
 const USD = 840;
 const JPY = 392;
 /** A longer session is a stuck meter. */
