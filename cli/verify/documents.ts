@@ -1,0 +1,220 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { decodeSign, decodeSign1 } from '../../protocol/cose.ts';
+import type { PublicKey } from '../../protocol/public-key.ts';
+import { accepted, refused, type Checked } from '../../protocol/refusal.ts';
+import { TARIFF } from '../../protocol/tariff.ts';
+import {
+  verifyBinding,
+  verifyMandate,
+  verifyPayee,
+  verifyPayer,
+  type Trust,
+  type VerifiedBinding,
+  type VerifiedMandate,
+  type VerifiedPayee,
+} from '../../identity/core/chain.ts';
+import { verifyClearing, verifyStatusList, verifyTariff } from '../../identity/core/centre.ts';
+import { openDocument } from '../../identity/core/document.ts';
+import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
+import { BINDING } from '../../identity/core/documents/binding.ts';
+import {
+  ACQUIRER_CREDENTIAL,
+  CLEARING_CREDENTIAL,
+  PARTY_CREDENTIAL,
+  REGISTRAR_CREDENTIAL,
+} from '../../identity/core/documents/credentials.ts';
+import { GATEWAY_MANDATE } from '../../identity/core/documents/mandate.ts';
+import { MERCHANT_CREDENTIAL } from '../../identity/core/documents/merchant.ts';
+import { POLICY } from '../../identity/core/documents/policy.ts';
+import { STATUS_LIST } from '../../identity/core/documents/status-list.ts';
+
+/** A payee key with the credential that names it. */
+export interface KnownPayee {
+  readonly key: PublicKey;
+  readonly verified: VerifiedPayee;
+}
+
+/** A document whose key must stand on the table before it can be opened. */
+const UNKNOWN_SIGNER = 'its signer has no valid credential in trust/documents';
+
+interface Authority {
+  readonly key: PublicKey;
+  readonly cose: Uint8Array;
+}
+
+/**
+ * Everything that documents say and the issuer's key proves. Documents are opened in the order of the chain; times are
+ * not judged here but against the time of each acceptance (DESIGN §6: clearing asks the same).
+ */
+export class DocumentBook {
+  readonly trust: Trust;
+  readonly parties: Map<string, Authority> = new Map();
+  readonly registrars: Map<string, Authority> = new Map();
+  readonly acquirers: Map<string, Authority> = new Map();
+  /** By line; more than one after a rotation. */
+  readonly bindings: Map<string, VerifiedBinding[]> = new Map();
+  readonly payees: Map<string, KnownPayee> = new Map();
+  readonly approvers: Map<string, VerifiedMandate> = new Map();
+  readonly clearings: PublicKey[] = [];
+  /** Every key that some valid document names, by id. */
+  readonly keys: Map<string, PublicKey> = new Map();
+
+  constructor(trust: Trust) {
+    this.trust = trust;
+    this.#know(trust.issuerKey);
+  }
+
+  #know(key: PublicKey): PublicKey {
+    this.keys.set(key.hex, key);
+    return key;
+  }
+
+  /** Opens one document and remembers what it says. The keys are those that it speaks of. */
+  add(cose: Uint8Array): Checked<readonly PublicKey[]> {
+    const single = decodeSign1(cose);
+    if (!single.ok) return this.#addBinding(cose, single.reason);
+    const { typ, kid } = single.value.header;
+    const signer = toHex(kid ?? new Uint8Array(0));
+    switch (typ ?? '') {
+      case PARTY_CREDENTIAL.typ:
+        return this.#addAuthority(PARTY_CREDENTIAL, this.parties, cose);
+      case REGISTRAR_CREDENTIAL.typ:
+        return this.#addAuthority(REGISTRAR_CREDENTIAL, this.registrars, cose);
+      case ACQUIRER_CREDENTIAL.typ:
+        return this.#addAuthority(ACQUIRER_CREDENTIAL, this.acquirers, cose);
+      case CLEARING_CREDENTIAL.typ:
+        return this.#addClearing(cose);
+      case GATEWAY_MANDATE.typ:
+        return this.#addMandate(cose);
+      case MERCHANT_CREDENTIAL.typ:
+        return this.#addMerchant(cose, signer);
+      case ALLOWANCE.typ:
+        return this.#checkAllowance(cose, single.value.payload);
+      case POLICY.typ:
+        return this.#checkSigned(this.parties.get(signer)?.key, (key) =>
+          openDocument(this.trust.verifier, key, POLICY, cose),
+        );
+      case TARIFF.typ:
+        return this.#checkSigned(this.payees.get(signer)?.key, (key) =>
+          verifyTariff(this.trust.verifier, key, cose),
+        );
+      case STATUS_LIST.typ:
+        return this.#checkSigned(this.trust.issuerKey, () => verifyStatusList(this.trust, cose));
+      default:
+        return refused('UNKNOWN_MESSAGE', 'a document of no known typ');
+    }
+  }
+
+  #checkSigned(
+    key: PublicKey | undefined,
+    open: (key: PublicKey) => Checked<unknown>,
+  ): Checked<readonly PublicKey[]> {
+    if (!key) return refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
+    const opened = open(key);
+    return opened.ok ? accepted([]) : opened;
+  }
+
+  #addAuthority(
+    codec: typeof PARTY_CREDENTIAL | typeof REGISTRAR_CREDENTIAL | typeof ACQUIRER_CREDENTIAL,
+    into: Map<string, Authority>,
+    cose: Uint8Array,
+  ): Checked<readonly PublicKey[]> {
+    const { verifier, issuerKey } = this.trust;
+    // The three codecs differ in fields that are not asked for here.
+    const opened = openDocument(verifier, issuerKey, codec as typeof REGISTRAR_CREDENTIAL, cose);
+    if (!opened.ok) return opened;
+    const { key } = opened.value.value;
+    into.set(key.hex, { key: this.#know(key), cose });
+    return accepted([key]);
+  }
+
+  #addClearing(cose: Uint8Array): Checked<readonly PublicKey[]> {
+    const opened = verifyClearing(this.trust, cose, undefined);
+    if (!opened.ok) return opened;
+    const { key } = opened.value.value;
+    this.clearings.push(this.#know(key));
+    return accepted([key]);
+  }
+
+  #addMandate(cose: Uint8Array): Checked<readonly PublicKey[]> {
+    const opened = verifyMandate(this.trust, cose, undefined);
+    if (!opened.ok) return opened;
+    const { gatewayKey } = opened.value;
+    this.approvers.set(this.#know(gatewayKey).hex, opened.value);
+    return accepted([gatewayKey]);
+  }
+
+  #addMerchant(cose: Uint8Array, signer: string): Checked<readonly PublicKey[]> {
+    const acquirer = this.acquirers.get(signer);
+    if (!acquirer) return refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
+    const opened = verifyPayee(this.trust, { acquirer: acquirer.cose, merchant: cose }, undefined);
+    if (!opened.ok) return opened;
+    const keys = [...opened.value.payeeKeys.values()];
+    for (const key of keys) this.payees.set(this.#know(key).hex, { key, verified: opened.value });
+    return accepted(keys);
+  }
+
+  #addBinding(cose: Uint8Array, otherwise: string): Checked<readonly PublicKey[]> {
+    const opened = this.openBinding(cose, otherwise);
+    if (!opened.ok) return opened;
+    const { lineHex, deviceKey } = opened.value;
+    this.bindings.set(lineHex, [...(this.bindings.get(lineHex) ?? []), opened.value]);
+    return accepted([this.#know(deviceKey)]);
+  }
+
+  /** A binding under the party and registrar that it names; also one that came inside a proof. */
+  openBinding(cose: Uint8Array, otherwise = 'not a COSE_Sign'): Checked<VerifiedBinding> {
+    const message = decodeSign(cose);
+    if (!message.ok) return refused('MALFORMED', `${otherwise}; ${message.reason}`);
+    const binding = BINDING.decode(message.value.payload);
+    if (!binding.ok) return binding;
+    const party = this.parties.get(toHex(binding.value.party));
+    const registrar = this.registrars.get(toHex(binding.value.issuer));
+    if (!party || !registrar) return refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
+    const documents = { party: party.cose, registrar: registrar.cose, binding: cose };
+    const verified = verifyBinding(this.trust, documents, undefined);
+    if (!verified.ok) return verified;
+    this.#coses.set(verified.value.lineHex, documents);
+    return verified;
+  }
+
+  /** The documents behind each line's last binding: an allowance is opened together with them. */
+  readonly #coses = new Map<
+    string,
+    { party: Uint8Array; registrar: Uint8Array; binding: Uint8Array }
+  >();
+
+  #checkAllowance(cose: Uint8Array, payload: Uint8Array): Checked<readonly PublicKey[]> {
+    const allowance = ALLOWANCE.decode(payload);
+    if (!allowance.ok) return allowance;
+    const bound = this.#coses.get(toHex(allowance.value.line));
+    if (!bound) return refused('UNKNOWN_LINE', 'no valid binding of its line in trust/documents');
+    const verified = verifyPayer(this.trust, { ...bound, allowance: cose }, undefined);
+    return verified.ok ? accepted([]) : verified;
+  }
+}
+
+const RANKS: ReadonlyMap<string, number> = new Map([
+  [PARTY_CREDENTIAL.typ, 0],
+  [REGISTRAR_CREDENTIAL.typ, 0],
+  [ACQUIRER_CREDENTIAL.typ, 0],
+  [CLEARING_CREDENTIAL.typ, 0],
+  [GATEWAY_MANDATE.typ, 0],
+  [STATUS_LIST.typ, 0],
+]);
+
+/** Where a document stands in the chain: what others rest on comes first. */
+export function chainRank(cose: Uint8Array): number {
+  const single = decodeSign1(cose);
+  if (!single.ok) return 1;
+  const { typ } = single.value.header;
+  return RANKS.get(typ ?? '') ?? (typ === MERCHANT_CREDENTIAL.typ ? 1 : 2);
+}
+
+/** Id of the key that a document says the issuer has; undefined for documents of others. */
+export function namedIssuer(cose: Uint8Array): string | undefined {
+  const single = decodeSign1(cose);
+  if (!single.ok) return undefined;
+  const { typ, kid } = single.value.header;
+  return kid && RANKS.has(typ ?? '') ? toHex(kid) : undefined;
+}

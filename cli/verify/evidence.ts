@@ -1,0 +1,151 @@
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import { verifyEvidence, type Evidence } from '../../sync/clearing/core/evidence.ts';
+import { conflictBetween } from '../../sync/clearing/core/ingest.ts';
+import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
+import type { Artefacts } from './artefacts.ts';
+import type { Findings } from './findings.ts';
+import type { LogView } from './log.ts';
+import type { CheckedReceipt, ReceiptBook } from './receipts.ts';
+
+/** Evidence stands on receipts and logs; a bundle looked at alone is checked in itself only. */
+export interface EvidenceContext {
+  readonly files: Artefacts;
+  readonly findings: Findings;
+  readonly logs?: readonly LogView[];
+  readonly receipts?: ReceiptBook;
+  /** Aggregates that settlement files name, with their line; `undefined` as value: without a line of their own. */
+  readonly named?: ReadonlyMap<string, FileLine | undefined>;
+}
+
+interface Opened {
+  readonly path: string;
+  readonly id: string;
+  readonly keyId: string;
+  readonly value: Evidence;
+}
+
+function open({ files, findings }: EvidenceContext, path: string): Opened | undefined {
+  const bytes = files.read(path);
+  if (!bytes) return undefined;
+  findings.count('evidence');
+  const checked = findings.guard(path, () => verifyEvidence(bytes));
+  if (checked && !checked.ok) findings.fault(path, checked.fault);
+  if (!checked?.ok) return undefined;
+  const { id, keyId, value } = checked;
+  if (path.slice(path.lastIndexOf('/') + 1) !== `${id}.cbor`) {
+    findings.fault(path, 'is not named after its own hash');
+    return undefined;
+  }
+  return { path, id, keyId, value };
+}
+
+/** Every leaf is a receipt that verified, charges what it says, and lies where it says in the log. */
+function checkLeaves(context: EvidenceContext, { path, value }: Opened, used: Set<string>): void {
+  const { findings, receipts, logs } = context;
+  for (const leaf of value.leaves) {
+    const hash = toHex(leaf.receiptHash);
+    if (used.has(hash)) findings.fault(path, `receipt ${hash} is presented twice`);
+    used.add(hash);
+    const receipt = receipts?.get(hash);
+    if (receipts && !receipt) {
+      findings.fault(path, `receipt ${hash} is not among the receipts that verify`);
+    } else if (receipt) {
+      const { payment, chargedMicro, payee } = receipt;
+      const same =
+        bytesEqual(receipt.paymentHash, leaf.paymentHash) &&
+        chargedMicro === leaf.amountMicro &&
+        payment.currency === value.key.currency &&
+        payee.verified.merchant.mcc === Number(value.key.mcc);
+      if (!same) findings.fault(path, `receipt ${hash} says otherwise than its leaf`);
+    }
+    const origin = value.origins[leaf.origin];
+    const log = logs?.find((one) => one.origin === origin);
+    if (logs && log?.places.get(hash) !== leaf.leafIndex) {
+      findings.fault(path, `receipt ${hash} is not entry ${leaf.leafIndex} of ${origin}`);
+    }
+  }
+}
+
+/** A receipt of the conflict lane contradicts the Payment that is named beside it, where that one is at hand. */
+function checkConflicts({ findings, receipts }: EvidenceContext, { path, value }: Opened): void {
+  const known = new Map<string, CheckedReceipt>();
+  if (value.conflicts.length > 0) {
+    for (const one of receipts?.values() ?? []) known.set(toHex(one.paymentHash), one);
+  }
+  for (const { paymentHash, otherHash, rule } of value.conflicts) {
+    const [own, other] = [paymentHash, otherHash].map((hash) => known.get(toHex(hash)));
+    if (!own || !other) continue;
+    const found =
+      own.bound.lineHex === other.bound.lineHex &&
+      conflictBetween(
+        { ...own.payment, paymentHash: own.paymentHash },
+        { ...other.payment, paymentHash: other.paymentHash },
+      );
+    if (found !== rule) findings.fault(path, `${toHex(paymentHash)} is in no conflict ${rule}`);
+  }
+}
+
+/** The line of the settlement file presents exactly this aggregate. */
+function checkLine({ findings, named }: EvidenceContext, { path, id, value }: Opened): void {
+  if (!named) return;
+  if (!named.has(id)) {
+    findings.fault(path, 'no settlement file names this aggregate');
+    return;
+  }
+  const line = named.get(id);
+  const currency = String(value.key.currency).padStart(3, '0');
+  const same = line
+    ? line.amountMinor === value.amountMinor &&
+      line.sign === value.key.sign &&
+      line.currency === currency
+    : value.amountMinor === 0n;
+  if (!same) findings.fault(path, 'its line in the settlement file presents another sum');
+}
+
+/** Residuals are handed on from aggregate to aggregate of one key and lane, without a gap. */
+function checkChain(
+  { findings }: EvidenceContext,
+  { path, keyId, value }: Opened,
+  all: ReadonlyMap<string, Opened>,
+): void {
+  const { previous, number, lane, openingMicro } = value;
+  if (number === 1) {
+    if (previous !== undefined || openingMicro !== 0n) {
+      findings.fault(path, 'the first aggregate of a key opens with something');
+    }
+    return;
+  }
+  const before = previous === undefined ? undefined : all.get(previous);
+  const follows =
+    before?.keyId === keyId &&
+    before.value.lane === lane &&
+    before.value.number === number - 1 &&
+    before.value.closingMicro === openingMicro;
+  if (!follows) findings.fault(path, 'does not go on from the aggregate before it');
+}
+
+/** Checks evidence documents. @returns what they present in all, in micro-units */
+export function checkEvidence(context: EvidenceContext, paths: readonly string[]): bigint {
+  const opened = new Map<string, Opened>();
+  for (const path of paths) {
+    const one = open(context, path);
+    if (one) opened.set(one.id, one);
+  }
+  const used = new Set<string>();
+  let presentedMicro = 0n;
+  for (const one of opened.values()) {
+    checkLeaves(context, one, used);
+    checkConflicts(context, one);
+    checkLine(context, one);
+    if (context.named) checkChain(context, one, opened);
+    const currency = currencyOf(one.value.key.currency);
+    if (currency) presentedMicro += one.value.amountMinor * microPerMinor(currency);
+  }
+  for (const id of context.named?.keys() ?? []) {
+    const path = `evidence/${id}.cbor`;
+    if (!context.files.has(path))
+      context.findings.fault(path, 'missing: a settlement file names it');
+  }
+  return presentedMicro;
+}

@@ -1,0 +1,135 @@
+import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
+import { CLEARING_FOLDER, EVIDENCE_FOLDER } from '../../sync/clearing/cut-file.ts';
+import { Artefacts } from './artefacts.ts';
+import { checkContents } from './contents.ts';
+import { checkEvidence } from './evidence.ts';
+import { Findings, type VerifyReport } from './findings.ts';
+import { checkLog, logPrefixes, type LogView } from './log.ts';
+import { checkProof } from './proofs.ts';
+import { checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
+import {
+  checkSettlementFile,
+  settlementBase,
+  type SettlementContext,
+  type SettlementFileView,
+} from './settlement-file.ts';
+import { checkSummary, totalsFrom } from './summary.ts';
+import { loadPinned, loadTrust, type Pinned, type TrustStore } from './trust.ts';
+
+/** Where things stand in an output folder (DESIGN §9). */
+export const TRUST_FOLDER = 'trust';
+const RECEIPTS = 'receipts/';
+const LEDGER = 'ledger/';
+const CLEARING = `${CLEARING_FOLDER}/`;
+const EVIDENCE = `${EVIDENCE_FOLDER}/`;
+const PROOF_NAME = /(?:^|\/)proof-[^/]*\.cbor$/;
+
+export const isProof = (path: string): boolean => PROOF_NAME.test(path);
+
+export interface FolderOptions {
+  /** A folder with issuer.cosekey (and policy.txt) from elsewhere; default: the folder's own `trust/`. */
+  readonly trustDir?: string;
+}
+
+/** One proof of misbehaviour at its path. */
+export function checkProofFile(
+  files: Artefacts,
+  path: string,
+  store: TrustStore,
+  findings: Findings,
+): void {
+  const bytes = files.read(path);
+  if (!bytes) return;
+  findings.count('proofs of misbehaviour');
+  const proven = findings.guard(path, () => checkProof(store.book, bytes));
+  if (proven && !proven.ok) findings.fault(path, `${proven.code}: ${proven.reason}`);
+}
+
+/** Every receipt lies in a log under its cosigned checkpoint. */
+function checkRecorded(receipts: ReceiptBook, logs: readonly LogView[], findings: Findings): void {
+  for (const [hash, { stem }] of receipts) {
+    if (!logs.some((log) => log.places.has(hash))) {
+      findings.fault(`${stem}.receipt.cbor`, 'is in no log of this folder');
+    }
+  }
+}
+
+/** Settlement files, and what they name in `evidence/`. */
+function checkClearing(context: SettlementContext): {
+  readonly views: readonly SettlementFileView[];
+  readonly named: ReadonlyMap<string, FileLine | undefined> | undefined;
+} {
+  const { files, findings } = context;
+  const bases = new Set<string>();
+  for (const path of files.below(CLEARING)) {
+    const base = settlementBase(path);
+    if (base === undefined) findings.fault(path, 'is no part of a settlement file');
+    else bases.add(base);
+  }
+  const views: SettlementFileView[] = [];
+  const named = new Map<string, FileLine | undefined>();
+  let isWhole = true;
+  for (const base of bases) {
+    const view = checkSettlementFile(context, base);
+    if (view) views.push(view);
+    if (!view?.lines) {
+      isWhole = false;
+      continue;
+    }
+    for (const line of view.lines.lines) named.set(line.aggregateId, line);
+    for (const id of view.lines.silent) named.set(id, undefined);
+  }
+  // With a broken lines file nobody can say which evidence is named by none.
+  return { views, named: isWhole ? named : undefined };
+}
+
+function checkAll(files: Artefacts, findings: Findings, pinned: Pinned | undefined): void {
+  const store = loadTrust(files, `${TRUST_FOLDER}/`, findings, pinned);
+  if (!store) {
+    checkContents(files, [], { verify: () => false }, findings);
+    return;
+  }
+  checkContents(files, store.book.clearings, store.book.trust.verifier, findings);
+  const stems: string[] = [];
+  for (const path of files.below(RECEIPTS)) {
+    const stem = receiptStem(path);
+    if (stem === undefined) findings.fault(path, 'is no Payment, Offer or Receipt by its name');
+    else stems.push(stem);
+  }
+  const receipts = checkReceipts(files, stems, store.book, findings);
+  const logs: LogView[] = [];
+  for (const prefix of logPrefixes(files, LEDGER)) {
+    const origin = prefix.slice(LEDGER.length, -1);
+    const log = findings.guard(prefix, () => checkLog(files, prefix, origin, store, findings));
+    if (log) logs.push(log);
+  }
+  checkRecorded(receipts, logs, findings);
+  const context = { files, store, logs, findings, fileIds: new Set<string>() };
+  const { views, named } = checkClearing(context);
+  const evidence = files.below(EVIDENCE);
+  for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
+  const presentedMicro = checkEvidence(
+    { files, findings, logs, receipts, ...(named ? { named } : {}) },
+    evidence.filter((path) => !isProof(path)),
+  );
+  checkSummary(files, totalsFrom(receipts, logs, views, presentedMicro), findings);
+}
+
+/**
+ * Checks a whole output folder, offline: every byte against the signed contents, and, independently of them, what every
+ * artefact means under the trust files. Never throws for what is in the files.
+ * @throws Error where the folder itself cannot be listed
+ */
+export async function verifyFolder(
+  outDir: string,
+  { trustDir }: FolderOptions = {},
+): Promise<VerifyReport> {
+  const findings = new Findings();
+  const files = new Artefacts(outDir, findings);
+  const pinned =
+    trustDir === undefined ? undefined : loadPinned(new Artefacts(trustDir, findings), findings);
+  if (trustDir === undefined || pinned) {
+    findings.guard('.', () => checkAll(files, findings, pinned));
+  }
+  return findings.report();
+}

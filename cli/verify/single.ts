@@ -1,0 +1,113 @@
+import { existsSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
+import { payloadHash } from '../../protocol/ids.ts';
+import { HASH_BYTES } from '../../sync/ledger/core/merkle.ts';
+import { parseProof, verifyProof } from '../../sync/ledger/core/proof.ts';
+import { leafOfRecord } from '../../sync/ledger/payload-record.ts';
+import { UsageError } from '../command.ts';
+import { Artefacts } from './artefacts.ts';
+import { CONTENTS_FILE } from './contents.ts';
+import { checkEvidence } from './evidence.ts';
+import { Findings, type VerifyReport } from './findings.ts';
+import { checkProofFile, isProof, TRUST_FOLDER, verifyFolder } from './folder.ts';
+import { checkCheckpoint, checkLog } from './log.ts';
+import { checkReceipts, receiptStem } from './receipts.ts';
+import { checkSettlementFile, settlementBase } from './settlement-file.ts';
+import { SUMMARY_FILE } from './summary.ts';
+import { loadTrust, type TrustStore } from './trust.ts';
+
+/** Folders above an artefact that are searched for a `trust/`. */
+const MAX_LEVELS = 12;
+
+/** The nearest `trust/` above a path: inside an output folder no option is needed. */
+function findTrust(path: string): string | undefined {
+  let folder = resolve(path);
+  for (let level = 0; level < MAX_LEVELS; level += 1, folder = dirname(folder)) {
+    const candidate = join(folder, TRUST_FOLDER);
+    if (existsSync(join(candidate, 'issuer.cosekey'))) return candidate;
+  }
+  return undefined;
+}
+
+/**
+ * A `.tlog-proof` file (C2SP tlog-proof) whose `extra` line holds the payload record of the entry: hash of the Receipt
+ * payload and ciphertext, from which the 33-byte leaf follows. Beside `<hash>.receipt.cbor` it must be that Receipt's.
+ */
+function checkProofOfEntry(files: Artefacts, name: string, store: TrustStore, to: Findings): void {
+  const bytes = files.read(name);
+  if (!bytes || !store.policy) return;
+  to.count('inclusion proofs');
+  const proof = parseProof(bytes);
+  if (!proof.ok) return to.fault(name, proof.reason);
+  const record = proof.value.extra ?? new Uint8Array(0);
+  const leaf = leafOfRecord(record);
+  if (!leaf) return to.fault(name, 'its extra line holds no payload record');
+  const proven = verifyProof(bytes, leaf, store.policy, store.noteVerify);
+  if (!proven.ok) return to.fault(name, proven.reason);
+  const receipt = name.replace(/\.tlog-proof$/, '.receipt.cbor');
+  const cose = files.has(receipt) ? files.read(receipt) : undefined;
+  const message = cose && decodeSign1(cose);
+  if (!message?.ok) return undefined;
+  const stated = record.subarray(0, HASH_BYTES);
+  if (!bytesEqual(payloadHash(message.value.payload), stated)) {
+    to.fault(name, `proves entry ${toHex(stated)}, which is not the Receipt beside it`);
+  }
+  return undefined;
+}
+
+/** One file, told by its name. */
+function checkFile(files: Artefacts, name: string, store: TrustStore, findings: Findings): void {
+  const stem = receiptStem(name);
+  const base = settlementBase(name);
+  if (stem !== undefined) {
+    checkReceipts(files, [stem], store.book, findings);
+  } else if (name.endsWith('.tlog-proof')) {
+    checkProofOfEntry(files, name, store, findings);
+  } else if (base !== undefined) {
+    const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
+    checkSettlementFile(context, base);
+  } else if (isProof(name)) {
+    checkProofFile(files, name, store, findings);
+  } else if (name.endsWith('.cbor')) {
+    checkEvidence({ files, findings }, [name]);
+  } else if (name === 'checkpoint') {
+    const bytes = files.read(name);
+    if (bytes) checkCheckpoint(name, bytes, store, findings);
+  } else {
+    throw new UsageError(`${name} is no artefact that kiri verify knows`);
+  }
+}
+
+/**
+ * Checks one artefact of any kind: an output folder, a log folder, a set of receipts, a proof, evidence, a settlement file.
+ * @param trustDir folder with issuer.cosekey, policy.txt and documents; default: the nearest `trust/` above the path
+ * @throws UsageError where there is nothing at the path, no trust folder, or no known artefact
+ */
+export async function verifyPath(path: string, trustDir?: string): Promise<VerifyReport> {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw new UsageError(`there is nothing at ${path}`);
+  const isOutput = [CONTENTS_FILE, SUMMARY_FILE, TRUST_FOLDER].some((name) =>
+    existsSync(join(path, name)),
+  );
+  if (stat.isDirectory() && isOutput) {
+    return verifyFolder(path, trustDir === undefined ? {} : { trustDir });
+  }
+  const trust = trustDir ?? findTrust(path);
+  if (trust === undefined)
+    throw new UsageError(`no trust folder above ${path}: name one by --trust`);
+  const findings = new Findings();
+  const store = loadTrust(new Artefacts(trust, findings), '', findings);
+  if (!store) return findings.report();
+  if (stat.isDirectory()) {
+    const files = new Artefacts(path, findings);
+    const isLog = files.below('tlog/').length > 0;
+    if (!isLog) throw new UsageError(`${path} is neither an output folder nor a log folder`);
+    findings.guard('.', () => checkLog(files, '', undefined, store, findings));
+  } else {
+    const files = new Artefacts(dirname(path), findings, false);
+    findings.guard(basename(path), () => checkFile(files, basename(path), store, findings));
+  }
+  return findings.report();
+}

@@ -1,0 +1,210 @@
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { bytesEqual } from '../../protocol/bytes.ts';
+import type { PublicKey } from '../../protocol/public-key.ts';
+import {
+  encodeVerifierKey,
+  type Verify,
+  type VerifierKey,
+} from '../../sync/ledger/core/note-key.ts';
+import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
+import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import type { Artefacts } from './artefacts.ts';
+import { chainRank, DocumentBook, namedIssuer } from './documents.ts';
+import type { Findings } from './findings.ts';
+import { keyOfCose, keyOfPem } from './key-files.ts';
+
+/** What the other checks rest on. */
+export interface TrustStore {
+  readonly book: DocumentBook;
+  /** Absent where policy.txt does not read; that is a fault already. */
+  readonly policy: Policy | undefined;
+  readonly noteVerify: Verify;
+  /** Where the policy stands, for faults. */
+  readonly policyPath: string;
+}
+
+/** The root that the caller brought along, instead of the one in the folder. */
+export interface Pinned {
+  readonly issuerKey: PublicKey;
+  readonly policyText?: Uint8Array;
+}
+
+interface Document {
+  readonly path: string;
+  readonly cose: Uint8Array;
+}
+
+function readDocuments(files: Artefacts, prefix: string): Document[] {
+  const documents: Document[] = [];
+  for (const path of files.below(`${prefix}documents/`)) {
+    const cose = files.read(path);
+    if (cose) documents.push({ path, cose });
+  }
+  return documents;
+}
+
+/** Which issuer most documents name: tells a changed root from changed documents. */
+function issuerOfMost(documents: readonly Document[]): string | undefined {
+  const votes = new Map<string, number>();
+  for (const { cose } of documents) {
+    const id = namedIssuer(cose);
+    if (id !== undefined) votes.set(id, (votes.get(id) ?? 0) + 1);
+  }
+  return [...votes].toSorted(([, a], [, b]) => b - a)[0]?.[0];
+}
+
+/**
+ * The root of trust. Without a pinned one it is issuer.cosekey; where that was changed, what is said is that, and the
+ * other checks go on with issuer.pem if the documents name it, so that they can still name what else is wrong.
+ */
+function rootKey(
+  files: Artefacts,
+  prefix: string,
+  documents: readonly Document[],
+  pinned: Pinned | undefined,
+  findings: Findings,
+): PublicKey | undefined {
+  const paths = { cosekey: `${prefix}issuer.cosekey`, pem: `${prefix}issuer.pem` };
+  const bytes = { cosekey: files.read(paths.cosekey), pem: files.read(paths.pem) };
+  const cose = bytes.cosekey && keyOfCose(bytes.cosekey);
+  const pem = bytes.pem && keyOfPem(bytes.pem);
+  const named = pinned?.issuerKey.hex ?? issuerOfMost(documents);
+  const root = pinned?.issuerKey ?? [cose, pem].find((key) => key?.hex === named) ?? cose ?? pem;
+  findings.count('trust root');
+  if (!root) {
+    findings.fault(paths.cosekey, 'no issuer key can be read: nothing else can be trusted');
+    return undefined;
+  }
+  const who = pinned ? 'the pinned issuer' : `the issuer ${named ?? root.hex} of the documents`;
+  if (bytes.cosekey && cose?.hex !== root.hex)
+    findings.fault(paths.cosekey, `is not the key of ${who}`);
+  if (bytes.pem && pem?.hex !== root.hex) findings.fault(paths.pem, `is not the key of ${who}`);
+  return root;
+}
+
+function loadPolicy(
+  files: Artefacts,
+  prefix: string,
+  pinned: Pinned | undefined,
+  findings: Findings,
+): Policy | undefined {
+  const path = `${prefix}policy.txt`;
+  const bytes = files.read(path);
+  if (bytes && pinned?.policyText && !bytesEqual(bytes, pinned.policyText)) {
+    findings.fault(path, 'is not the pinned policy');
+  }
+  const text = pinned?.policyText ?? bytes;
+  if (!text) return undefined;
+  findings.count('policy');
+  const policy = parsePolicy(text);
+  if (policy.ok) return policy.value;
+  findings.fault(path, policy.reason);
+  return undefined;
+}
+
+/** vkey files say what the policy says, in one line. */
+function checkNoteKeys(
+  files: Artefacts,
+  prefix: string,
+  policy: Policy | undefined,
+  findings: Findings,
+): void {
+  const check = (name: string, keys: readonly VerifierKey[] | undefined): void => {
+    const path = `${prefix}${name}`;
+    const bytes = files.read(path);
+    if (!bytes || !keys) return;
+    findings.count('log and witness keys');
+    const texts = keys.map((key) => new TextEncoder().encode(`${encodeVerifierKey(key)}\n`));
+    if (!texts.some((text) => bytesEqual(text, bytes))) {
+      findings.fault(path, 'is not a key of the policy');
+    }
+  };
+  check(
+    'log.vkey',
+    policy?.logs.map((log) => log.key),
+  );
+  check(
+    'witness.vkey',
+    policy?.witnesses.map((witness) => witness.key),
+  );
+}
+
+/** `binding-car-1.cbor` speaks of the key file `car-1`, `mandate.cbor` of the gateway's. */
+function keyNames(path: string): readonly string[] {
+  const base = path.slice(path.lastIndexOf('/') + 1).replace(/\.cbor$/, '');
+  if (base === 'mandate') return ['gateway', 'approver', 'mandate'];
+  return [base, base.replace(/^(?:binding|merchant)-/, '')];
+}
+
+/** Every key file is both standard forms of a key that the documents name; by its own name where that is told. */
+function checkKeyFiles(
+  files: Artefacts,
+  prefix: string,
+  book: DocumentBook,
+  named: ReadonlyMap<string, readonly PublicKey[]>,
+  findings: Findings,
+): void {
+  for (const path of files.below(`${prefix}keys/`)) {
+    const [, name, form] = /([^/]+)\.(pem|cosekey)$/.exec(path) ?? [];
+    const bytes = files.read(path);
+    if (name === undefined || !bytes) continue;
+    findings.count('key files');
+    const key = form === 'pem' ? keyOfPem(bytes) : keyOfCose(bytes);
+    if (!key) {
+      findings.fault(
+        path,
+        `not a ${form === 'pem' ? 'SubjectPublicKeyInfo' : 'COSE_Key'} in its one form`,
+      );
+      continue;
+    }
+    const expected = named.get(name) ?? [...book.keys.values()];
+    if (!expected.some((one) => one.hex === key.hex)) {
+      findings.fault(path, `key ${key.hex} is not what the documents say`);
+    }
+  }
+}
+
+/**
+ * Reads `trust/` (or a folder like it, with an empty prefix) and proves every document from the issuer's key.
+ * Undefined where there is no root at all.
+ */
+export function loadTrust(
+  files: Artefacts,
+  prefix: string,
+  findings: Findings,
+  pinned?: Pinned,
+): TrustStore | undefined {
+  const documents = readDocuments(files, prefix);
+  const issuerKey = rootKey(files, prefix, documents, pinned, findings);
+  const policy = loadPolicy(files, prefix, pinned, findings);
+  checkNoteKeys(files, prefix, policy, findings);
+  if (!issuerKey) return undefined;
+  const verifier = nodeVerifier();
+  const book = new DocumentBook({ issuerKey, verifier });
+  const named = new Map<string, readonly PublicKey[]>();
+  for (const { path, cose } of documents.toSorted(
+    (a, b) => chainRank(a.cose) - chainRank(b.cose),
+  )) {
+    findings.count('documents');
+    const added = findings.guard(path, () => book.add(cose));
+    if (added?.ok) {
+      if (added.value.length > 0) for (const name of keyNames(path)) named.set(name, added.value);
+    } else if (added) {
+      findings.fault(path, added.reason);
+    }
+  }
+  checkKeyFiles(files, prefix, book, named, findings);
+  return { book, policy, noteVerify: noteVerify(verifier), policyPath: `${prefix}policy.txt` };
+}
+
+/** The root that a person brings along in a folder of its own. */
+export function loadPinned(files: Artefacts, findings: Findings): Pinned | undefined {
+  const bytes = files.read('issuer.cosekey');
+  const issuerKey = bytes && keyOfCose(bytes);
+  if (!issuerKey) {
+    findings.fault('issuer.cosekey', 'is not a COSE_Key in its one form');
+    return undefined;
+  }
+  const policyText = files.has('policy.txt') ? files.read('policy.txt') : undefined;
+  return { issuerKey, ...(policyText ? { policyText } : {}) };
+}

@@ -1,0 +1,65 @@
+import { parseArgs } from 'node:util';
+import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
+import { reportText, type VerifyReport } from './findings.ts';
+import { verifyPath } from './single.ts';
+
+export { writeContents } from './contents.ts';
+export { verifyFolder } from './folder.ts';
+export { verifyPath } from './single.ts';
+
+interface Options {
+  readonly paths: readonly string[];
+  readonly trustDir: string | undefined;
+  readonly json: boolean;
+}
+
+function parse(argv: readonly string[]): Options {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      options: { trust: { type: 'string' }, json: { type: 'boolean', default: false } },
+      allowPositionals: true,
+      strict: true,
+    });
+    return { paths: positionals, trustDir: values.trust, json: values.json };
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Several artefacts as one report; with more than one, paths begin with the one they were given as. */
+function merge(reports: readonly (readonly [path: string, report: VerifyReport])[]): VerifyReport {
+  const [first] = reports;
+  if (first && reports.length === 1) return first[1];
+  const checked: Record<string, number> = {};
+  for (const [, report] of reports) {
+    for (const [kind, n] of Object.entries(report.checked))
+      checked[kind] = (checked[kind] ?? 0) + n;
+  }
+  return {
+    ok: reports.every(([, report]) => report.ok),
+    checked,
+    faults: reports.flatMap(([path, report]) =>
+      report.faults.map((fault) => ({ ...fault, path: `${path}: ${fault.path}` })),
+    ),
+    liable: reports.flatMap(([, report]) => report.liable),
+  };
+}
+
+/**
+ * `kiri verify PATH… [--trust DIR] [--json]`: checks artefacts offline and names what is wrong.
+ * @returns 0 if everything holds, 1 if not
+ * @throws UsageError for a wrong option or a path with no artefact
+ */
+export async function runVerify(argv: readonly string[]): Promise<number> {
+  const { paths, trustDir, json } = parse(argv);
+  if (paths.length === 0) throw new UsageError('name at least one artefact or output folder');
+  const reports: (readonly [string, VerifyReport])[] = [];
+  for (const path of paths) reports.push([path, await verifyPath(path, trustDir)]);
+  const report = merge(reports);
+  const text = json
+    ? `${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}\n`
+    : reportText(report);
+  process.stdout.write(text);
+  return report.ok ? EXIT_OK : EXIT_FAILED;
+}
