@@ -8,10 +8,12 @@ import {
   verifyMandate,
   verifyPayee,
   verifyPayer,
+  type BindingDocuments,
   type Trust,
   type VerifiedBinding,
   type VerifiedMandate,
   type VerifiedPayee,
+  type VerifiedPayer,
 } from '../../identity/core/chain.ts';
 import { verifyClearing, verifyStatusList, verifyTariff } from '../../identity/core/centre.ts';
 import { openDocument } from '../../identity/core/document.ts';
@@ -34,6 +36,12 @@ export interface KnownPayee {
   readonly verified: VerifiedPayee;
 }
 
+const push = <T>(chains: Map<string, T[]>, id: string, chain: T): void => {
+  const list = chains.get(id);
+  if (list) list.push(chain);
+  else chains.set(id, [chain]);
+};
+
 /** A document whose key must stand on the table before it can be opened. */
 const UNKNOWN_SIGNER = 'its signer has no valid credential in trust/documents';
 
@@ -53,8 +61,12 @@ export class DocumentBook {
   readonly acquirers: Map<string, Authority> = new Map();
   /** By line; more than one after a rotation. */
   readonly bindings: Map<string, VerifiedBinding[]> = new Map();
-  readonly payees: Map<string, KnownPayee> = new Map();
-  readonly approvers: Map<string, VerifiedMandate> = new Map();
+  /** By line: a binding with one allowance each. */
+  readonly payers: Map<string, VerifiedPayer[]> = new Map();
+  /** By payee id; renewals stand beside what they renew, as for approvers. */
+  readonly payees: Map<string, KnownPayee[]> = new Map();
+  /** By approver id. */
+  readonly approvers: Map<string, VerifiedMandate[]> = new Map();
   readonly clearings: PublicKey[] = [];
   /** Every key that some valid document names, by id. */
   readonly keys: Map<string, PublicKey> = new Map();
@@ -95,7 +107,7 @@ export class DocumentBook {
           openDocument(this.trust.verifier, key, POLICY, cose),
         );
       case TARIFF.typ:
-        return this.#checkSigned(this.payees.get(signer)?.key, (key) =>
+        return this.#checkSigned(this.payees.get(signer)?.[0]?.key, (key) =>
           verifyTariff(this.trust.verifier, key, cose),
         );
       case STATUS_LIST.typ:
@@ -140,7 +152,7 @@ export class DocumentBook {
     const opened = verifyMandate(this.trust, cose, undefined);
     if (!opened.ok) return opened;
     const { gatewayKey } = opened.value;
-    this.approvers.set(this.#know(gatewayKey).hex, opened.value);
+    push(this.approvers, this.#know(gatewayKey).hex, opened.value);
     return accepted([gatewayKey]);
   }
 
@@ -150,7 +162,7 @@ export class DocumentBook {
     const opened = verifyPayee(this.trust, { acquirer: acquirer.cose, merchant: cose }, undefined);
     if (!opened.ok) return opened;
     const keys = [...opened.value.payeeKeys.values()];
-    for (const key of keys) this.payees.set(this.#know(key).hex, { key, verified: opened.value });
+    for (const key of keys) push(this.payees, this.#know(key).hex, { key, verified: opened.value });
     return accepted(keys);
   }
 
@@ -158,7 +170,12 @@ export class DocumentBook {
     const opened = this.openBinding(cose, otherwise);
     if (!opened.ok) return opened;
     const { lineHex, deviceKey } = opened.value;
-    this.bindings.set(lineHex, [...(this.bindings.get(lineHex) ?? []), opened.value]);
+    push(this.bindings, lineHex, opened.value);
+    this.#coses.set(lineHex, {
+      party: this.parties.get(opened.value.partyHex)!.cose,
+      registrar: this.registrars.get(toHex(opened.value.binding.issuer))!.cose,
+      binding: cose,
+    });
     return accepted([this.#know(deviceKey)]);
   }
 
@@ -174,15 +191,11 @@ export class DocumentBook {
     const documents = { party: party.cose, registrar: registrar.cose, binding: cose };
     const verified = verifyBinding(this.trust, documents, undefined);
     if (!verified.ok) return verified;
-    this.#coses.set(verified.value.lineHex, documents);
     return verified;
   }
 
   /** The documents behind each line's last binding: an allowance is opened together with them. */
-  readonly #coses = new Map<
-    string,
-    { party: Uint8Array; registrar: Uint8Array; binding: Uint8Array }
-  >();
+  readonly #coses = new Map<string, BindingDocuments>();
 
   #checkAllowance(cose: Uint8Array, payload: Uint8Array): Checked<readonly PublicKey[]> {
     const allowance = ALLOWANCE.decode(payload);
@@ -190,7 +203,9 @@ export class DocumentBook {
     const bound = this.#coses.get(toHex(allowance.value.line));
     if (!bound) return refused('UNKNOWN_LINE', 'no valid binding of its line in trust/documents');
     const verified = verifyPayer(this.trust, { ...bound, allowance: cose }, undefined);
-    return verified.ok ? accepted([]) : verified;
+    if (!verified.ok) return verified;
+    push(this.payers, verified.value.lineHex, verified.value);
+    return accepted([]);
   }
 }
 

@@ -1,5 +1,6 @@
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import { keyIdOf, type AggregateKey } from '../../sync/clearing/core/aggregate.ts';
 import { verifyEvidence, type Evidence } from '../../sync/clearing/core/evidence.ts';
 import { conflictBetween } from '../../sync/clearing/core/ingest.ts';
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
@@ -40,8 +41,25 @@ function open({ files, findings }: EvidenceContext, path: string): Opened | unde
   return { path, id, keyId, value };
 }
 
+/** Whose money goes where, as the documents behind a receipt say it (DESIGN §6). */
+const keyOf = ({ bound, payee, payment }: CheckedReceipt): AggregateKey => ({
+  issuer: toHex(bound.party.issuer),
+  acquirer: toHex(payee.acquirer.subject),
+  merchant: payee.merchant.merchantId,
+  programme: payee.merchant.programme,
+  account: bound.party.fundingAccount,
+  party: bound.partyHex,
+  mcc: String(payee.merchant.mcc).padStart(4, '0'),
+  currency: payment.currency,
+  sign: 'debit',
+});
+
 /** Every leaf is a receipt that verified, charges what it says, and lies where it says in the log. */
-function checkLeaves(context: EvidenceContext, { path, value }: Opened, used: Set<string>): void {
+function checkLeaves(
+  context: EvidenceContext,
+  { path, keyId, value }: Opened,
+  used: Set<string>,
+): void {
   const { findings, receipts, logs } = context;
   for (const leaf of value.leaves) {
     const hash = toHex(leaf.receiptHash);
@@ -51,12 +69,10 @@ function checkLeaves(context: EvidenceContext, { path, value }: Opened, used: Se
     if (receipts && !receipt) {
       findings.fault(path, `receipt ${hash} is not among the receipts that verify`);
     } else if (receipt) {
-      const { payment, chargedMicro, payee } = receipt;
       const same =
         bytesEqual(receipt.paymentHash, leaf.paymentHash) &&
-        chargedMicro === leaf.amountMicro &&
-        payment.currency === value.key.currency &&
-        payee.verified.merchant.mcc === Number(value.key.mcc);
+        receipt.chargedMicro === leaf.amountMicro &&
+        keyIdOf(keyOf(receipt)) === keyId;
       if (!same) findings.fault(path, `receipt ${hash} says otherwise than its leaf`);
     }
     const origin = value.origins[leaf.origin];

@@ -67,10 +67,23 @@ export class Findings {
     try {
       return check();
     } catch (error) {
-      if (error instanceof UsageError) throw error;
-      this.fault(path, `unreadable: ${error instanceof Error ? error.message : String(error)}`);
-      return undefined;
+      return this.#caught(path, error);
     }
+  }
+
+  /** {@link guard} for a check that waits for the disk. */
+  async guardAsync<T>(path: string, check: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await check();
+    } catch (error) {
+      return this.#caught(path, error);
+    }
+  }
+
+  #caught(path: string, error: unknown): undefined {
+    if (error instanceof UsageError) throw error;
+    this.fault(path, `unreadable: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
   }
 
   report(): VerifyReport {

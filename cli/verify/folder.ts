@@ -83,7 +83,28 @@ function checkClearing(context: SettlementContext): {
   return { views, named: isWhole ? named : undefined };
 }
 
-function checkAll(files: Artefacts, findings: Findings, pinned: Pinned | undefined): void {
+/** All logs; undefined where one of them does not hold, so that nothing is blamed for lying in a broken log. */
+async function checkLogs(
+  files: Artefacts,
+  store: TrustStore,
+  findings: Findings,
+): Promise<readonly LogView[] | undefined> {
+  const logs: LogView[] = [];
+  let isWhole = true;
+  for (const prefix of logPrefixes(files, LEDGER)) {
+    const place = { prefix, origin: prefix.slice(LEDGER.length, -1), isClosed: true };
+    const log = await findings.guardAsync(prefix, () => checkLog(files, place, store, findings));
+    if (log) logs.push(log);
+    else isWhole = false;
+  }
+  return isWhole ? logs : undefined;
+}
+
+async function checkAll(
+  files: Artefacts,
+  findings: Findings,
+  pinned: Pinned | undefined,
+): Promise<void> {
   const store = loadTrust(files, `${TRUST_FOLDER}/`, findings, pinned);
   if (!store) {
     checkContents(files, [], { verify: () => false }, findings);
@@ -97,19 +118,14 @@ function checkAll(files: Artefacts, findings: Findings, pinned: Pinned | undefin
     else stems.push(stem);
   }
   const receipts = checkReceipts(files, stems, store.book, findings);
-  const logs: LogView[] = [];
-  for (const prefix of logPrefixes(files, LEDGER)) {
-    const origin = prefix.slice(LEDGER.length, -1);
-    const log = findings.guard(prefix, () => checkLog(files, prefix, origin, store, findings));
-    if (log) logs.push(log);
-  }
-  checkRecorded(receipts, logs, findings);
+  const logs = await checkLogs(files, store, findings);
+  if (logs) checkRecorded(receipts, logs, findings);
   const context = { files, store, logs, findings, fileIds: new Set<string>() };
   const { views, named } = checkClearing(context);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
   const presentedMicro = checkEvidence(
-    { files, findings, logs, receipts, ...(named ? { named } : {}) },
+    { files, findings, receipts, ...(logs ? { logs } : {}), ...(named ? { named } : {}) },
     evidence.filter((path) => !isProof(path)),
   );
   checkSummary(files, totalsFrom(receipts, logs, views, presentedMicro), findings);
@@ -129,7 +145,7 @@ export async function verifyFolder(
   const pinned =
     trustDir === undefined ? undefined : loadPinned(new Artefacts(trustDir, findings), findings);
   if (trustDir === undefined || pinned) {
-    findings.guard('.', () => checkAll(files, findings, pinned));
+    await findings.guardAsync('.', () => checkAll(files, findings, pinned));
   }
   return findings.report();
 }

@@ -1,5 +1,5 @@
 import { checkPeriod, type NamedPeriod } from '../../identity/core/period.ts';
-import type { VerifiedBinding } from '../../identity/core/chain.ts';
+import type { VerifiedBinding, VerifiedPayee } from '../../identity/core/chain.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, verifySign1, type Sign1 } from '../../protocol/cose.ts';
 import { offerHash, payloadHash } from '../../protocol/ids.ts';
@@ -22,11 +22,13 @@ export interface CheckedReceipt {
   readonly receipt: Receipt;
   readonly chargedMicro: bigint;
   readonly bound: VerifiedBinding;
-  readonly payee: KnownPayee;
+  readonly payee: VerifiedPayee;
 }
 
 /** By SHA-256 of the Receipt's payload, in hex. */
 export type ReceiptBook = ReadonlyMap<string, CheckedReceipt>;
+
+const period = (chain: { readonly period: NamedPeriod }): NamedPeriod => chain.period;
 
 const MEMBER = /^(.*\/)?([0-9a-f]{24})\.(payment|offer|receipt)\.cbor$/;
 
@@ -118,23 +120,23 @@ class SetCheck {
     return { ...opened, bound };
   }
 
-  #offer(): (Signed<Offer> & { payee: KnownPayee }) | undefined {
+  #offer(): (Signed<Offer> & { payees: readonly KnownPayee[] }) | undefined {
     const opened = openMessage(this.#files, this.#path('offer'), OFFER, this.#findings);
     if (!opened) return undefined;
-    const payee = this.#book.payees.get(toHex(opened.value.payee));
-    if (!this.#holds('offer', payee?.key, opened.sign1, 'payee') || !payee) return undefined;
-    return { ...opened, payee };
+    const payees = this.#book.payees.get(toHex(opened.value.payee)) ?? [];
+    const isSigned = this.#holds('offer', payees[0]?.key, opened.sign1, 'payee');
+    return isSigned ? { ...opened, payees } : undefined;
   }
 
   #receipt(approver: Uint8Array | undefined): Signed<Receipt> | undefined {
     const opened = openMessage(this.#files, this.#path('receipt'), RECEIPT, this.#findings);
     if (!opened) return undefined;
     // A Receipt does not name its approver, the Payment does; without it any mandated one may have signed.
-    const keys = [...this.#book.approvers.values()].map((one) => one.gatewayKey);
-    const { verifier } = this.#book.trust;
+    const { approvers, trust } = this.#book;
+    const keys = [...approvers.values()].map((mandates) => mandates[0]!.gatewayKey);
     const key = approver
-      ? this.#book.approvers.get(toHex(approver))?.gatewayKey
-      : keys.find((one) => verifySign1(verifier, one, opened.sign1));
+      ? approvers.get(toHex(approver))?.[0]?.gatewayKey
+      : keys.find((one) => verifySign1(trust.verifier, one, opened.sign1));
     return this.#holds('receipt', key, opened.sign1, 'approver') ? opened : undefined;
   }
 
@@ -161,16 +163,46 @@ class SetCheck {
     return true;
   }
 
-  /** All credentials held when the approver accepted; an unknown clock is not judged. */
-  #inTime(receipt: Receipt, periods: readonly NamedPeriod[]): boolean {
-    if ((receipt.flags & FLAG_TIME_QUALITY) === 0) return true;
-    for (const period of periods) {
-      const held = checkPeriod(period, receipt.timeS);
-      if (held.ok) continue;
-      this.#fault('receipt', `accepted outside the validity of a credential: ${held.reason}`);
-      return false;
+  /** The chain in force when the approver accepted; with an unknown clock the last one, unjudged. */
+  #inForce<T>(
+    chains: readonly T[] | undefined,
+    periodOf: (chain: T) => NamedPeriod,
+    receipt: Receipt,
+    what: string,
+  ): T | undefined {
+    const isTimed = (receipt.flags & FLAG_TIME_QUALITY) !== 0;
+    const held = (chain: T): boolean => !isTimed || checkPeriod(periodOf(chain), receipt.timeS).ok;
+    return (
+      chains?.findLast(held) ?? this.#fault('receipt', `no ${what} was in force when it was given`)
+    );
+  }
+
+  #complete(
+    payment: Signed<Payment> & { bound: VerifiedBinding },
+    payees: readonly KnownPayee[],
+    receipt: Signed<Receipt>,
+  ): CheckedReceipt | undefined {
+    const { bound, value } = payment;
+    const { approvers, payers } = this.#book;
+    const { value: said } = receipt;
+    const mandate = this.#inForce(approvers.get(toHex(value.approver)), period, said, 'mandate');
+    const payer = this.#inForce(payers.get(bound.lineHex), period, said, 'allowance');
+    const payee = this.#inForce(payees, (one) => one.verified.period, said, 'merchant credential');
+    if (!mandate || !payer || !payee) return undefined;
+    const currencies = [mandate.mandate.currency, payee.verified.merchant.currency];
+    if (currencies.some((currency) => currency !== value.currency)) {
+      return this.#fault('payment', 'Payment and documents differ in currency');
     }
-    return true;
+    return {
+      stem: this.#stem,
+      paymentHash: payloadHash(payment.sign1.payload),
+      receiptHash: payloadHash(receipt.sign1.payload),
+      payment: value,
+      receipt: said,
+      chargedMicro: said.chargedMicro ?? value.amountMicro,
+      bound,
+      payee: payee.verified,
+    };
   }
 
   run(): CheckedReceipt | undefined {
@@ -180,25 +212,7 @@ class SetCheck {
     const offerFits = payment && offer && this.#offerFits(payment.value, offer);
     const receiptFits = payment && receipt && this.#receiptFits(payment, receipt);
     if (!payment || !offer || !receipt || !offerFits || !receiptFits) return undefined;
-    const mandate = this.#book.approvers.get(toHex(payment.value.approver));
-    if (!mandate) return undefined;
-    const { bound } = payment;
-    const { payee } = offer;
-    if (payee.verified.merchant.currency !== payment.value.currency) {
-      return this.#fault('offer', 'currency is not that of its merchant');
-    }
-    const periods = [bound.period, payee.verified.period, mandate.period];
-    if (!this.#inTime(receipt.value, periods)) return undefined;
-    return {
-      stem: this.#stem,
-      paymentHash: payloadHash(payment.sign1.payload),
-      receiptHash: payloadHash(receipt.sign1.payload),
-      payment: payment.value,
-      receipt: receipt.value,
-      chargedMicro: receipt.value.chargedMicro ?? payment.value.amountMicro,
-      bound,
-      payee,
-    };
+    return this.#complete(payment, offer.payees, receipt);
   }
 }
 

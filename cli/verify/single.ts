@@ -104,7 +104,8 @@ export async function verifyPath(path: string, trustDir?: string): Promise<Verif
     const files = new Artefacts(path, findings);
     const isLog = files.below('tlog/').length > 0;
     if (!isLog) throw new UsageError(`${path} is neither an output folder nor a log folder`);
-    findings.guard('.', () => checkLog(files, '', undefined, store, findings));
+    const place = { prefix: '', isClosed: false };
+    await findings.guardAsync('.', () => checkLog(files, place, store, findings));
   } else {
     const files = new Artefacts(dirname(path), findings, false);
     findings.guard(basename(path), () => checkFile(files, basename(path), store, findings));

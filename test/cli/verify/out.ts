@@ -1,8 +1,7 @@
 /** A small output folder with real signatures, made through the real writers. */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { randomBytes } from 'node:crypto';
 import * as issue from '../../../identity/core/issue.ts';
 import { verifyPayer } from '../../../identity/core/chain.ts';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
@@ -30,7 +29,7 @@ import { logSigner, witnessSigner } from '../../../sync/ledger/core/note-ports.t
 import { signNote } from '../../../sync/ledger/core/note.ts';
 import { parsePolicy } from '../../../sync/ledger/core/policy.ts';
 import { emptyTree, treeRoot } from '../../../sync/ledger/core/tree.ts';
-import { wrapContentKey } from '../../../sync/ledger/key-wrap.ts';
+import { contentKeyId, wrapContentKey } from '../../../sync/ledger/key-wrap.ts';
 import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.ts';
 import { writeContents } from '../../../cli/verify/contents.ts';
 import { keyFilesOf } from '../../../cli/verify/key-files.ts';
@@ -206,14 +205,10 @@ const putLog = async (
   batches: readonly number[],
 ): Promise<string> => {
   const base = `ledger/${ORIGIN}`;
-  const content = {
-    kid: new Uint8Array(randomBytes(16)),
-    key: new Uint8Array(randomBytes(32)),
-  };
-  const { publicKey: recipient } = {
-    publicKey: nodeSigner(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey).key,
-  };
-  const wrapped = wrapContentKey(content.kid, content.key, recipient);
+  const recipient = nodeSigner(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey).key;
+  const key = new Uint8Array(randomBytes(32));
+  const wrapped = wrapContentKey(key, recipient);
+  const content = { kid: contentKeyId(wrapped), key };
   await folder.put(`${base}/keys/${toHex(content.kid)}`, wrapped);
   const tree = emptyTree();
   const bundle = { leaves: [], payloads: [] };
@@ -258,7 +253,7 @@ const itemOf = ({ world }: OutWorld, paid: Paid, leafIndex: number): VerifiedRec
       issuer: issuer.key.hex,
       acquirer: acquirer.key.hex,
       merchant: MERCHANT_FACTS.merchantId,
-      programme: programme.name,
+      programme: MERCHANT_FACTS.programme,
       account: bound.value.party.fundingAccount,
       party: bound.value.partyHex,
       mcc: String(MERCHANT_FACTS.mcc),
@@ -319,7 +314,7 @@ export const buildOut = async (
       database: openSqlite(':memory:'),
       signer: out.world.signers.clearing,
       outFolder: root,
-      directory: directoryOf(),
+      directory: directoryOf({ ...programme, name: MERCHANT_FACTS.programme }),
       policyHash: policy.value.hash,
       mode: 'T',
     },
