@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EQUIVOCATION_RECORD, recordType } from '../../approval/records.ts';
 import { journalReader } from '../../platform/journal-reader.ts';
@@ -85,16 +85,4 @@ function bindingOf(world: World, payment: Uint8Array): Uint8Array | undefined {
   if (!decoded.ok) return undefined;
   const line = toHex(decoded.value.line);
   return world.payers.find((payer) => toHex(payer.line) === line)?.documents[2];
-}
-
-export interface SettlementFileInfo {
-  readonly name: string;
-  readonly bytes: number;
-}
-
-export function settlementFiles(outDir: string): SettlementFileInfo[] {
-  const folder = join(outDir, 'clearing');
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('.ipm'))
-    .map((name) => ({ name, bytes: readFileSync(join(folder, name)).length }));
 }

@@ -9,7 +9,7 @@ import { readFinality } from '../../sync/ledger/finality-file.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import { EXIT_FAILED, EXIT_OK } from '../command.ts';
 import { ATTACKERS, TAMPERED } from './attacks.ts';
-import { collectLedger, collectProofs, collectReceipts, settlementFiles } from './collect.ts';
+import { collectLedger, collectProofs, collectReceipts } from './collect.ts';
 import { makeWorld } from './identities.ts';
 import { parseDemoOptions, type DemoOptions } from './options.ts';
 import { storyPlan, tracePlan, withAttackers, type Plan } from './plan.ts';
@@ -95,7 +95,6 @@ async function finish(
     told,
     held,
     finality: await readFinality(ledgerFolder(world.stateDir)),
-    files: settlementFiles(outDir),
     ...(trace ? { trace } : {}),
   });
   writeFileSync(join(outDir, MARK), `${JSON.stringify(summary, null, 2)}\n`);
@@ -111,6 +110,7 @@ function closingTable(report: Report, summary: Summary, outDir: string): void {
   report.table('what happened', [
     ['payments accepted', String(payments.accepted)],
     ['payments unknown', String(payments.unknown)],
+    ['voided by the restart, paid anew', String(payments.paidAnew)],
     ['refused, by code', String(refused.reduce((sum, [, n]) => sum + Number(n), 0))],
     ...refused,
     ['approval p50 / p99', `${approvalMs.p50} / ${approvalMs.p99} ms`],

@@ -1,4 +1,5 @@
 import { toHex } from '../../protocol/bytes.ts';
+import { textIn } from './json.ts';
 import type { Purchase } from './plan.ts';
 import type { Json, Program } from './processes.ts';
 import type { Report } from './report.ts';
@@ -10,6 +11,7 @@ export interface Played {
   readonly ref: string;
   kind: 'accepted' | 'refused' | 'unknown';
   code?: string;
+  paidAnew?: boolean;
   approvalMs?: number;
 }
 
@@ -110,7 +112,7 @@ export class Player {
       await this.#resolveUnknown();
       const voided = this.played.filter((row) => row.kind === 'refused' && isRetried(row));
       if (voided.length === 0) return;
-      for (const row of voided) row.code = `${row.code} (paid anew)`;
+      for (const row of voided) row.paidAnew = true;
       await this.play(
         voided.map((row) => row.purchase),
         'paid anew after a Void',
@@ -126,7 +128,7 @@ export class Player {
       const known = new Map<string, Json>();
       for (const program of payerPrograms(this.#site)) {
         const { outcomes } = await program.request({ do: 'outcomes' });
-        for (const outcome of outcomes as Json[]) known.set(String(outcome['ref']), outcome);
+        for (const outcome of outcomes as Json[]) known.set(textIn(outcome, 'ref'), outcome);
       }
       for (const row of unknown) {
         const outcome = known.get(row.ref);
@@ -143,8 +145,8 @@ export class Player {
 
 const RETRIED: ReadonlySet<string> = new Set(['OFFER_EXPIRED', 'OFFER_UNKNOWN', 'BUSY']);
 
-function isRetried({ code }: Played): boolean {
-  return code !== undefined && RETRIED.has(code);
+function isRetried({ code, paidAnew }: Played): boolean {
+  return !paidAnew && code !== undefined && RETRIED.has(code);
 }
 
 function toPlayed(purchase: Purchase, ref: string, outcome: Json): Played {
@@ -153,7 +155,7 @@ function toPlayed(purchase: Purchase, ref: string, outcome: Json): Played {
     purchase,
     ref,
     kind: outcome['kind'] as Played['kind'],
-    ...(outcome['code'] === undefined ? {} : { code: String(outcome['code']) }),
+    ...(outcome['code'] === undefined ? {} : { code: textIn(outcome, 'code') }),
     ...(timings?.approvalMs === undefined ? {} : { approvalMs: timings.approvalMs }),
   };
 }

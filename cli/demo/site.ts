@@ -174,11 +174,12 @@ async function startPrograms(starting: Starting): Promise<Site> {
   const clearingStart = start('clearing', 'sync', 'clearing', '--config', clearingFile);
   const devices = new Map<string, Program>();
   const honest = { ...world, payers: world.payers.filter(({ ref }) => !attackers.has(ref)) };
-  for (const [name, payers, payees] of deviceGroups(honest)) {
+  const starts = deviceGroups(honest).map(async ([name, payers, payees]) => {
     const file = devicesConfig(world, trust, name, { mqttPort, payers, payees });
     const program = await start(name, 'devices', '--config', file);
     for (const { ref } of [...payers, ...payees]) devices.set(ref, program);
-  }
+  });
+  await Promise.all(starts);
   const clearing = await clearingStart;
   return {
     world,

@@ -1,8 +1,9 @@
 import { formatMajor } from '../../protocol/amount.ts';
-import type { Currency } from '../../protocol/currency.ts';
+import { microPerMinor, type Currency } from '../../protocol/currency.ts';
 import type { LeafTimes } from '../../sync/ledger/finality-file.ts';
-import type { Held, SettlementFileInfo } from './collect.ts';
+import type { Held } from './collect.ts';
 import { percentile } from './percentile.ts';
+import { bigIn, numberIn, textIn } from './json.ts';
 import type { Json } from './processes.ts';
 import type { Told } from './story.ts';
 
@@ -15,6 +16,8 @@ export interface Summary {
     readonly offered: number;
     readonly accepted: number;
     readonly refused: Readonly<Record<string, number>>;
+    /** Voided by a restart and bought once more; the Void stands under its code. */
+    readonly paidAnew: number;
     readonly unknown: number;
   };
   readonly approvalMs: Quantiles;
@@ -24,10 +27,13 @@ export interface Summary {
     readonly size: number;
     readonly root: string;
   }[];
-  readonly files: readonly (SettlementFileInfo & {
+  readonly files: readonly {
+    readonly name: string;
+    readonly sha256: string;
     readonly records: number;
+    readonly presentments: number;
     readonly total: string;
-  })[];
+  }[];
   readonly attacks: readonly {
     readonly name: string;
     readonly answer: string;
@@ -58,9 +64,11 @@ export interface Quantiles {
   readonly p99: number | null;
 }
 
+function round(value: number | undefined): number | null {
+  return value === undefined ? null : Math.round(value * 10) / 10;
+}
+
 function quantiles(values: readonly number[]): Quantiles {
-  const round = (value: number | undefined): number | null =>
-    value === undefined ? null : Math.round(value * 10) / 10;
   return {
     count: values.length,
     p50: round(percentile(values, 50)),
@@ -77,7 +85,6 @@ export interface Seen {
   readonly told: Told;
   readonly held: Held;
   readonly finality: readonly LeafTimes[];
-  readonly files: readonly SettlementFileInfo[];
   readonly trace?: Json;
 }
 
@@ -101,7 +108,7 @@ function booksOf({ books }: Told, currency: Currency): Books {
   const presentedMicro = sum((name) => name.startsWith('presented'));
   const carriedMicro = sum((name) => name === 'carried');
   return {
-    acceptedMicro: BigInt(String(row?.['acceptedMicro'] ?? 0)),
+    acceptedMicro: bigIn(row, 'acceptedMicro'),
     // What stands in a file that was written is presented once the issuer answers for it.
     presentedMicro: presentedMicro + sum((name) => name === 'inFile'),
     carriedMicro,
@@ -137,24 +144,15 @@ function refusedByCode(told: Told): Record<string, number> {
   return codes;
 }
 
-function filesOf(
-  { cut }: Told,
-  files: readonly SettlementFileInfo[],
-  currency: Currency,
-): Summary['files'] {
-  const written = cut['files'] as readonly Json[];
-  return files.map((file) => {
-    const row = written.find((one) =>
-      String(one['name'] ?? one['fileName'] ?? '').includes(file.name.replace(/\.ipm$/, '')),
-    );
-    const minor = BigInt(String(row?.['totalMinor'] ?? row?.['amountMinor'] ?? 0));
-    const micro = minor * 10n ** BigInt(6 - currency.exponent);
-    return {
-      ...file,
-      records: Number(row?.['records'] ?? row?.['lines'] ?? 0),
-      total: formatMajor(micro),
-    };
-  });
+function filesOf({ cut }: Told, currency: Currency): Summary['files'] {
+  const microPerFileUnit = microPerMinor(currency);
+  return (cut['files'] as readonly Json[]).map((row) => ({
+    name: textIn(row, 'fileName'),
+    sha256: textIn(row, 'sha256'),
+    records: numberIn(row, 'records'),
+    presentments: numberIn(row, 'presentments'),
+    total: formatMajor(bigIn(row, 'sumMinor') * microPerFileUnit),
+  }));
 }
 
 /** Every figure is computed from what the programs of this run said; nothing is assumed. */
@@ -162,12 +160,12 @@ export function summarise(seen: Seen): Summary {
   const { told, held, currency } = seen;
   const books = booksOf(told, currency);
   const [taken] = Object.values((told.pulled['taken'] ?? {}) as Record<string, Json>);
-  const ledgerMicro = BigInt(String(taken?.['sumMicro'] ?? 0));
-  const gatewayMicro = BigInt(String(told.gateway['unacknowledgedMicro']));
+  const ledgerMicro = bigIn(taken, 'sumMicro');
+  const gatewayMicro = bigIn(told.gateway, 'unacknowledgedMicro');
   const counts = {
     deviceReceipts: held.count,
-    gatewayAccepted: Number(told.gateway['accepted']) - Number(told.gateway['reversed']),
-    ledger: Number(taken?.['count'] ?? 0),
+    gatewayAccepted: numberIn(told.gateway, 'accepted') - numberIn(told.gateway, 'reversed'),
+    ledger: numberIn(taken, 'count'),
   };
   const kinds = (kind: string): number => told.played.filter((row) => row.kind === kind).length;
   const findings = [...books.findings, ...((told.pulled['faults'] ?? []) as readonly string[])];
@@ -187,6 +185,7 @@ export function summarise(seen: Seen): Summary {
       offered: told.played.length + told.attacks.length,
       accepted: kinds('accepted') + told.honest.length,
       refused: refusedByCode(told),
+      paidAnew: told.played.filter((row) => row.paidAnew).length,
       unknown: held.unknown,
     },
     approvalMs: quantiles(times),
@@ -197,11 +196,11 @@ export function summarise(seen: Seen): Summary {
     ledgers: [
       {
         origin: seen.origin,
-        size: Number(told.pulled['size']),
-        root: String(told.pulled['rootHex']),
+        size: numberIn(told.pulled, 'size'),
+        root: textIn(told.pulled, 'rootHex'),
       },
     ],
-    files: filesOf(told, seen.files, currency),
+    files: filesOf(told, currency),
     attacks: told.attacks.map(({ name, answer, holds }) => ({ name, answer, held: holds })),
     ...(seen.trace ? { trace: seen.trace } : {}),
     gatewayDownMs: Math.round(told.gatewayDownMs),

@@ -22,16 +22,23 @@ function witnessVkey(world: World): string {
   return encodeVerifierKey(verifierKey(WITNESS_NAME, TYPE_COSIGNATURE, world.witnessKey.point));
 }
 
+function base64url(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64url');
+}
+
+function cose(key: PublicKey): Uint8Array {
+  return encodeCanonical(coseKeyOf(key));
+}
+
 function pemOf(key: PublicKey): string {
-  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
   const jwk: JsonWebKey =
     key.alg === ALG_EDDSA
-      ? { kty: 'OKP', crv: 'Ed25519', x: text(key.point) }
+      ? { kty: 'OKP', crv: 'Ed25519', x: base64url(key.point) }
       : {
           kty: 'EC',
           crv: 'P-256',
-          x: text(key.point.subarray(0, 32)),
-          y: text(key.point.subarray(32)),
+          x: base64url(key.point.subarray(0, 32)),
+          y: base64url(key.point.subarray(32)),
         };
   return createPublicKey({ key: jwk, format: 'jwk' })
     .export({ type: 'spki', format: 'pem' })
@@ -49,7 +56,6 @@ function policyText(world: World): string {
 export function writeTrust(folder: string, world: World): void {
   mkdirSync(join(folder, 'keys'), { recursive: true });
   mkdirSync(join(folder, 'documents'), { recursive: true });
-  const cose = (key: PublicKey): Uint8Array => encodeCanonical(coseKeyOf(key));
   writeFileSync(join(folder, 'issuer.cosekey'), cose(world.issuer.key));
   writeFileSync(join(folder, 'issuer.pem'), pemOf(world.issuer.key));
   writeFileSync(join(folder, 'log.vkey'), `${logVkey(world)}\n`);
