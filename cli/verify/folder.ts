@@ -1,5 +1,4 @@
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
-import { CLEARING_FOLDER, EVIDENCE_FOLDER } from '../../sync/clearing/cut-file.ts';
 import { Artefacts } from './artefacts.ts';
 import { checkContents } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
@@ -20,8 +19,8 @@ import { loadPinned, loadTrust, type Pinned, type TrustStore } from './trust.ts'
 export const TRUST_FOLDER = 'trust';
 const RECEIPTS = 'receipts/';
 const LEDGER = 'ledger/';
-const CLEARING = `${CLEARING_FOLDER}/`;
-const EVIDENCE = `${EVIDENCE_FOLDER}/`;
+const CLEARING = 'clearing/';
+const EVIDENCE = 'evidence/';
 const PROOF_NAME = /(?:^|\/)proof-[^/]*\.cbor$/;
 
 export const isProof = (path: string): boolean => PROOF_NAME.test(path);
