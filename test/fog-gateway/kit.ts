@@ -71,10 +71,7 @@ export class Device {
   readonly link: MqttLink;
   readonly #inbox: { verb: string; payload: Uint8Array }[] = [];
   #wake: () => void = () => {};
-  #up: () => void = () => {};
-  readonly up: Promise<void> = new Promise((resolve) => {
-    this.#up = resolve;
-  });
+  readonly #waiting: (() => void)[] = [];
 
   constructor(world: World, signer: Signer, port: number) {
     this.world = world;
@@ -103,10 +100,24 @@ export class Device {
         this.#wake();
       },
       onState: (state) => {
-        if (state.kind === 'up') this.#up();
+        if (state.kind !== 'up') return;
+        for (const resolve of this.#waiting.splice(0)) resolve();
       },
     });
     this.link.subscribe(inboxFilter(key.hex, signer.key.hex));
+  }
+
+  /** Connected, and reading its inbox. */
+  get up(): Promise<void> {
+    if (this.link.isUp) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  /** Forgets what came over an earlier connection. */
+  clear(): void {
+    this.#inbox.length = 0;
   }
 
   /** Resolves when the broker has it; a link that closes before is no failure of the test. */
@@ -125,6 +136,12 @@ export class Device {
         this.#wake = resolve;
       });
     }
+  }
+
+  /** Whoever waits for an answer hears 'closed' instead. */
+  giveUp(): void {
+    this.#inbox.push({ verb: 'closed', payload: new Uint8Array() });
+    this.#wake();
   }
 
   async present(bytes: Uint8Array): Promise<number> {
