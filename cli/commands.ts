@@ -48,6 +48,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --json      print the result as JSON',
     load: async () => (await import('./sim.ts')).runSim,
   },
+  verify: {
+    summary: 'check artefacts offline: a whole output folder or single files',
+    usage:
+      'Usage: kiri verify PATH... [--trust DIR] [--json]\n' +
+      '  PATH         an output folder, a receipt, proof, log folder, evidence or settlement file\n' +
+      '  --trust DIR  public keys, policy and documents to check against (default: found beside PATH)\n' +
+      '  --json       print the report as JSON',
+    load: async () => (await import('./verify/verify.ts')).runVerify,
+  },
   demo: {
     summary: 'the main job, end to end, on built-in or recorded traffic',
     usage:

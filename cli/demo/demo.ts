@@ -9,6 +9,7 @@ import { readFinality } from '../../sync/ledger/finality-file.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import { EXIT_FAILED, EXIT_OK } from '../command.ts';
 import { ATTACKERS, TAMPERED } from './attacks.ts';
+import { writeContents } from '../verify/contents.ts';
 import { collectLedger, collectProofs, collectReceipts } from './collect.ts';
 import { makeWorld } from './identities.ts';
 import { parseDemoOptions, type DemoOptions } from './options.ts';
@@ -98,6 +99,7 @@ async function finish(
     ...(trace ? { trace } : {}),
   });
   writeFileSync(join(outDir, MARK), `${JSON.stringify(summary, null, 2)}\n`);
+  await writeContents(outDir, world.clearing);
   return summary;
 }
 

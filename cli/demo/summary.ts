@@ -1,14 +1,18 @@
 import { formatMajor } from '../../protocol/amount.ts';
-import { microPerMinor, type Currency } from '../../protocol/currency.ts';
+import type { Currency } from '../../protocol/currency.ts';
 import type { LeafTimes } from '../../sync/ledger/finality-file.ts';
 import type { Held } from './collect.ts';
+import type { SummaryTotals } from '../verify/summary.ts';
 import { percentile } from './percentile.ts';
 import { bigIn, numberIn, textIn } from './json.ts';
 import type { Json } from './processes.ts';
 import type { Told } from './story.ts';
 
-/** What `summary.json` says; money as decimal text in major units, times in milliseconds. */
-export interface Summary {
+/**
+ * What `summary.json` says: the totals that `kiri verify` computes again, and this run's
+ * measurements. Sums in `totals` are decimal text in major units, times are milliseconds.
+ */
+export interface Summary extends SummaryTotals {
   readonly title: string;
   readonly currency: string;
   readonly policy: { readonly name: string; readonly hash: string };
@@ -22,18 +26,10 @@ export interface Summary {
   };
   readonly approvalMs: Quantiles;
   readonly finalityMs: { readonly online: Quantiles; readonly backlogDrainedMs: number };
-  readonly ledgers: readonly {
-    readonly origin: string;
-    readonly size: number;
-    readonly root: string;
-  }[];
-  readonly files: readonly {
-    readonly name: string;
-    readonly sha256: string;
-    readonly records: number;
+  readonly files: readonly (SummaryTotals['files'][number] & {
     readonly presentments: number;
-    readonly total: string;
-  }[];
+    readonly sha256: string;
+  })[];
   readonly attacks: readonly {
     readonly name: string;
     readonly answer: string;
@@ -55,7 +51,6 @@ export interface Summary {
     readonly ledger: number;
   };
   readonly findings: readonly string[];
-  readonly reconciles: boolean;
 }
 
 export interface Quantiles {
@@ -144,14 +139,13 @@ function refusedByCode(told: Told): Record<string, number> {
   return codes;
 }
 
-function filesOf({ cut }: Told, currency: Currency): Summary['files'] {
-  const microPerFileUnit = microPerMinor(currency);
+function filesOf({ cut }: Told): Summary['files'] {
   return (cut['files'] as readonly Json[]).map((row) => ({
-    name: textIn(row, 'fileName'),
-    sha256: textIn(row, 'sha256'),
+    fileName: textIn(row, 'fileName'),
     records: numberIn(row, 'records'),
     presentments: numberIn(row, 'presentments'),
-    total: formatMajor(bigIn(row, 'sumMinor') * microPerFileUnit),
+    sumMinor: textIn(row, 'sumMinor'),
+    sha256: textIn(row, 'sha256'),
   }));
 }
 
@@ -193,14 +187,18 @@ export function summarise(seen: Seen): Summary {
       online: quantiles(onlineFinality(seen.finality, told)),
       backlogDrainedMs: told.allFinalAtMs - told.restoredAtMs,
     },
-    ledgers: [
+    receipts: { count: held.count, sumMicro: held.sumMicro.toString() },
+    ledger: [
       {
         origin: seen.origin,
         size: numberIn(told.pulled, 'size'),
         root: textIn(told.pulled, 'rootHex'),
       },
     ],
-    files: filesOf(told, currency),
+    presentedMicro: books.presentedMicro.toString(),
+    // Whatever was accepted and is not presented yet; `totals` tells its states apart.
+    carriedMicro: (books.carriedMicro + books.otherMicro).toString(),
+    files: filesOf(told),
     attacks: told.attacks.map(({ name, answer, holds }) => ({ name, answer, held: holds })),
     ...(seen.trace ? { trace: seen.trace } : {}),
     gatewayDownMs: Math.round(told.gatewayDownMs),
