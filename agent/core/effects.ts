@@ -2,8 +2,16 @@ import type { UpVerb } from '../../protocol/topics.ts';
 
 /** What payer and payee alike ask of their shell. Effects are carried out in order. */
 export type DeviceEffect =
-  /** Numbers count up from 0 in each start; the shell answers `persisted`. */
-  | { readonly kind: 'append'; readonly number: number; readonly record: Uint8Array }
+  /**
+   * Numbers count up from 0 in each start; the shell answers `persisted`. What is not `urgent` can
+   * be had again after a crash: nothing waits for it, so its sync may wait for the next one.
+   */
+  | {
+      readonly kind: 'append';
+      readonly number: number;
+      readonly record: Uint8Array;
+      readonly urgent: boolean;
+    }
   /** To the approver, or through it to `peer`. Lossy: what matters is sent again by the core. */
   | {
       readonly kind: 'publish';
@@ -28,10 +36,15 @@ interface Appending {
 }
 
 /** Returns the number that `persisted` will name. */
-export function append(state: Appending, record: Uint8Array, out: EffectSink): number {
+export function append(
+  state: Appending,
+  record: Uint8Array,
+  out: EffectSink,
+  pace: 'urgent' | 'lazy',
+): number {
   const number = state.appends;
   state.appends += 1;
-  out.push({ kind: 'append', number, record });
+  out.push({ kind: 'append', number, record, urgent: pace === 'urgent' });
   return number;
 }
 

@@ -39,7 +39,7 @@ export function onPaid(state: PayeeState, payload: Uint8Array, out: PayeeEffect[
     receipt: paid.value.receipt,
     ...(open ? { offer: open.offerCose } : {}),
   };
-  const number = append(state, SALE.encode(record), out);
+  const number = append(state, SALE.encode(record), out, 'urgent');
   state.salesKept += 1;
   const fault = faultOf(open, terms);
   if (fault !== undefined || !open) {

@@ -180,7 +180,7 @@ function onDocuments(
   }
   if (state.trust.floorS > state.floorS && state.disk === 'ok') {
     state.floorS = state.trust.floorS;
-    append(state, FLOOR.encode({ timeS: state.floorS }), out);
+    append(state, FLOOR.encode({ timeS: state.floorS }), out, 'lazy');
   }
   present(state.link, payeeDocuments(state.trust), nowMs, out);
 }

@@ -45,7 +45,7 @@ export function onReceipt(state: PayerState, cose: Uint8Array, out: PayerEffect[
   const open = state.open.get(hex);
   if (open) {
     if (!isByApprover(state, open.payment.approver, receipt.value)) return;
-    append(state, ANSWER.encode({ answer: cose }), out);
+    append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
     settle(state, hex, open, 'accepted');
     out.push(acceptedOutcome(open, cose));
     return;
@@ -62,7 +62,7 @@ function keepBoth(
   cose: Uint8Array,
   out: PayerEffect[],
 ): void {
-  append(state, ANSWER.encode({ answer: cose }), out);
+  append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
   kept.state = 'both';
   const reason = `Payment ${kept.counter} has a Receipt and a Void; both are kept as evidence`;
   out.push({ kind: 'notice', code: 'GATEWAY_EQUIVOCATION', reason });
@@ -100,7 +100,7 @@ function onVoid(
   cose: Uint8Array,
   out: PayerEffect[],
 ): void {
-  append(state, ANSWER.encode({ answer: cose }), out);
+  append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
   release(state, open.payment.counter, open.payment.amountMicro);
   settle(state, hex, open, 'void', code);
   out.push(voidOutcome(open, code));

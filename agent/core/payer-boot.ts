@@ -71,7 +71,12 @@ export function bootPayer(
   if (!isClean) jump(state);
   state.boot += 1;
   const { boot, counter, totalMicro, skippedMicro, skippedCounter } = state;
-  append(state, START.encode({ boot, counter, totalMicro, skippedMicro, skippedCounter }), out);
+  append(
+    state,
+    START.encode({ boot, counter, totalMicro, skippedMicro, skippedCounter }),
+    out,
+    'lazy',
+  );
   return { state, effects: out };
 }
 

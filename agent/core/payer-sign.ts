@@ -57,7 +57,7 @@ function reserveAhead(state: PayerState, amount: AmountMicro, out: PayerEffect[]
   };
   if (mark.counter === state.mark.counter && mark.totalMicro === state.mark.totalMicro) return;
   state.mark = mark;
-  append(state, RESERVE.encode(mark), out);
+  append(state, RESERVE.encode(mark), out, 'lazy');
 }
 
 /**
@@ -106,6 +106,7 @@ export function signPayment(
     state,
     SPENT.encode({ ref: want.ref, payment: paymentCose, offer: offerCose }),
     out,
+    'urgent',
   );
   state.refs.set(want.ref, hex);
   state.usedOffers.add(toHex(payment.offerHash));

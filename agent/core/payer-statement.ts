@@ -18,7 +18,7 @@ export function onStatement(state: PayerState, cose: Uint8Array, out: PayerEffec
     return;
   }
   if (opened.value.value.number <= state.statementNumber) return;
-  append(state, STATED.encode({ statement: cose }), out);
+  append(state, STATED.encode({ statement: cose }), out, 'lazy');
   applyStatement(state, opened.value.value, out);
 }
 

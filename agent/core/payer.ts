@@ -128,7 +128,7 @@ function onDocuments(
   }
   if (state.trust.floorS > state.floorS && state.disk === 'ok') {
     state.floorS = state.trust.floorS;
-    append(state, FLOOR.encode({ timeS: state.floorS }), out);
+    append(state, FLOOR.encode({ timeS: state.floorS }), out, 'lazy');
   }
   present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
 }
@@ -148,5 +148,5 @@ function finish(state: PayerState, out: PayerEffect[]): void {
   for (const { stage } of state.open.values()) if (stage.kind === 'journalling') return;
   state.disk = 'closed';
   const { counter, totalMicro } = state;
-  append(state, CLEAN.encode({ counter, totalMicro }), out);
+  append(state, CLEAN.encode({ counter, totalMicro }), out, 'urgent');
 }

@@ -12,6 +12,9 @@ import { systemRandom } from '../../platform/system-random.ts';
 import type { DeviceEffect } from '../core/effects.ts';
 import { learnDocuments, newTrustBook, type TrustBook } from '../core/trust.ts';
 
+/** Records that can be had again wait this long for a sync of their own. */
+const LAZY_COMMIT_MS = 50;
+
 /** What payer and payee are started with. Ports that are left out are the machine's own. */
 export interface DeviceOptions {
   /** Folder of this device alone; made if absent. */
@@ -87,6 +90,8 @@ export class DeviceShell<Input, Effect extends { readonly kind: string }> {
   readonly #waiting: (() => void)[] = [];
   #isStepping = false;
   #timer: NodeJS.Timeout | undefined;
+  #lazyCommit: NodeJS.Timeout | undefined;
+  #lastAppend = -1;
   #isClosed = false;
 
   constructor(options: DeviceOptions, opened: OpenedDevice, core: Core<Input, Effect>) {
@@ -137,30 +142,27 @@ export class DeviceShell<Input, Effect extends { readonly kind: string }> {
   }
 
   carryOut(effects: readonly (Effect | DeviceEffect)[]): void {
-    let appended: number | undefined;
-    for (const effect of effects) {
+    let isUrgent = false;
+    for (const effect of effects as readonly DeviceEffect[]) {
       switch (effect.kind) {
         case 'append':
-          if (this.#append(effect as DeviceEffect & { kind: 'append' })) {
-            appended = (effect as DeviceEffect & { kind: 'append' }).number;
-          }
+          this.#append(effect);
+          isUrgent ||= effect.urgent;
           break;
         case 'publish':
-          this.#publish(effect as DeviceEffect & { kind: 'publish' });
+          this.#publish(effect);
           break;
         case 'wakeAt':
-          this.#wake((effect as DeviceEffect & { kind: 'wakeAt' }).monotonicMs);
+          this.#wake(effect.monotonicMs);
           break;
-        case 'notice': {
-          const { code, reason } = effect as DeviceEffect & { kind: 'notice' };
-          this.#options.onNotice?.(code, reason);
+        case 'notice':
+          this.#options.onNotice?.(effect.code, effect.reason);
           break;
-        }
         default:
-          this.#core.onEffect(effect as Effect);
+          this.#core.onEffect(effect);
       }
     }
-    if (appended !== undefined) this.#commit(appended);
+    if (isUrgent) this.#commit();
   }
 
   /** Publishes past the core: evidence handed in, which changes no state. */
@@ -174,6 +176,7 @@ export class DeviceShell<Input, Effect extends { readonly kind: string }> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#lazyCommit);
     await this.#link.close();
     await this.#opened.journal.close();
   }
@@ -207,17 +210,21 @@ export class DeviceShell<Input, Effect extends { readonly kind: string }> {
     if (!this.#isClosed) this.dispatch(input);
   }
 
-  #append({ record }: { readonly record: Uint8Array }): boolean {
+  #append({ record, number, urgent }: Extract<DeviceEffect, { kind: 'append' }>): void {
     try {
       this.#opened.journal.append(record);
-      return true;
+      this.#lastAppend = number;
+      if (!urgent) this.#lazyCommit ??= setTimeout(() => this.#commit(), LAZY_COMMIT_MS);
     } catch (error) {
       this.#diskFailed(error);
-      return false;
     }
   }
 
-  #commit(through: number): void {
+  /** One sync for all that was appended, the lazy records before it included. */
+  #commit(): void {
+    clearTimeout(this.#lazyCommit);
+    this.#lazyCommit = undefined;
+    const through = this.#lastAppend;
     this.#opened.journal.commit().then(
       () => this.#input({ kind: 'persisted', through }),
       (error: unknown) => this.#diskFailed(error),
