@@ -49,6 +49,7 @@ export class GatewayNode extends SimNode {
   #state: ApproverState | undefined;
   /** Index of the last Offer that the money journal's next commit has to wait for. */
   #offersNeeded = -1;
+  #isFull = false;
 
   constructor(
     world: World,
@@ -170,6 +171,7 @@ export class GatewayNode extends SimNode {
   protected override fallen(): void {
     this.#state = undefined;
     this.#offersNeeded = -1;
+    this.#isFull = false;
     this.world.gatewayFell(this.name);
   }
 
@@ -203,6 +205,7 @@ export class GatewayNode extends SimNode {
     record,
     afterOffer,
   }: Extract<ApproverEffect, { kind: 'append' }>): void {
+    if (this.#isFull) return;
     const index = this.#disks[name].append(record);
     // As in the real shell: an acceptance is durable only after its Offer, signatures come at leisure.
     this.#offersNeeded = Math.max(this.#offersNeeded, afterOffer ?? -1);
@@ -214,6 +217,7 @@ export class GatewayNode extends SimNode {
   }
 
   #commit(name: JournalName): void {
+    if (this.#isFull) return;
     const journal = this.#disks[name];
     const { offers } = this.#disks;
     if (name === 'money' && this.#offersNeeded >= offers.durableRecords.length) return;
@@ -223,12 +227,18 @@ export class GatewayNode extends SimNode {
         if (name === 'offers') this.#commit('money');
         this.#step({ kind: 'persisted', journal: name, through });
       },
-      // A gateway whose disk fails stops, is repaired and started again.
-      failed: () => {
-        count(this.world, 'disk failed');
-        this.crash('for repair');
-      },
+      failed: () => this.#diskFull(),
     });
+  }
+
+  /** It decides nothing more, gives the answers it has, and is repaired and started again. */
+  #diskFull(): void {
+    if (this.#isFull) return;
+    this.#isFull = true;
+    count(this.world, 'disk failed');
+    this.log('disk full');
+    this.#step({ kind: 'disk-full' });
+    this.later(this.seed.between(100, 5_000), () => this.crash('for repair'));
   }
 
   #reply({ to, verb, bytes }: Extract<ApproverEffect, { kind: 'reply' }>): void {
