@@ -65,9 +65,10 @@ export function drawScenario(seed: Seed): Scenario {
       failure: sometimes(seed, 0.01),
     },
     crashPerEffect: sometimes(seed, 0.01),
-    wantEveryMs: seed.between(300, 3_000),
+    // Now and then so many that the approver's memory is not enough and its journal has to be searched.
+    wantEveryMs: seed.chance(0.06) ? seed.between(60, 200) : seed.between(300, 3_000),
     fateEveryMs: seed.between(300, 4_000),
-    safetyMs: seed.between(15_000, 60_000),
+    safetyMs: seed.between(10_000, 40_000),
     maxQuantity: seed.chance(0.5) ? 1 : 4,
   };
 }
