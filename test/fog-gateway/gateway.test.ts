@@ -1,13 +1,8 @@
 import { once } from 'node:events';
 import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { MAX_SEEN_PER_LINE } from '../../approval/limits.ts';
-import { startBroker } from '../../fog-gateway/broker.ts';
-import { startGuard } from '../../fog-gateway/guard.ts';
-import { JournalSearch } from '../../fog-gateway/journal-search.ts';
-import { openJournal } from '../../platform/journal.ts';
 import { startGateway } from '../../fog-gateway/gateway.ts';
 import { issueAcknowledgement, issueMandate } from '../../identity/core/issue.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
@@ -19,7 +14,6 @@ import { hashOf, newPayer, pay, statusList } from '../approval/kit.ts';
 import { JPY, MANDATE_FACTS, newSigner, newWorld, NOW_S, yen } from '../identity/fixture.ts';
 import {
   challengesOf,
-  Device,
   gatewayOf,
   offersOf,
   payeeOf,
@@ -358,86 +352,4 @@ t.test('a gateway without a status list refuses to guess', async (t) => {
   const other = await startGateway({ ...options, statusList: world.mandate });
   await other.close();
   t.same(events, ['listening', 'status list not taken', 'listening']);
-});
-
-t.test(
-  'a Payment from long ago is found on the disk, by its device and by the operator',
-  async (t) => {
-    const gateway = await gatewayOf(t, world, tempFolder(t));
-    const payee = await payeeOf(world, gateway.mqttPort);
-    const payer = newPayer(world);
-    const device = await payerOf(world, payer, gateway.mqttPort);
-    t.teardown(() => Promise.all([payee.link.close(), device.link.close()]));
-    const offers = await offersOf(payee, MAX_SEEN_PER_LINE + 3, { amountMicro: yen(1) });
-    const payments = offers.map((offer) => pay(payer, offer));
-    for (const [i, payment] of payments.entries()) {
-      t.match(await device.outcome(payment), { code: 'ACCEPTED', sequence: i + 1 });
-    }
-    t.match(await device.outcome(payments[0]!), { code: 'ACCEPTED', sequence: 1 });
-    const body = Buffer.concat(payments.map(hashOf));
-    const { json } = await get(gateway.httpPort, '/lookup', { body, method: 'POST' });
-    t.same(json, { held: payments.map(() => 'accepted') });
-  },
-);
-
-t.test(
-  'one search of the journal serves everybody who waits, in turns, until it is stopped',
-  async (t) => {
-    const { journal } = await openJournal(join(tempFolder(t), 'j'));
-    t.teardown(() => journal.close());
-    const hash = (i: number): Uint8Array => new Uint8Array(32).fill(i);
-    for (let i = 0; i < 2_000; i += 1)
-      journal.append(Buffer.concat([Buffer.from([i & 1]), hash(i % 100)]));
-    await journal.commit();
-    let passes = 0;
-    const counted = {
-      ...journal,
-      records: () => ((passes += 1), journal.records()),
-    } as typeof journal;
-    const search = new JournalSearch(counted);
-    const found = await Promise.all([1, 2, 2, 200].map((i) => search.find(hash(i))));
-    t.same(
-      found.map(({ length }) => length),
-      [20, 20, 20, 0],
-    );
-    t.ok(passes <= 2, `${passes} passes`);
-    const late = search.find(hash(1));
-    search.stop();
-    await t.rejects(late, { code: 'GATEWAY_STOPPED' });
-  },
-);
-
-t.test('a device that stops reading loses its connection, and nobody waits for it', async (t) => {
-  const gateway = await gatewayOf(t, world, tempFolder(t));
-  const broker = await startBroker({
-    approver: world.signers.gateway.key.id,
-    verifier: world.trust.verifier,
-    clock: worldClock(),
-    onMessage: () => {},
-  });
-  const sockets: Socket[] = [];
-  const guard = await startGuard({
-    port: 0,
-    onConnection: (socket) => {
-      sockets.push(socket);
-      broker.handle(socket);
-    },
-  });
-  t.teardown(async () => {
-    await guard.close();
-    await broker.close();
-  });
-  const slow = new Device(world, newSigner(), guard.port);
-  t.teardown(() => slow.link.close());
-  await slow.up;
-  // Its side of the wire is corked by not letting the socket write at all.
-  sockets[0]!.cork();
-  for (let i = 0; i < 40; i += 1)
-    broker.send(slow.signer.key.hex, 'receipt', new Uint8Array(10_000));
-  t.equal(broker.counts['slow-reader'], 1);
-  t.ok(sockets[0]!.destroyed);
-  broker.flush();
-  broker.send('nobody', 'receipt', new Uint8Array(1));
-  t.equal(broker.counts['undelivered'], 1);
-  t.equal(gateway.status().connected, 0);
 });
