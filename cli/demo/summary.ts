@@ -53,7 +53,7 @@ export interface Summary extends SummaryTotals {
   readonly findings: readonly string[];
 }
 
-export interface Quantiles {
+interface Quantiles {
   readonly count: number;
   readonly p50: number | null;
   readonly p99: number | null;

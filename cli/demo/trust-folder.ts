@@ -12,7 +12,7 @@ import {
 import type { World } from './identities.ts';
 
 export const WITNESS_NAME = 'witness-1.kiri.example';
-export const POLICY_NAME = 'demo';
+const POLICY_NAME = 'demo';
 
 export function logVkey(world: World): string {
   return encodeVerifierKey(verifierKey(world.origin, TYPE_ED25519, world.logKey.point));

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { decodeCanonical } from '../../protocol/cbor/decode.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
@@ -97,7 +97,7 @@ export function readBytes(path: string): Uint8Array {
 }
 
 /** A public key file: one canonical COSE_Key. */
-export function readPublicKey(path: string): PublicKey {
+function readPublicKey(path: string): PublicKey {
   const decoded = decodeCanonical(readBytes(path), { maxBytes: 256 });
   const key = decoded.ok ? publicKeyFromCose(decoded.value) : undefined;
   if (!key) throw new KiriError('KEY_INVALID', `${path} is not a COSE_Key (Ed25519 or P-256)`);
@@ -122,9 +122,4 @@ export function configFromArgs(argv: readonly string[]): Config {
   } catch (error) {
     throw new KiriError('CONFIG_INVALID', `${file} is not JSON: ${(error as Error).message}`);
   }
-}
-
-/** Where a program's own folder is, below the configuration file's. */
-export function folderOf(config: Config, ...parts: string[]): string {
-  return join(config.path('folder'), ...parts);
 }

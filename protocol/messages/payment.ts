@@ -4,11 +4,13 @@ import { AMOUNT, bytes, message, U16, U32, uint, type Codec } from '../schema.ts
 import { accepted, refused, type Checked } from '../refusal.ts';
 import { TYPE_PAYMENT } from './types.ts';
 
-/** How far a stated time can be trusted (R-006 device story 4: "clock unknown" is said). */
+/**
+ * How far a stated time can be trusted: 0 unknown, 1 own clock, 2 synchronised, 3 signed by the
+ * issuer or a witness. A device without a clock says so (device story 4).
+ */
 export const TIME_UNKNOWN = 0;
 export const TIME_OWN_CLOCK = 1;
 export const TIME_SYNCHRONISED = 2;
-export const TIME_SIGNED = 3;
 
 /** DESIGN §3. Signed by the device; names one approver and one payee. */
 export interface Payment {

@@ -4,10 +4,9 @@ import { AMOUNT, bytes, message, U32, U8, type Codec } from '../schema.ts';
 import { EPOCH_BYTES } from './offer.ts';
 import { TYPE_RECEIPT } from './types.ts';
 
-/** Receipt flags: bits 0–1 the approver's time quality, then stand-in and online. */
+/** Receipt flags: bits 0–1 the approver's time quality, bit 2 stand-in, bit 3 online. */
 export const FLAG_TIME_QUALITY = 0b11;
 export const FLAG_STAND_IN = 0b100;
-export const FLAG_ONLINE = 0b1000;
 
 export const RECEIPT_NONCE_BYTES = 16;
 

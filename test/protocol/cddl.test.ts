@@ -2,7 +2,10 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { decodeCanonical } from '../../protocol/cbor/decode.ts';
 import type { CborValue } from '../../protocol/cbor/value.ts';
-import { unhex } from './helpers.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
+import { makeConnectToken } from '../../protocol/messages/connect.ts';
+import { ALG_ES256, publicKey } from '../../protocol/public-key.ts';
+import { fill, hex, testSigner, unhex } from './helpers.ts';
 import { parseCddl } from './mini-cddl.ts';
 
 const root = new URL('../../../', import.meta.url);

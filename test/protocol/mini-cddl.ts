@@ -9,7 +9,9 @@ const fail = (want: string, value: unknown): string =>
 
 function tokens(text: string): string[] {
   const bare = text.replaceAll(/;[^\n]*/g, '');
-  return bare.match(/\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|[{}[\](),=?:]|[a-z][a-z0-9-]*|\d+/g) ?? [];
+  return (
+    bare.match(/\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|[{}[\](),=?:/]|[a-z][a-z0-9-]*|-?\d+/g) ?? []
+  );
 }
 
 export function parseCddl(text: string): Map<string, Rule> {
@@ -82,7 +84,20 @@ export function parseCddl(text: string): Map<string, Rule> {
     };
   }
 
+  /** Alternatives, the first that fits. */
   function type(): Rule {
+    const rules = [single()];
+    while (list[at] === '/') {
+      next();
+      rules.push(single());
+    }
+    return (value) => {
+      const faults = rules.map((rule) => rule(value));
+      return faults.includes(undefined) ? undefined : faults.join(' / ');
+    };
+  }
+
+  function single(): Rule {
     const word = next();
     if (word === '{') return map();
     if (word === '[') return array();
@@ -100,7 +115,7 @@ export function parseCddl(text: string): Map<string, Rule> {
           ? undefined
           : fail(`uint ≤ ${max}`, value);
     }
-    if (/^\d+$/.test(word))
+    if (/^-?\d+$/.test(word))
       return (value) => (value === BigInt(word) ? undefined : fail(word, value));
     return (value) => {
       const rule = rules.get(word);
