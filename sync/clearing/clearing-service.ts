@@ -9,7 +9,7 @@ import type { IpmProfile } from './core/ipm-profile.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
 import { rebuildFile, writeAssigned } from './cut-file.ts';
 import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
-import type { SettlementDirectory } from './cut-context.ts';
+import type { SettlementDirectory } from './core/directory.ts';
 import { IngestBatch, noCounts } from './ingest-batch.ts';
 import type { IngestCounts } from './ingest-batch.ts';
 import { reconcileStore } from './reconcile.ts';

@@ -1,14 +1,7 @@
-import type { AggregateKey, Programme } from './core/aggregate.ts';
 import type { BusinessZone } from './core/civil-time.ts';
+import type { SettlementDirectory } from './core/directory.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
-import type { SettlementDetails } from './core/line-record.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
-
-/** The acquirers' and merchants' side of a cut. Undefined = not known (yet): the lane waits, nothing is lost. */
-export type SettlementDirectory = {
-  programme(name: string): Programme | undefined;
-  details(key: AggregateKey): SettlementDetails | undefined;
-};
 
 /** One cut: everything that decides what the files say. */
 export type CutContext = {

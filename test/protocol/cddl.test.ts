@@ -53,3 +53,17 @@ t.test(
     }
   },
 );
+
+t.test('kiri.cddl describes the connect token, for both kinds of key', async (t) => {
+  const rule = rules.get('connect-token')!;
+  for (const key of [testSigner(3).key, publicKey(ALG_ES256, fill(64, 4))!]) {
+    const numb = { key, sign: (): Uint8Array => fill(64, 0) };
+    const token = makeConnectToken(numb, { approver: fill(16, 1), timeS: 7, nonce: fill(16, 2) });
+    const sign1 = decodeSign1(token);
+    if (!sign1.ok) return t.fail(sign1.reason);
+    const map = decoded(hex(sign1.value.payload));
+    t.equal(rule(map), undefined);
+    map.delete(2);
+    t.match(rule(map), /key 2 is missing/);
+  }
+});

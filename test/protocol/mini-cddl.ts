@@ -86,13 +86,13 @@ export function parseCddl(text: string): Map<string, Rule> {
 
   /** Alternatives, the first that fits. */
   function type(): Rule {
-    const rules = [single()];
+    const choices = [single()];
     while (list[at] === '/') {
       next();
-      rules.push(single());
+      choices.push(single());
     }
     return (value) => {
-      const faults = rules.map((rule) => rule(value));
+      const faults = choices.map((rule) => rule(value));
       return faults.includes(undefined) ? undefined : faults.join(' / ');
     };
   }

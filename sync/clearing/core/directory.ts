@@ -1,7 +1,13 @@
-import type { SettlementDirectory } from '../cut-context.ts';
-import type { Programme } from './aggregate.ts';
+import type { AggregateKey, Programme } from './aggregate.ts';
 import { JST } from './civil-time.ts';
+import type { SettlementDetails } from './line-record.ts';
 import type { Registry } from './registry.ts';
+
+/** The acquirers' and merchants' side of a cut. Undefined = not known (yet): the lane waits, nothing is lost. */
+export type SettlementDirectory = {
+  programme(name: string): Programme | undefined;
+  details(key: AggregateKey): SettlementDetails | undefined;
+};
 
 const DAY_S = 86_400;
 const BIN_DIGITS = 6;

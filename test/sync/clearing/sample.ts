@@ -12,7 +12,7 @@ import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
 import { openSqlite } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import type { LedgerAnchor } from '../../../sync/clearing/core/lines-file.ts';
-import type { SettlementDirectory } from '../../../sync/clearing/cut-context.ts';
+import type { SettlementDirectory } from '../../../sync/clearing/core/directory.ts';
 
 export const DAY_S = 86_400;
 /** 2026-11-21 00:00:00 in Tokyo. */
