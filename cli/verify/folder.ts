@@ -12,7 +12,7 @@ import {
   type SettlementContext,
   type SettlementFileView,
 } from './settlement-file.ts';
-import { checkSummary, totalsFrom } from './summary.ts';
+import { checkSummary } from './summary.ts';
 import { loadPinned, loadTrust, type Pinned, type TrustStore } from './trust.ts';
 
 /** Where things stand in an output folder (DESIGN §9). */
@@ -127,7 +127,7 @@ async function checkAll(
     { files, findings, receipts, ...(logs ? { logs } : {}), ...(named ? { named } : {}) },
     evidence.filter((path) => !isProof(path)),
   );
-  checkSummary(files, totalsFrom(receipts, logs, views, presentedMicro), findings);
+  checkSummary(files, { store, receipts, logs, files: views, presentedMicro }, findings);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { bytesEqual } from '../../protocol/bytes.ts';
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, verifySign1 } from '../../protocol/cose.ts';
 import { readSettlementFile } from '../../sync/clearing/core/ipm-file.ts';
 import { ipmProfile, type IpmProfile } from '../../sync/clearing/core/ipm-profile.ts';
@@ -31,6 +31,9 @@ export interface SettlementContext {
 /** One settlement file as it stands on the disk. */
 export interface SettlementFileView {
   readonly fileName: string;
+  /** In hex. */
+  readonly sha256: string;
+  /** With header and trailer. */
   readonly records: number;
   readonly sumMinor: bigint;
   readonly lines: LinesFile | undefined;
@@ -216,7 +219,9 @@ export function checkSettlementFile(
   }
   if (!ipm) return undefined;
   const { records, sumMinor } = ipm.report;
-  return { fileName: path.slice(path.lastIndexOf('/') + 1), records, sumMinor, lines };
+  const fileName = path.slice(path.lastIndexOf('/') + 1);
+  const sha256 = toHex(nativeSha256(ipm.bytes));
+  return { fileName, sha256, records, sumMinor, lines };
 }
 
 const ENDING = /^(.*?)\.(?:ipm|manifest|manifest\.json|lines\.jsonl)$/;

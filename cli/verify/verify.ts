@@ -46,20 +46,25 @@ function merge(reports: readonly (readonly [path: string, report: VerifyReport])
   };
 }
 
+/** Amounts leave as decimal strings: JSON numbers are not exact above 2⁵³. */
+const exact = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? value.toString() : value;
+
 /**
  * `kiri verify PATH… [--trust DIR] [--json]`: checks artefacts offline and names what is wrong.
+ * @param print where the report goes; standard output by default
  * @returns 0 if everything holds, 1 if not
  * @throws UsageError for a wrong option or a path with no artefact
  */
-export async function runVerify(argv: readonly string[]): Promise<number> {
+export async function runVerify(
+  argv: readonly string[],
+  print: (text: string) => unknown = (text) => process.stdout.write(text),
+): Promise<number> {
   const { paths, trustDir, json } = parse(argv);
   if (paths.length === 0) throw new UsageError('name at least one artefact or output folder');
   const reports: (readonly [string, VerifyReport])[] = [];
   for (const path of paths) reports.push([path, await verifyPath(path, trustDir)]);
   const report = merge(reports);
-  const text = json
-    ? `${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}\n`
-    : reportText(report);
-  process.stdout.write(text);
+  print(json ? `${JSON.stringify(report, exact)}\n` : reportText(report));
   return report.ok ? EXIT_OK : EXIT_FAILED;
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import * as issue from '../../../identity/core/issue.ts';
 import { verifyPayer } from '../../../identity/core/chain.ts';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
-import { amountMicro } from '../../../protocol/amount.ts';
+import { amountMicro, formatMajor } from '../../../protocol/amount.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import { signSign1 } from '../../../protocol/cose.ts';
 import { offerHash, payloadHash } from '../../../protocol/ids.ts';
@@ -332,18 +332,32 @@ export const buildOut = async (
   const files = [...first.files, ...second.files];
   const sum = paid.reduce((total, one) => total + one.amountMicro, 0n);
   const presented = files.reduce((total, one) => total + one.sumMinor, 0n) * 1_000_000n;
+  const whole = formatMajor(sum);
   const summary = {
+    title: 'a gate',
+    currency: 'JPY',
+    policy: { name: 'demo', hash: toHex(policy.value.hash) },
     payments: { accepted: count },
     approvalMs: { p50: 1.25 },
     receipts: { count, sumMicro: String(sum) },
-    ledger: [{ origin: ORIGIN, size: count, root: rootHex, finalityMs: 12 }],
-    files: files.map(({ fileName, records, sumMinor }) => ({
+    ledger: [{ origin: ORIGIN, size: count, root: rootHex }],
+    files: files.map(({ fileName, records, sumMinor, sha256 }) => ({
       fileName,
       records,
       sumMinor: String(sumMinor),
+      sha256,
     })),
     presentedMicro: String(presented),
     carriedMicro: String(sum - presented),
+    totals: {
+      deviceReceipts: whole,
+      gatewayAccepted: whole,
+      ledger: whole,
+      presented: formatMajor(presented),
+      carried: formatMajor(sum - presented),
+      otherStates: '0',
+    },
+    counts: { deviceReceipts: count, gatewayAccepted: count, ledger: count },
     reconciles: true,
   };
   await folder.put('summary.json', `${JSON.stringify(summary, undefined, 2)}\n`);
