@@ -26,5 +26,7 @@ if (given !== undefined) {
       }),
     },
   });
+  // The test may itself be killed: its end closes this pipe.
+  process.stdin.on('end', () => process.exit(0)).resume();
   console.log(`${gateway.mqttPort}`);
 }

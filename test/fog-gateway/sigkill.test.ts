@@ -49,7 +49,7 @@ async function start(
   options: ChildOptions,
 ): Promise<{ child: ChildProcess; port: number }> {
   const child = spawn(process.execPath, [CHILD, JSON.stringify(options)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
