@@ -94,6 +94,9 @@ function paymentHashOf(receipt: Uint8Array): string {
   return toHex(decoded.value.paymentHash);
 }
 
+// Each life of the gateway is a process start; on a busy machine fifty take minutes.
+t.setTimeout(300_000);
+
 t.test(`${KILLS} SIGKILLs under load: no acceptance is lost, none is doubled`, async (t) => {
   const folder = tempFolder(t);
   const { world, options } = newRun(folder);
