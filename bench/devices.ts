@@ -1,0 +1,246 @@
+import { amountMicro } from '../protocol/amount.ts';
+import { decodeSign1, signSign1 } from '../protocol/cose.ts';
+import { offerHash } from '../protocol/ids.ts';
+import {
+  ASK,
+  CHALLENGE_GRANT,
+  CHALLENGE_REQUEST,
+  OFFER_STOCK,
+} from '../protocol/messages/envelopes.ts';
+import { OFFER } from '../protocol/messages/offer.ts';
+import { PAYMENT, TIME_SYNCHRONISED } from '../protocol/messages/payment.ts';
+import { CURRENCY, PRICE_MICRO, type BenchPayer, type BenchWorld } from './world.ts';
+import { WireDevice } from './wire.ts';
+
+/** Offers of one hand-in: as many as one 16 KiB packet takes. */
+const STOCK = 60;
+const ROUND_TIMEOUT_MS = 60_000;
+
+/** A Payment on an Offer of the payee, both signed ahead and framed for the wire. */
+interface Purchase {
+  readonly payer: PayerDevice;
+  readonly pay: Buffer;
+  readonly paymentBytes: number;
+  /** For purchases whose Offer is asked for: what payer and payee say before the Payment. */
+  readonly ask: Buffer;
+  readonly offerFrames: readonly Buffer[];
+}
+
+interface PayerDevice {
+  readonly device: WireDevice;
+  readonly payer: BenchPayer;
+  counter: number;
+  totalMicro: bigint;
+}
+
+export interface Paid {
+  readonly wallMs: number;
+  readonly latenciesMs: readonly number[];
+  readonly receiptBytes: number;
+  readonly wireBytes: number;
+}
+
+function payloadOf(cose: Uint8Array): Uint8Array {
+  const sign1 = decodeSign1(cose);
+  if (!sign1.ok) throw new Error(sign1.reason);
+  return sign1.value.payload;
+}
+
+/** The load: one payee and many payers on connections of their own, all on loopback. */
+export class Devices {
+  readonly #world: BenchWorld;
+  readonly #payee: WireDevice;
+  readonly #payers: readonly PayerDevice[];
+  #grantedAtMs = 0;
+
+  private constructor(world: BenchWorld, port: number) {
+    this.#world = world;
+    const approver = world.gateway.signer;
+    this.#payee = new WireDevice(world.payee, approver, port);
+    this.#payers = world.payers.map((payer) => ({
+      device: new WireDevice(payer.signer, approver, port),
+      payer,
+      counter: 0,
+      totalMicro: 0n,
+    }));
+  }
+
+  static async connect(world: BenchWorld, port: number): Promise<Devices> {
+    const devices = new Devices(world, port);
+    await devices.#payee.open();
+    await devices.#payee.ask('present', world.payeePresent, 'presented');
+    for (const { device, payer } of devices.#payers) {
+      await device.open();
+      await device.ask('present', payer.present, 'presented');
+    }
+    return devices;
+  }
+
+  close(): void {
+    this.#payee.close();
+    for (const { device } of this.#payers) device.close();
+  }
+
+  /** Signs this many Offers; `handIn` gives them to the gateway in stock batches. */
+  async offers(count: number, handIn: boolean): Promise<readonly Uint8Array[]> {
+    const offers: Uint8Array[] = [];
+    while (offers.length < count) {
+      const request = CHALLENGE_REQUEST.encode({ count: Math.min(STOCK, count - offers.length) });
+      const grant = CHALLENGE_GRANT.decode(
+        await this.#payee.ask('challenges', request, 'challenges'),
+      );
+      if (!grant.ok) throw new Error(grant.reason);
+      this.#grantedAtMs = grant.value.nowMs;
+      const signed = grant.value.challenges.map((challenge) => this.#offer(challenge));
+      if (handIn)
+        this.#payee.send(this.#payee.frame('offers', OFFER_STOCK.encode({ offers: signed })));
+      offers.push(...signed);
+    }
+    return offers;
+  }
+
+  #offer(challenge: Uint8Array): Uint8Array {
+    const { payee, gateway } = this.#world;
+    return signSign1(
+      payee,
+      OFFER.encode({
+        payee: payee.key.id,
+        approver: gateway.signer.key.id,
+        challenge,
+        acceptByMs: this.#grantedAtMs + 300_000,
+        lifetimeMs: 300_000,
+        currency: CURRENCY,
+        amountMicro: PRICE_MICRO,
+        tariffHash: new Uint8Array(32).fill(9),
+        tariffVersion: 1,
+      }),
+    );
+  }
+
+  /** One Payment per Offer, payers in turn. */
+  purchases(offers: readonly Uint8Array[]): readonly Purchase[] {
+    return offers.map((offer, i) => this.#purchase(offer, this.#payers[i % this.#payers.length]!));
+  }
+
+  #purchase(offer: Uint8Array, payer: PayerDevice): Purchase {
+    const { payee, gateway } = this.#world;
+    payer.counter += 1;
+    payer.totalMicro += PRICE_MICRO;
+    const payment = signSign1(
+      payer.payer.signer,
+      PAYMENT.encode({
+        line: payer.payer.line,
+        approver: gateway.signer.key.id,
+        payee: payee.key.id,
+        counter: payer.counter,
+        amountMicro: PRICE_MICRO,
+        totalMicro: amountMicro(payer.totalMicro),
+        currency: CURRENCY,
+        offerHash: offerHash(payloadOf(offer)),
+        timeS: Math.floor(Date.now() / 1_000),
+        timeQuality: TIME_SYNCHRONISED,
+      }),
+    );
+    const payerId = payer.payer.signer.key.id;
+    const ask = ASK.encode({ payer: payerId, item: 'lane 1', quantity: 1 });
+    return {
+      payer,
+      pay: payer.device.frame('pay', payment),
+      paymentBytes: payment.length,
+      ask: payer.device.frame('ask', ask, payee.key.id),
+      offerFrames: [
+        this.#payee.frame('offers', OFFER_STOCK.encode({ offers: [offer] })),
+        this.#payee.frame('offer', offer, payerId),
+      ],
+    };
+  }
+
+  /**
+   * Pays them all, `inFlight` at a time over all payers, each payer its own in order. `relayed`:
+   * every Offer is asked for and relayed by the gateway before its Payment.
+   */
+  async pay(purchases: readonly Purchase[], inFlight: number, relayed = false): Promise<Paid> {
+    const queues = new Map<PayerDevice, Purchase[]>(this.#payers.map((payer) => [payer, []]));
+    for (const purchase of purchases) queues.get(purchase.payer)!.push(purchase);
+    const each = Math.max(1, Math.floor(inFlight / this.#payers.length));
+    const active = this.#payers.slice(0, Math.min(this.#payers.length, inFlight));
+    const before = this.#traffic();
+    const startMs = performance.now();
+    const latenciesMs: number[] = [];
+    let receiptBytes = 0;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(new Error('not all Payments were answered')),
+        ROUND_TIMEOUT_MS,
+      );
+      let left = purchases.length;
+      let lastPaid = purchases.length;
+      const over = (): void => {
+        if (left > 0 || lastPaid > 0) return;
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#payee.onMessage = (verb, payload) => {
+        if (verb === 'paid') lastPaid -= 1;
+        if (verb === 'ask') this.#answerAsk(queues, payload);
+        over();
+      };
+      for (const payer of active) {
+        const queue = queues.get(payer)!;
+        const sentMs: number[] = [];
+        let at = 0;
+        const next = (): void => {
+          const purchase = queue[at];
+          if (!purchase) return;
+          at += 1;
+          sentMs.push(performance.now());
+          payer.device.send(relayed ? purchase.ask : purchase.pay);
+        };
+        let offered = 0;
+        payer.device.onMessage = (verb, payload) => {
+          if (verb === 'offer') {
+            payer.device.send(queue[offered++]!.pay);
+            return;
+          }
+          if (verb === 'refusal') reject(new Error('a Payment was refused'));
+          if (verb !== 'receipt') return;
+          latenciesMs.push(performance.now() - sentMs.shift()!);
+          receiptBytes = Math.max(receiptBytes, payload.length);
+          left -= 1;
+          next();
+          over();
+        };
+        for (let i = 0; i < each; i += 1) next();
+      }
+    });
+    return {
+      wallMs: performance.now() - startMs,
+      latenciesMs,
+      receiptBytes,
+      wireBytes: this.#traffic() - before,
+    };
+  }
+
+  /** Offers go to a payer in the order of its asks. */
+  #answerAsk(queues: Map<PayerDevice, Purchase[]>, payload: Buffer): void {
+    const ask = ASK.decode(payload);
+    if (!ask.ok) return;
+    for (const [payer, queue] of queues) {
+      if (Buffer.compare(payer.payer.signer.key.id, ask.value.payer) !== 0) continue;
+      const purchase = queue.find((row) => !this.#asked.has(row));
+      if (!purchase) return;
+      this.#asked.add(purchase);
+      for (const frame of purchase.offerFrames) this.#payee.send(frame);
+    }
+  }
+
+  readonly #asked = new WeakSet<Purchase>();
+
+  #traffic(): number {
+    let bytes = 0;
+    for (const { socket } of [this.#payee, ...this.#payers.map(({ device }) => device)]) {
+      bytes += socket.bytesRead + socket.bytesWritten;
+    }
+    return bytes;
+  }
+}

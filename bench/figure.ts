@@ -1,0 +1,39 @@
+/** One measured figure; with a goal it is met or missed, without one it informs. */
+export interface Figure {
+  readonly section: string;
+  readonly name: string;
+  readonly value: number;
+  readonly unit: string;
+  /** The largest value that meets the goal. */
+  readonly goal?: number;
+}
+
+export function isMissed({ goal, value }: Figure): boolean {
+  // NaN is a miss too: a figure that could not be taken has not met its goal.
+  return goal !== undefined && !(value <= goal);
+}
+
+function shown(value: number): string {
+  if (Number.isInteger(value)) return String(value);
+  return value.toFixed(Math.abs(value) < 10 ? 2 : 1);
+}
+
+/** A table per section, goals and verdicts in the last columns. */
+export function table(figures: readonly Figure[]): string {
+  const width = Math.max(...figures.map(({ name }) => name.length));
+  const lines: string[] = [];
+  let section = '';
+  for (const figure of figures) {
+    if (figure.section !== section) {
+      section = figure.section;
+      lines.push('', section);
+    }
+    const { name, value, unit, goal } = figure;
+    const verdict =
+      goal === undefined ? '' : `goal ≤ ${goal}  ${isMissed(figure) ? 'MISSED' : 'met'}`;
+    lines.push(
+      `  ${name.padEnd(width)}  ${shown(value).padStart(9)} ${unit.padEnd(8)} ${verdict}`.trimEnd(),
+    );
+  }
+  return lines.slice(1).join('\n');
+}
