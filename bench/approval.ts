@@ -1,70 +1,20 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { signSign1 } from '../protocol/cose.ts';
-import { PAYMENT, TIME_SYNCHRONISED } from '../protocol/messages/payment.ts';
-import { amountMicro } from '../protocol/amount.ts';
 import { Child } from './child.ts';
-import { Devices, type Paid } from './devices.ts';
-import type { Figure } from './figure.ts';
+import type { Devices, Paid } from './devices.ts';
+import { section, type Figure } from './figure.ts';
 import type { FloorStart } from './floor-child.ts';
-import type { GatewayMark, GatewayStart } from './gateway-child.ts';
-import { median } from './measure.ts';
-import { CURRENCY, makeWorld, PRICE_MICRO, type BenchWorld } from './world.ts';
+import type { GatewayUnderTest, JournalFolder } from './gateway-under-test.ts';
+import { median, quantile } from './measure.ts';
+import { sampleSale } from './samples.ts';
+import { GOAL_PAIR_BYTES } from './sizes.ts';
 
-const SECTION = 'Gateway CPU per durable approval over MQTT';
+const figure = section('Gateway CPU per durable approval over MQTT');
 const IN_FLIGHT = 64;
 /** The goal of this stage; 1.4 is where it must end. */
 const GOAL_RATIO = 2;
-const JOURNALS = ['money', 'signed', 'offers'] as const;
-
-/** A gateway process with its journals in a folder of its own. */
-export class GatewayUnderTest {
-  readonly folder: string;
-  readonly child: Child;
-  readonly world: BenchWorld;
-  port = 0;
-
-  constructor(world: BenchWorld, execArgv: readonly string[] = []) {
-    this.world = world;
-    this.folder = mkdtempSync(join(tmpdir(), 'kiri-bench-'));
-    this.child = new Child('gateway-child.js', execArgv);
-  }
-
-  async start(): Promise<this> {
-    const { gateway, issuer, mandate, statusList } = this.world;
-    const order: GatewayStart = {
-      kind: 'start',
-      folder: this.folder,
-      pem: gateway.pem,
-      issuerAlg: issuer.key.alg,
-      issuerPoint: issuer.key.point,
-      mandate,
-      statusList,
-    };
-    this.port = await this.child.ask<number>(order);
-    return this;
-  }
-
-  mark(): Promise<GatewayMark> {
-    return this.child.ask<GatewayMark>({ kind: 'mark' });
-  }
-
-  /** Bytes of each journal's segments. */
-  journalBytes(): Record<(typeof JOURNALS)[number], number> {
-    const sizes = { money: 0, signed: 0, offers: 0 };
-    for (const name of JOURNALS) {
-      const folder = join(this.folder, name);
-      for (const file of readdirSync(folder)) sizes[name] += statSync(join(folder, file)).size;
-    }
-    return sizes;
-  }
-
-  async close(): Promise<void> {
-    await this.child.close();
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
+const size = section('Bytes per payment');
+/** 1.05 × Payment + Receipt. */
+const GOAL_JOURNAL_BYTES = 1.05 * GOAL_PAIR_BYTES;
 
 interface Round {
   /** CPU microseconds per payment: hand-in of Offers and Payments; Payments alone. */
@@ -94,33 +44,20 @@ async function payRound(
 }
 
 /** Signed Payments and keys for the floor, of the same world. */
-function floorStart(world: BenchWorld, folder: string): FloorStart {
-  const payments = world.payers.map((payer, i) =>
-    signSign1(
-      payer.signer,
-      PAYMENT.encode({
-        line: payer.line,
-        approver: world.gateway.signer.key.id,
-        payee: world.payee.key.id,
-        counter: 1_000 + i,
-        amountMicro: PRICE_MICRO,
-        totalMicro: amountMicro(PRICE_MICRO * 1_000n),
-        currency: CURRENCY,
-        offerHash: new Uint8Array(20).fill(i),
-        timeS: 1_790_000_000,
-        timeQuality: TIME_SYNCHRONISED,
-      }),
-    ),
-  );
-  const points = world.payers.map(({ signer }) => signer.key.point);
-  return { kind: 'start', file: join(folder, 'floor'), pem: world.gateway.pem, payments, points };
+function floorStart({ world, folder }: GatewayUnderTest): FloorStart {
+  return {
+    kind: 'start',
+    file: join(folder, 'floor'),
+    pem: world.gateway.pem,
+    payments: world.payers.map((_, i) => sampleSale(world, i, 1_000).payment),
+    points: world.payers.map(({ signer }) => signer.key.point),
+  };
 }
 
-interface Plan {
-  readonly payers: number;
+export interface ApprovalPlan {
   readonly rounds: number;
+  /** Payments of one round. */
   readonly count: number;
-  readonly execArgv?: readonly string[];
 }
 
 interface Measured {
@@ -130,9 +67,13 @@ interface Measured {
 }
 
 /** Interleaves floor, stocked and relayed rounds; the first of each warms up and is not counted. */
-async function rounds(gateway: GatewayUnderTest, devices: Devices, plan: Plan): Promise<Measured> {
+async function interleave(
+  gateway: GatewayUnderTest,
+  devices: Devices,
+  plan: ApprovalPlan,
+): Promise<Measured> {
   const floor = new Child('floor-child.js');
-  await floor.ask(floorStart(gateway.world, gateway.folder));
+  await floor.ask(floorStart(gateway));
   const stocked: Round[] = [];
   const relayed: Round[] = [];
   const floors: number[] = [];
@@ -149,46 +90,41 @@ async function rounds(gateway: GatewayUnderTest, devices: Devices, plan: Plan): 
   return { stocked, relayed, floors };
 }
 
-export async function measureApproval(plan: Plan): Promise<readonly Figure[]> {
-  const world = makeWorld(plan.payers);
-  const gateway = new GatewayUnderTest(world, plan.execArgv);
-  try {
-    await gateway.start();
-    const devices = await Devices.connect(world, gateway.port);
-    const { stocked, relayed, floors } = await rounds(gateway, devices, plan);
-    devices.close();
-    const figure = (name: string, value: number, unit: string, goal?: number): Figure => ({
-      section: SECTION,
-      name,
-      value,
-      unit,
-      ...(goal === undefined ? {} : { goal }),
-    });
-    const floor = median(floors);
-    const all = median(stocked.map(({ allMicros }) => allMicros));
-    const pay = median(stocked.map(({ payMicros }) => payMicros));
-    const asked = median(relayed.map(({ allMicros }) => allMicros));
-    const ratios = stocked.map(({ allMicros }, i) => allMicros / floors[i]!);
-    return [
-      figure('floor: decode, verify, hash, encode, sign, append', floor, 'µs'),
-      figure('gateway, Offers in stock', all, 'µs'),
-      figure('  of which the Payments', pay, 'µs'),
-      figure('gateway, each Offer asked for and relayed', asked, 'µs'),
-      figure('gateway ÷ floor', median(ratios), '', GOAL_RATIO),
-      figure('gateway ÷ floor, Payments alone', pay / floor, ''),
-      figure('gateway ÷ floor, Offers relayed', asked / floor, ''),
-      figure(
-        'durable approvals per second (wall)',
-        (plan.count * 1_000) / median(stocked.map(({ paid }) => paid.wallMs)),
-        '/s',
-      ),
-      figure(
-        'bytes on the wire per payment, both ways, payer and payee',
-        median(stocked.map(({ paid }) => paid.wireBytes)) / plan.count,
-        'B',
-      ),
-    ];
-  } finally {
-    await gateway.close();
-  }
+/** Interleaved rounds against one gateway process, and what they left in its journals. */
+export async function measureApproval(
+  gateway: GatewayUnderTest,
+  devices: Devices,
+  plan: ApprovalPlan,
+): Promise<readonly Figure[]> {
+  const before = gateway.journalBytes();
+  const { stocked, relayed, floors } = await interleave(gateway, devices, plan);
+  const after = gateway.journalBytes();
+  const payments = 2 * (plan.rounds + 1) * plan.count;
+  const perPayment = (name: JournalFolder): number => (after[name] - before[name]) / payments;
+  const floor = median(floors);
+  const all = stocked.map(({ allMicros }) => allMicros);
+  const pay = stocked.map(({ payMicros }) => payMicros);
+  const asked = relayed.map(({ allMicros }) => allMicros);
+  const over = (micros: readonly number[]): number =>
+    median(micros.map((value, i) => value / floors[i]!));
+  const waits = stocked.flatMap(({ paid }) => paid.latenciesMs);
+  const wall = median(stocked.map(({ paid }) => paid.wallMs));
+  const wire = median(stocked.map(({ paid }) => paid.wireBytes)) / plan.count;
+  return [
+    figure('floor: decode, verify, hash, encode, sign, append', floor, 'µs'),
+    figure('gateway, Offers in stock', median(all), 'µs'),
+    figure('  of which the Payments', median(pay), 'µs'),
+    figure('gateway, each Offer asked for and relayed', median(asked), 'µs'),
+    figure('gateway ÷ floor', over(all), '', GOAL_RATIO),
+    figure('gateway ÷ floor, Payments alone', over(pay), ''),
+    figure('gateway ÷ floor, Offers asked for and relayed', over(asked), ''),
+    figure('durable approvals per second (wall)', (plan.count * 1_000) / wall, '/s'),
+    figure(`answer p50 with ${IN_FLIGHT} in flight (wall)`, quantile(waits, 0.5), 'ms'),
+    figure(`answer p99 with ${IN_FLIGHT} in flight (wall)`, quantile(waits, 0.99), 'ms'),
+    size('money + signed', perPayment('money') + perPayment('signed'), 'B', GOAL_JOURNAL_BYTES),
+    size('  money', perPayment('money'), 'B'),
+    size('  signed', perPayment('signed'), 'B'),
+    size('offers', perPayment('offers'), 'B'),
+    size('on the wire, payer and payee, both ways, Offer in stock', wire, 'B'),
+  ];
 }

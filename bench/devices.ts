@@ -1,5 +1,6 @@
+import { nodeVerifier } from '../identity/edge/node-signatures.ts';
 import { amountMicro } from '../protocol/amount.ts';
-import { decodeSign1, signSign1 } from '../protocol/cose.ts';
+import { decodeSign1, signSign1, verifySign1 } from '../protocol/cose.ts';
 import { offerHash } from '../protocol/ids.ts';
 import {
   ASK,
@@ -9,6 +10,7 @@ import {
 } from '../protocol/messages/envelopes.ts';
 import { OFFER } from '../protocol/messages/offer.ts';
 import { PAYMENT, TIME_SYNCHRONISED } from '../protocol/messages/payment.ts';
+import { payloadOf } from './samples.ts';
 import { CURRENCY, PRICE_MICRO, type BenchPayer, type BenchWorld } from './world.ts';
 import { WireDevice } from './wire.ts';
 
@@ -20,7 +22,6 @@ const ROUND_TIMEOUT_MS = 60_000;
 interface Purchase {
   readonly payer: PayerDevice;
   readonly pay: Buffer;
-  readonly paymentBytes: number;
   /** For purchases whose Offer is asked for: what payer and payee say before the Payment. */
   readonly ask: Buffer;
   readonly offerFrames: readonly Buffer[];
@@ -36,25 +37,19 @@ interface PayerDevice {
 export interface Paid {
   readonly wallMs: number;
   readonly latenciesMs: readonly number[];
-  readonly receiptBytes: number;
   readonly wireBytes: number;
-}
-
-function payloadOf(cose: Uint8Array): Uint8Array {
-  const sign1 = decodeSign1(cose);
-  if (!sign1.ok) throw new Error(sign1.reason);
-  return sign1.value.payload;
 }
 
 /** The load: one payee and many payers on connections of their own, all on loopback. */
 export class Devices {
-  readonly #world: BenchWorld;
+  readonly world: BenchWorld;
   readonly #payee: WireDevice;
   readonly #payers: readonly PayerDevice[];
+  readonly #verifier = nodeVerifier();
   #grantedAtMs = 0;
 
   private constructor(world: BenchWorld, port: number) {
-    this.#world = world;
+    this.world = world;
     const approver = world.gateway.signer;
     this.#payee = new WireDevice(world.payee, approver, port);
     this.#payers = world.payers.map((payer) => ({
@@ -100,7 +95,7 @@ export class Devices {
   }
 
   #offer(challenge: Uint8Array): Uint8Array {
-    const { payee, gateway } = this.#world;
+    const { payee, gateway } = this.world;
     return signSign1(
       payee,
       OFFER.encode({
@@ -119,11 +114,14 @@ export class Devices {
 
   /** One Payment per Offer, payers in turn. */
   purchases(offers: readonly Uint8Array[]): readonly Purchase[] {
-    return offers.map((offer, i) => this.#purchase(offer, this.#payers[i % this.#payers.length]!));
+    return offers.map((offer, i) => {
+      const payer = this.#payers[i % this.#payers.length]!;
+      return { ...this.#question(offer, payer), ...this.#purchase(offer, payer) };
+    });
   }
 
-  #purchase(offer: Uint8Array, payer: PayerDevice): Purchase {
-    const { payee, gateway } = this.#world;
+  #purchase(offer: Uint8Array, payer: PayerDevice): Pick<Purchase, 'payer' | 'pay'> {
+    const { payee, gateway } = this.world;
     payer.counter += 1;
     payer.totalMicro += PRICE_MICRO;
     const payment = signSign1(
@@ -141,12 +139,15 @@ export class Devices {
         timeQuality: TIME_SYNCHRONISED,
       }),
     );
+    return { payer, pay: payer.device.frame('pay', payment) };
+  }
+
+  /** What is said before the Payment where its Offer is asked for. */
+  #question(offer: Uint8Array, payer: PayerDevice): Pick<Purchase, 'ask' | 'offerFrames'> {
+    const { payee } = this.world;
     const payerId = payer.payer.signer.key.id;
     const ask = ASK.encode({ payer: payerId, item: 'lane 1', quantity: 1 });
     return {
-      payer,
-      pay: payer.device.frame('pay', payment),
-      paymentBytes: payment.length,
       ask: payer.device.frame('ask', ask, payee.key.id),
       offerFrames: [
         this.#payee.frame('offers', OFFER_STOCK.encode({ offers: [offer] })),
@@ -167,7 +168,6 @@ export class Devices {
     const before = this.#traffic();
     const startMs = performance.now();
     const latenciesMs: number[] = [];
-    let receiptBytes = 0;
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(
         () => reject(new Error('not all Payments were answered')),
@@ -197,7 +197,7 @@ export class Devices {
           payer.device.send(relayed ? purchase.ask : purchase.pay);
         };
         let offered = 0;
-        payer.device.onMessage = (verb, payload) => {
+        payer.device.onMessage = (verb) => {
           if (verb === 'offer') {
             payer.device.send(queue[offered++]!.pay);
             return;
@@ -205,7 +205,6 @@ export class Devices {
           if (verb === 'refusal') reject(new Error('a Payment was refused'));
           if (verb !== 'receipt') return;
           latenciesMs.push(performance.now() - sentMs.shift()!);
-          receiptBytes = Math.max(receiptBytes, payload.length);
           left -= 1;
           next();
           over();
@@ -216,9 +215,27 @@ export class Devices {
     return {
       wallMs: performance.now() - startMs,
       latenciesMs,
-      receiptBytes,
       wireBytes: this.#traffic() - before,
     };
+  }
+
+  /** Microseconds of one payment by one payer, from its signing to its checked Receipt. */
+  async payOne(offer: Uint8Array): Promise<number> {
+    const payer = this.#payers[0]!;
+    const start = performance.now();
+    const { pay } = this.#purchase(offer, payer);
+    const receipt = await new Promise<Buffer>((resolve, reject) => {
+      payer.device.onMessage = (verb, payload) => {
+        if (verb === 'receipt') resolve(payload);
+        else reject(new Error('a Payment was refused'));
+      };
+      payer.device.send(pay);
+    });
+    const sign1 = decodeSign1(receipt);
+    if (!sign1.ok || !verifySign1(this.#verifier, this.world.gateway.signer.key, sign1.value)) {
+      throw new Error('a Receipt is not signed by its gateway');
+    }
+    return (performance.now() - start) * 1_000;
   }
 
   /** Offers go to a payer in the order of its asks. */

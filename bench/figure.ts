@@ -8,6 +8,19 @@ export interface Figure {
   readonly goal?: number;
 }
 
+/** Makes the figures of one section. */
+export function section(
+  title: string,
+): (name: string, value: number, unit: string, goal?: number) => Figure {
+  return (name, value, unit, goal) => ({
+    section: title,
+    name,
+    value,
+    unit,
+    ...(goal === undefined ? {} : { goal }),
+  });
+}
+
 export function isMissed({ goal, value }: Figure): boolean {
   // NaN is a miss too: a figure that could not be taken has not met its goal.
   return goal !== undefined && !(value <= goal);
@@ -22,11 +35,11 @@ function shown(value: number): string {
 export function table(figures: readonly Figure[]): string {
   const width = Math.max(...figures.map(({ name }) => name.length));
   const lines: string[] = [];
-  let section = '';
+  let title = '';
   for (const figure of figures) {
-    if (figure.section !== section) {
-      section = figure.section;
-      lines.push('', section);
+    if (figure.section !== title) {
+      title = figure.section;
+      lines.push('', title);
     }
     const { name, value, unit, goal } = figure;
     const verdict =

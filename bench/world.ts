@@ -9,7 +9,7 @@ import { amountMicro, type AmountMicro } from '../protocol/amount.ts';
 import { decodeSign1 } from '../protocol/cose.ts';
 import { lineId, payloadHash } from '../protocol/ids.ts';
 import { PRESENT } from '../protocol/messages/envelopes.ts';
-import type { Signer } from '../protocol/public-key.ts';
+import type { PublicKey, Signer } from '../protocol/public-key.ts';
 
 export const CURRENCY = 392;
 /** 4 yen: what a passage costs. */
@@ -27,7 +27,6 @@ interface NewKey {
 
 export interface BenchPayer {
   readonly signer: Signer;
-  readonly pem: string;
   readonly line: Uint8Array;
   readonly documents: readonly Uint8Array[];
   readonly present: Uint8Array;
@@ -42,6 +41,10 @@ export interface BenchWorld {
   readonly statusList: Uint8Array;
   readonly payeePresent: Uint8Array;
   readonly payers: readonly BenchPayer[];
+  /** One more payer, with a key of its own making. */
+  readonly enrol: (device: Signer) => BenchPayer;
+  /** Everybody's credentials, for the centre. */
+  readonly documents: readonly Uint8Array[];
 }
 
 function newKey(): NewKey {
@@ -61,20 +64,23 @@ function hashOf(cose: Uint8Array): Uint8Array {
 }
 
 type Dated = Record<'issuedS' | 'notBeforeS' | 'expiresS', number>;
+type Facts = Dated & { readonly status: { readonly uri: string; readonly index: number } };
 
-export function makeWorld(payerCount: number): BenchWorld {
-  const issuedS = Math.floor(Date.now() / 1_000) - 60;
-  const dated: Dated = { issuedS, notBeforeS: issuedS, expiresS: issuedS + 10 * DAY_S };
-  const [issuer, party, registrar, acquirer, payee] = Array.from(
-    { length: 5 },
-    () => newKey().signer,
-  );
-  if (!issuer || !party || !registrar || !acquirer || !payee) throw new Error('no keys');
-  const gateway = newKey();
-  const place = (index: number): { readonly uri: string; readonly index: number } => ({
-    uri: LIST_URI,
-    index,
-  });
+/** Bit `index` of the one status list. */
+function place(index: number): Facts['status'] {
+  return { uri: LIST_URI, index };
+}
+
+interface Credentials {
+  readonly credentials: Record<'party' | 'registrar' | 'acquirer', Uint8Array>;
+  readonly merchant: Uint8Array;
+}
+
+function issueCredentials(
+  signers: Record<'issuer' | 'party' | 'registrar' | 'acquirer' | 'payee', Signer>,
+  dated: Dated,
+): Credentials {
+  const { issuer, party, registrar, acquirer, payee } = signers;
   const credentials = {
     party: issue.issueParty(issuer, {
       ...dated,
@@ -113,33 +119,36 @@ export function makeWorld(payerCount: number): BenchWorld {
     programme: 'BILATERAL',
     beneficiary: 'beneficiary-1',
   });
+  return { credentials, merchant };
+}
+
+export function makeWorld(payerCount: number): BenchWorld {
+  const issuedS = Math.floor(Date.now() / 1_000) - 60;
+  const dated: Dated = { issuedS, notBeforeS: issuedS, expiresS: issuedS + 10 * DAY_S };
+  const [issuer, party, registrar, acquirer, payee] = Array.from(
+    { length: 5 },
+    () => newKey().signer,
+  );
+  if (!issuer || !party || !registrar || !acquirer || !payee) throw new Error('no keys');
+  const gateway = newKey();
+  const { credentials, merchant } = issueCredentials(
+    { issuer, party, registrar, acquirer, payee },
+    dated,
+  );
   const policyHash = hashOf(issue.issuePolicy(party, { ...dated, version: 1, mccs: [4784] }));
-  const enrol = (_: unknown, i: number): BenchPayer =>
-    enrolPayer(
-      { issuer, party, registrar },
-      credentials,
-      { ...dated, status: place(8 + i) },
-      policyHash,
-    );
+  let nextPlace = 8;
+  const enrol = (device: Signer): BenchPayer => {
+    nextPlace += 1;
+    const facts = { ...dated, status: place(nextPlace) };
+    return enrolPayer({ issuer, party, registrar }, credentials, device, { facts, policyHash });
+  };
+  const payers = Array.from({ length: payerCount }, () => enrol(newKey().signer));
+  const mandate = issueGateway(issuer, gateway.signer.key, { ...dated, status: place(5) });
   return {
     issuer,
     gateway,
     payee,
-    mandate: issue.issueMandate(issuer, {
-      ...dated,
-      key: gateway.signer.key,
-      status: place(5),
-      operator: 'Ring Road',
-      place: 'Minato',
-      currency: CURRENCY,
-      deviceLimitMicro: HIGH,
-      partyLimitMicro: HIGH,
-      maxUnacknowledgedMicro: HIGH,
-      maxSilenceS: 4 * DAY_S,
-      neighbours: [],
-      logOriginPrefix: 'bench.example/',
-      overageBearer: OVERAGE_BY_OPERATOR,
-    }),
+    mandate,
     statusList: issue.issueStatusList(issuer, {
       issuedS,
       expiresS: dated.expiresS,
@@ -149,8 +158,32 @@ export function makeWorld(payerCount: number): BenchWorld {
       packed: packStatuses(1_024, []),
     }),
     payeePresent: PRESENT.encode({ documents: [credentials.acquirer, merchant] }),
-    payers: Array.from({ length: payerCount }, enrol),
+    payers,
+    enrol,
+    documents: [
+      ...Object.values(credentials),
+      merchant,
+      mandate,
+      ...payers.flatMap(({ documents }) => documents.slice(2)),
+    ],
   };
+}
+
+function issueGateway(issuer: Signer, key: PublicKey, facts: Facts): Uint8Array {
+  return issue.issueMandate(issuer, {
+    ...facts,
+    key,
+    operator: 'Ring Road',
+    place: 'Minato',
+    currency: CURRENCY,
+    deviceLimitMicro: HIGH,
+    partyLimitMicro: HIGH,
+    maxUnacknowledgedMicro: HIGH,
+    maxSilenceS: 4 * DAY_S,
+    neighbours: [],
+    logOriginPrefix: 'bench.example/',
+    overageBearer: OVERAGE_BY_OPERATOR,
+  });
 }
 
 interface Offices {
@@ -162,18 +195,17 @@ interface Offices {
 function enrolPayer(
   { issuer, party, registrar }: Offices,
   credentials: { readonly party: Uint8Array; readonly registrar: Uint8Array },
-  dated: Dated & { readonly status: { readonly uri: string; readonly index: number } },
-  policyHash: Uint8Array,
+  device: Signer,
+  { facts, policyHash }: { readonly facts: Facts; readonly policyHash: Uint8Array },
 ): BenchPayer {
-  const { pem, signer: device } = newKey();
   const line = lineId(device.key.id, party.key.id, CURRENCY);
-  const { issuedS, notBeforeS, expiresS } = dated;
+  const { issuedS, notBeforeS, expiresS } = facts;
   const documents = [
     credentials.party,
     credentials.registrar,
     issue.issueBinding(
       { device, party, registrar },
-      { ...dated, currency: CURRENCY, roles: MAY_PAY, checkLevel: 2, keyStoreLevel: 1 },
+      { ...facts, currency: CURRENCY, roles: MAY_PAY, checkLevel: 2, keyStoreLevel: 1 },
     ),
     issue.issueAllowance(issuer, {
       issuedS,
@@ -197,5 +229,5 @@ function enrolPayer(
       clearing: issuer.key.id,
     }),
   ];
-  return { signer: device, pem, line, documents, present: PRESENT.encode({ documents }) };
+  return { signer: device, line, documents, present: PRESENT.encode({ documents }) };
 }

@@ -1,0 +1,16 @@
+import { createServer, type AddressInfo } from 'node:net';
+import { answering } from './child.ts';
+
+/** Sends back what it gets: the network's share of a lone payment. */
+const server = createServer({ noDelay: true }, (socket) => {
+  socket.on('error', () => {});
+  socket.pipe(socket);
+});
+
+answering(
+  () =>
+    new Promise((resolve) => {
+      server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+    }),
+);
+process.once('disconnect', () => process.exit());
