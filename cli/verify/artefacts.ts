@@ -8,7 +8,7 @@ const MAX_FILES = 200_000;
 /** Longest artefact that is parsed as a whole: a settlement file of a million lines is below it. */
 export const MAX_ARTEFACT_BYTES: number = 512 * 1024 * 1024;
 /** Keys, documents, messages, proofs: everything that is one small thing. */
-export const MAX_SMALL_BYTES = 1_048_576;
+const MAX_SMALL_BYTES = 1_048_576;
 const CHUNK_BYTES = 1_048_576;
 /** One for all: hashing is synchronous, and a new one per file would be most of its cost. */
 const CHUNK: Buffer = Buffer.alloc(CHUNK_BYTES);

@@ -15,7 +15,11 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { runVerify, verifyFolder, verifyPath, writeContents } from '../../../cli/verify/verify.ts';
 import { UsageError } from '../../../cli/command.ts';
-import { buildOut } from './out.ts';
+import { toHex } from '../../../protocol/bytes.ts';
+import { payloadHash } from '../../../protocol/ids.ts';
+import { cosign } from '../../../sync/ledger/core/cosignature.ts';
+import { witnessSigner } from '../../../sync/ledger/core/note-ports.ts';
+import { ORIGIN, buildOut, pay } from './out.ts';
 
 const newFolder = async (t: Test): Promise<string> => {
   const root = await mkdtemp(join(tmpdir(), 'kiri-verify-'));
@@ -162,6 +166,29 @@ t.test('missing, additional and linked files are faults', async (t) => {
   await writeContents(root, out.world.signers.clearing);
   t.ok(await namesIt(root, receipt!));
 });
+
+t.test(
+  'a genuine receipt that no log holds, and a stranger’s signature line, are named',
+  async (t) => {
+    const root = await newFolder(t);
+    const { out, paid } = await buildOut(root, [2]);
+    const more = pay(out, 3, paid[1]!.totalMicro, 1n);
+    const stem = `receipts/${toHex(payloadHash(more.paymentPayload)).slice(0, 24)}`;
+    for (const kind of ['payment', 'offer', 'receipt'] as const) {
+      await writeFile(join(root, `${stem}.${kind}.cbor`), more[kind]);
+    }
+    const path = `ledger/${ORIGIN}/tlog/checkpoint`;
+    const name = 'stranger.example/w9';
+    const note = await readFile(join(root, path), 'utf8');
+    const text = note.slice(0, note.indexOf('\n\n') + 1);
+    const line = cosign(text, witnessSigner(name, out.world.signers.stranger), 1);
+    await writeFile(join(root, path), note + line);
+    await writeContents(root, out.world.signers.clearing);
+    const named = new Set((await verifyFolder(root)).faults.map((fault) => fault.path));
+    // The summary, too, no longer counts what is there.
+    t.same([...named].toSorted(), [path, `${stem}.receipt.cbor`, 'summary.json']);
+  },
+);
 
 t.test('a whole foreign world does not pass under a pinned issuer', async (t) => {
   const [root, other] = [await newFolder(t), await newFolder(t)];

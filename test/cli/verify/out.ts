@@ -153,7 +153,7 @@ class Folder {
   }
 }
 
-export const policyTextOf = ({ log, witness }: OutWorld): string => {
+const policyTextOf = ({ log, witness }: OutWorld): string => {
   const logKey = encodeVerifierKey(logSigner(ORIGIN, log).key);
   const witnessKey = encodeVerifierKey(witnessSigner('witness.example/w1', witness).key);
   return `# demo\nlog ${logKey}\nwitness w1 ${witnessKey}\nquorum w1\n`;
@@ -267,7 +267,7 @@ const itemOf = ({ world }: OutWorld, paid: Paid, leafIndex: number): VerifiedRec
 };
 
 /** A proof that the device of this world signed two Payments that cannot both be. */
-export const brokenTotal = (out: OutWorld, last: Paid): Uint8Array => {
+const brokenTotal = (out: OutWorld, last: Paid): Uint8Array => {
   const { device } = out.world.signers;
   const amount = amountMicro(1_000_000n);
   const later = paymentBy(out, device, {
