@@ -176,7 +176,6 @@ export function blockFor(work: Work, earlier: SeenPayment, later: Decided): void
 export function releasePersisted(work: Work, through: number): void {
   const { state } = work;
   let done = 0;
-  const signed: SignedRow[] = [];
   // Reversals append new rows behind; they wait for their own sync.
   const rows = state.pending.length;
   while (done < rows && state.pending[done]!.index <= through) {
@@ -187,11 +186,23 @@ export function releasePersisted(work: Work, through: number): void {
     if (late) reverse(work, row.seen, row.answer, row.to);
     else {
       release(work, row.seen, row.answer, row.to, row.offer);
-      signed.push(signedRow(work, row.answer));
+      state.unwritten.push(signedRow(work, row.answer));
     }
   }
   state.pending.splice(0, done);
-  appendSigned(work, signed);
+  writeSigned(work);
+}
+
+/**
+ * The highest sequence on disk says that all below it is settled (`noteSigned`). An acceptance whose
+ * reversal is not durable yet may still come back as accepted and unsigned, so nothing younger is
+ * written before that is.
+ */
+function writeSigned(work: Work): void {
+  const { pending, unwritten } = work.state;
+  const open = pending.find((row) => row.reverses !== undefined)?.reverses ?? Infinity;
+  const younger = unwritten.findIndex((row) => row.sequence > open);
+  appendSigned(work, unwritten.splice(0, younger < 0 ? unwritten.length : younger));
 }
 
 /** The last 64 bytes of a COSE_Sign1 are its signature. */
@@ -253,5 +264,5 @@ function reverse(work: Work, seen: SeenPayment, taken: Answer, to: string[]): vo
     reverses: taken.sequence,
   });
   const index = append(work, 'money', record);
-  state.pending.push({ index, seen, answer, to, offer: undefined });
+  state.pending.push({ index, seen, answer, to, offer: undefined, reverses: taken.sequence });
 }

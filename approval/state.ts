@@ -6,6 +6,7 @@ import { Exposure, type Sum } from './exposure.ts';
 import * as limits from './limits.ts';
 import type { ApproverInput, JournalName } from './messages.ts';
 import type { PayeeFacts, PayerFacts, StatusFacts } from './ports.ts';
+import type { SignedRow } from './records.ts';
 import { UsedChallenges } from './used-challenges.ts';
 
 /** The answer to one Payment: fixed when it is journalled, signed when that is durable. */
@@ -87,6 +88,8 @@ interface Pending {
   readonly to: string[];
   /** Present where a Receipt goes out: whom to tell, and until when that is allowed. */
   readonly offer: LiveOffer | undefined;
+  /** Sequence of the acceptance that this Void takes back. */
+  readonly reverses?: number;
 }
 
 export interface PendingDocuments {
@@ -126,6 +129,8 @@ export interface ApproverState {
   signedThrough: number;
   /** Recovered answers by sequence whose signature is not on disk; empty once open. */
   readonly unsigned: Map<number, Answer>;
+  /** Signatures that wait until an older acceptance has been taken back durably. */
+  readonly unwritten: SignedRow[];
   readonly lines: Map<string, LineState>;
   readonly parties: Map<string, PartyState>;
   readonly payees: Map<string, PayeeState>;
@@ -165,6 +170,7 @@ export function initialState(): ApproverState {
     nextSequence: 1,
     signedThrough: 0,
     unsigned: new Map(),
+    unwritten: [],
     lines: new Map(),
     parties: new Map(),
     payees: new Map(),

@@ -2,7 +2,7 @@ import t from 'tap';
 import { MAX_PENDING, MAX_SEEN_PER_LINE } from '../../approval/limits.ts';
 import { overview, remembered } from '../../approval/overview.ts';
 import { heldIn } from '../../approval/recovery.ts';
-import { ACCEPTED_RECORD, VOID_RECORD } from '../../approval/records.ts';
+import { ACCEPTED_RECORD, SIGNED_RECORD, VOID_RECORD } from '../../approval/records.ts';
 import { UsedChallenges } from '../../approval/used-challenges.ts';
 import {
   CHALLENGE_GRANT,
@@ -88,6 +88,41 @@ t.test(
     t.equal(remembered(bench.state, hashOf(payment)), 'void');
   },
 );
+
+t.test(
+  'a reversal that a crash undoes is not hidden from the ledger by a younger signature',
+  async (t) => {
+    const { bench, payer } = open();
+    const late = pay(payer, bench.offer({ acceptByMs: 1_000 }));
+    const young = pay(payer, bench.offer());
+    bench.isAutomatic = false;
+    bench.payment(late);
+    bench.payment(young);
+    bench.wait(1_001);
+    bench.durable.money.push(...bench.buffered.money.splice(0));
+    bench.replies = [];
+    bench.step({ kind: 'persisted', journal: 'money', through: bench.durable.money.length - 1 });
+    t.match(readOutcome(bench.take('receipt')[0]!.bytes), { sequence: 2 }, 'nobody else waits');
+
+    // The signatures reach the disk, the Void that takes sequence 1 back does not.
+    const crashed = new Bench(world);
+    crashed.durable = structuredClone(bench.durable);
+    crashed.durable.signed.push(...bench.buffered.signed);
+    crashed.start();
+    t.match(crashed.answer(late), { code: 'ACCEPTED', sequence: 1 }, 'journalled means accepted');
+    t.same(signedSequences(crashed), [1, 2], 'and the ledger hears of it');
+
+    bench.sync();
+    t.same(signedSequences(bench), [2, 3], 'taken back durably it never stands there');
+  },
+);
+
+function signedSequences(bench: Bench): number[] {
+  return bench.durable.signed.flatMap((record) => {
+    const decoded = SIGNED_RECORD.decode(record);
+    return decoded.ok ? decoded.value.rows.map(({ sequence }) => sequence) : [];
+  });
+}
 
 t.test('until its epoch is durable the approver is BUSY; a full disk is DISK_FULL', async (t) => {
   const { bench, payer } = open();
