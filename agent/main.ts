@@ -5,8 +5,11 @@ import { amountMicro } from '../protocol/amount.ts';
 import { fromHex } from '../protocol/bytes.ts';
 import { decodeCanonical } from '../protocol/cbor/decode.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
+import { TIME_OWN_CLOCK, TIME_SYNCHRONISED, TIME_UNKNOWN } from '../protocol/messages/payment.ts';
 import { publicKeyFromCose, type PublicKey } from '../protocol/public-key.ts';
 import { loadSigner } from '../identity/edge/key-file.ts';
+import type { TimeQuality } from '../platform/ports.ts';
+import { systemClock } from '../platform/system-clock.ts';
 import type { DeviceOptions } from './edge/device-shell.ts';
 import { startPayee } from './edge/payee-device.ts';
 import { startPayer, type PaymentOutcome } from './edge/payer-device.ts';
@@ -31,6 +34,7 @@ The config is JSON; paths in it count from the file:
   issuerKey, approverKey
              files with the public keys of issuer and gateway as COSE_Keys
   documents  files with credentials, mandates, tariffs, policy
+  clock      how far the wall clock can be trusted: "unknown", "own" (default), "synchronised"
 `;
 
 class UsageError extends Error {}
@@ -63,6 +67,13 @@ function readPublicKey(path: string): PublicKey {
   return key;
 }
 
+function readClock(word: unknown): TimeQuality {
+  if (word === undefined || word === 'own') return TIME_OWN_CLOCK;
+  if (word === 'unknown') return TIME_UNKNOWN;
+  if (word === 'synchronised') return TIME_SYNCHRONISED;
+  throw new UsageError('clock is none of unknown, own, synchronised');
+}
+
 interface AgentConfig {
   readonly role: string;
   readonly options: DeviceOptions;
@@ -87,6 +98,7 @@ function readConfig(path: string): AgentConfig {
         port,
         approver: readPublicKey(fileOf('approverKey')).id,
       },
+      clock: systemClock(readClock(config['clock'])),
       documents: documents.map((file) => new Uint8Array(readFileSync(resolve(base, String(file))))),
       onNotice: (code, reason) => print({ notice: code, reason }),
       onLink: (state) =>

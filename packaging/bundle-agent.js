@@ -1,4 +1,5 @@
-// One file that a device needs: build/agent/kiri-agent.js, without node_modules beside it.
+// One file that a device needs, without node_modules beside it: build/agent/kiri-agent.js, or the
+// path given as the first argument.
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 
@@ -32,7 +33,7 @@ await build({
   logLevel: 'warn',
   plugins: [slim],
   output: {
-    file: inRoot('build/agent/kiri-agent.js'),
+    file: process.argv[2] ?? inRoot('build/agent/kiri-agent.js'),
     format: 'esm',
     minify: true,
     codeSplitting: false,

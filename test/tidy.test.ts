@@ -130,6 +130,8 @@ t.test('every source file is reached by some test', async (t) => {
   const queue = tests.filter((file) => file.endsWith('.test.ts'));
   if (tests.some((file) => textOf.get(file)?.includes('bin/kiri.js'))) queue.push('cli/kiri.ts');
   if (tests.some((file) => textOf.get(file)?.includes('bench/main'))) queue.push('bench/main.ts');
+  if (tests.some((file) => textOf.get(file)?.includes('agent/main.js')))
+    queue.push('agent/main.ts');
   const seen = new Set(queue);
   for (const file of queue) {
     for (const { target } of importsOf(file)) {

@@ -83,7 +83,7 @@ export function onRefusal(state: PayerState, cose: Uint8Array, now: Now, out: Pa
   const kept = state.kept.get(hex);
   if (kept?.state !== 'accepted' || !isVoid(value)) return;
   if (!isByApprover(state, kept.approver, refusal.value)) return;
-  release(state, kept.counter, kept.amountMicro);
+  release(state, kept.amountMicro);
   keepBoth(state, kept, cose, out);
 }
 
@@ -101,15 +101,14 @@ function onVoid(
   out: PayerEffect[],
 ): void {
   append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
-  release(state, open.payment.counter, open.payment.amountMicro);
+  release(state, open.payment.amountMicro);
   settle(state, hex, open, 'void', code);
   out.push(voidOutcome(open, code));
 }
 
-/** Adds a Void's amount, unless a Statement has counted it already. */
-export function release(state: PayerState, counter: number, amount: AmountMicro): void {
-  const isCounted = counter <= state.recordedThrough && !state.except.has(counter);
-  if (!isCounted) state.releasedMicro = addMicro(state.releasedMicro, amount);
+/** A Void's amount does not count against the limits. */
+export function release(state: PayerState, amount: AmountMicro): void {
+  state.releasedMicro = addMicro(state.releasedMicro, amount);
 }
 
 /** Moves an open Payment to the kept ones. */

@@ -165,8 +165,8 @@ function replayAnswer(state: PayerState, cose: Uint8Array): void {
   const open = state.open.get(hex);
   const kept = state.kept.get(hex);
   if (refusal && isVoid(refusal.value)) {
-    if (open) release(state, open.payment.counter, open.payment.amountMicro);
-    else if (kept) release(state, kept.counter, kept.amountMicro);
+    if (open) release(state, open.payment.amountMicro);
+    else if (kept) release(state, kept.amountMicro);
   }
   if (open) settle(state, hex, open, receipt.ok ? 'accepted' : 'void', refusal?.value.code);
   else if (kept) kept.state = 'both';

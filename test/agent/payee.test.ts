@@ -2,176 +2,18 @@ import t from 'tap';
 import { amountMicro } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, signSign1, verifySign1 } from '../../protocol/cose.ts';
-import { offerHash } from '../../protocol/ids.ts';
-import {
-  ASK,
-  CHALLENGE_GRANT,
-  CHALLENGE_REQUEST,
-  OFFER_STOCK,
-  PAID,
-} from '../../protocol/messages/envelopes.ts';
-import { OFFER, type Offer } from '../../protocol/messages/offer.ts';
+import { CHALLENGE_REQUEST, OFFER_STOCK } from '../../protocol/messages/envelopes.ts';
+import { OFFER } from '../../protocol/messages/offer.ts';
 import { PAYMENT, type Payment } from '../../protocol/messages/payment.ts';
 import { issueTariff } from '../../identity/core/issue.ts';
-import type { Now } from '../../platform/ports.ts';
-import {
-  bootPayee,
-  payeeStep,
-  type PayeeEffect,
-  type PayeeInput,
-  type PayeeState,
-  type Sale,
-} from '../../agent/core/payee.ts';
-import { JPY, newSigner, NOW_S, yen } from '../identity/fixture.ts';
-import {
-  newKit,
-  payeeDocumentsOf,
-  receiptOf,
-  refusalOf,
-  TARIFF_FACTS,
-  trustOf,
-  type Publish,
-} from './harness.ts';
+import { JPY, newSigner, NOW_S } from '../identity/fixture.ts';
+import { payeeDocumentsOf, receiptOf, refusalOf, TARIFF_FACTS } from './harness.ts';
+import { kit, paid, PAYER, PayeeRig, payFor, PRESENTED_OK } from './payee-rig.ts';
 
-const kit = newKit();
 const { signers, trust } = kit.world;
-const PAYER = signers.device.key.id;
-const PRESENTED_OK = Uint8Array.of(0xa3, 0x00, 0x11, 0x01, 0x00, 0x02, 0x60);
-
-let granted = 0;
-
-/** A payee core over a disk and a link moved by hand. */
-class Rig {
-  readonly durable: Uint8Array[] = [];
-  unsynced: { number: number; record: Uint8Array }[] = [];
-  readonly published: Publish[] = [];
-  readonly released: Sale[] = [];
-  readonly notices: string[] = [];
-  monotonicMs = 5_000;
-  timeQuality: Now['timeQuality'] = 1;
-  wakeAtMs: number | undefined;
-  state: PayeeState;
-
-  constructor(documents: readonly Uint8Array[] = payeeDocumentsOf(kit)) {
-    this.state = this.#boot(documents);
-  }
-
-  #boot(documents: readonly Uint8Array[]): PayeeState {
-    const setup = {
-      signer: signers.payee,
-      localMinuteOfDay: () => 100,
-      offerLifetimeMs: 10_000,
-      acceptWindowMs: 30_000,
-    };
-    return bootPayee(setup, trustOf(kit, signers.payee.key.hex, documents), this.durable);
-  }
-
-  #carryOut(effects: readonly PayeeEffect[]): void {
-    for (const effect of effects) {
-      if (effect.kind === 'append') this.unsynced.push(effect);
-      else if (effect.kind === 'publish') this.published.push(effect);
-      else if (effect.kind === 'release') this.released.push(effect.sale);
-      else if (effect.kind === 'notice') this.notices.push(effect.code);
-      else if (effect.kind === 'wakeAt') this.wakeAtMs = effect.monotonicMs;
-    }
-  }
-
-  give(input: PayeeInput): this {
-    const { monotonicMs, timeQuality } = this;
-    const now = { unixMs: NOW_S * 1_000 + monotonicMs, monotonicMs, timeQuality };
-    this.#carryOut(payeeStep(this.state, input, now).effects);
-    return this;
-  }
-
-  inbox(verb: string, payload: Uint8Array): this {
-    return this.give({ kind: 'inbox', verb, payload });
-  }
-
-  sync(): this {
-    const last = this.unsynced.at(-1);
-    for (const { record } of this.unsynced.splice(0)) this.durable.push(record);
-    return last ? this.give({ kind: 'persisted', through: last.number }) : this;
-  }
-
-  crash(): this {
-    this.unsynced = [];
-    this.state = this.#boot(payeeDocumentsOf(kit));
-    return this;
-  }
-
-  grant(count = 64, changes: { epoch?: number; nowMs?: number; expiresMs?: number } = {}): this {
-    const { epoch = 1, nowMs = 100_000, expiresMs = 700_000 } = changes;
-    const challenges = Array.from({ length: count }, () => {
-      const challenge = new Uint8Array(24).fill(epoch);
-      granted += 1;
-      new DataView(challenge.buffer).setUint32(12, granted);
-      return challenge;
-    });
-    const payload = { epoch: new Uint8Array(8).fill(epoch), nowMs, expiresMs, challenges };
-    return this.inbox('challenges', CHALLENGE_GRANT.encode(payload));
-  }
-
-  /** Connected, taken, and with 64 challenges; the approver's clock reads 100,000. */
-  connect(): this {
-    this.give({ kind: 'linkUp', approver: signers.gateway.key.id });
-    return this.inbox('presented', PRESENTED_OK).grant();
-  }
-
-  ask(item = 'bay 4', quantity = 10, payer: Uint8Array = PAYER): this {
-    return this.inbox('ask', ASK.encode({ payer, item, quantity }));
-  }
-
-  pass(ms: number): this {
-    this.monotonicMs += ms;
-    return this.give({ kind: 'tick' });
-  }
-
-  all(verb: string): Publish[] {
-    return this.published.filter((entry) => entry.verb === verb);
-  }
-
-  get lastOffer(): { cose: Uint8Array; offer: Offer } {
-    const cose = this.all('offer').at(-1)?.payload ?? new Uint8Array(0);
-    const sign1 = decodeSign1(cose);
-    const offer = sign1.ok ? OFFER.decode(sign1.value.payload) : sign1;
-    if (!offer.ok) throw new Error(offer.reason);
-    return { cose, offer: offer.value };
-  }
-}
-
-let counter = 0;
-
-/** A Payment on an Offer, by the kit's device. */
-function payFor(offerCose: Uint8Array, changes: Partial<Payment> = {}): Uint8Array {
-  const sign1 = decodeSign1(offerCose);
-  const offer = sign1.ok ? OFFER.decode(sign1.value.payload) : sign1;
-  if (!sign1.ok || !offer.ok) throw new Error('not an Offer');
-  counter += 1;
-  const { amountMicro: amount } = offer.value;
-  return signSign1(
-    signers.device,
-    PAYMENT.encode({
-      line: kit.world.line,
-      approver: signers.gateway.key.id,
-      payee: signers.payee.key.id,
-      counter,
-      amountMicro: amount,
-      totalMicro: yen(1_000_000),
-      currency: JPY,
-      offerHash: offerHash(sign1.value.payload),
-      timeS: NOW_S,
-      timeQuality: 1,
-      ...changes,
-    }),
-  );
-}
-
-function paid(payment: Uint8Array, receipt: Uint8Array = receiptOf(kit, payment)): Uint8Array {
-  return PAID.encode({ payment, receipt });
-}
 
 t.test('it shows its credential, then asks for challenges, then answers asks', (t) => {
-  const rig = new Rig().give({ kind: 'linkUp', approver: signers.gateway.key.id });
+  const rig = new PayeeRig().give({ kind: 'linkUp', approver: signers.gateway.key.id });
   rig.ask();
   t.same(
     rig.published.map(({ verb }) => verb),
@@ -205,7 +47,7 @@ t.test('it shows its credential, then asks for challenges, then answers asks', (
 });
 
 t.test('challenges: each serves once, more are asked for in time, old ones are dropped', (t) => {
-  const rig = new Rig().connect();
+  const rig = new PayeeRig().connect();
   for (let i = 0; i < 33; i += 1) rig.ask('bay', 1, new Uint8Array(16).fill(i));
   const used = rig.all('offers').map(({ payload }) => {
     const stock = OFFER_STOCK.decode(payload);
@@ -237,7 +79,7 @@ t.test('challenges: each serves once, more are asked for in time, old ones are d
 });
 
 t.test('what the payee measured beats what the payer says', (t) => {
-  const rig = new Rig().connect();
+  const rig = new PayeeRig().connect();
   rig.give({ kind: 'usage', usage: { item: 'bay 4', localMinuteOfDay: 360 } }).ask();
   t.equal(rig.lastOffer.offer.amountMicro, 50_000_000n, 'the day price, 10 × 5 JPY');
   const readingHash = new Uint8Array(32).fill(8);
@@ -259,14 +101,16 @@ t.test('what the payee measured beats what the payer says', (t) => {
   rig.ask('bay 6');
   t.equal(rig.lastOffer.offer.tariffVersion, 4, 'the newest tariff in force');
 
-  const bare = new Rig(payeeDocumentsOf(kit).filter((cose) => cose !== kit.tariff)).connect().ask();
+  const bare = new PayeeRig(payeeDocumentsOf(kit).filter((cose) => cose !== kit.tariff))
+    .connect()
+    .ask();
   t.equal(bare.all('offer').length, 0);
   t.same(bare.notices, ['TARIFF_UNTRUSTED'], 'without a tariff there is no price');
   t.end();
 });
 
 t.test('a sale is released once, and only when it is durable', (t) => {
-  const rig = new Rig().connect().ask();
+  const rig = new PayeeRig().connect().ask();
   const payment = payFor(rig.lastOffer.cose);
   rig.inbox('paid', paid(payment));
   t.equal(rig.released.length, 0, 'not before the journal has it');
@@ -280,8 +124,22 @@ t.test('a sale is released once, and only when it is durable', (t) => {
   t.end();
 });
 
+t.test('each sale is released when its own record is durable', (t) => {
+  const rig = new PayeeRig().connect().ask('bay 1').ask('bay 2');
+  const offers = rig.all('offer').map(({ payload }) => payload);
+  for (const offer of offers) rig.inbox('paid', paid(payFor(offer)));
+  rig.give({ kind: 'persisted', through: 0 });
+  t.same(
+    rig.released.map(({ item }) => item),
+    ['bay 1'],
+  );
+  rig.give({ kind: 'persisted', through: 1 });
+  t.equal(rig.released.length, 2);
+  t.end();
+});
+
 t.test('a Receipt that is not the approver’s, or not for us, opens nothing', (t) => {
-  const rig = new Rig().connect().ask();
+  const rig = new PayeeRig().connect().ask();
   const { cose } = rig.lastOffer;
   const payment = payFor(cose);
   rig.inbox('paid', paid(payment, receiptOf(kit, payment, newSigner())));
@@ -298,7 +156,7 @@ t.test('a Receipt that is not the approver’s, or not for us, opens nothing', (
 });
 
 t.test('accepted money that does not fit an open Offer is kept and opens nothing', (t) => {
-  const rig = new Rig().connect().ask();
+  const rig = new PayeeRig().connect().ask();
   const { cose } = rig.lastOffer;
   rig.inbox('paid', paid(payFor(cose, { amountMicro: amountMicro(1n) })));
   const first = payFor(cose);
@@ -316,7 +174,7 @@ t.test('accepted money that does not fit an open Offer is kept and opens nothing
 });
 
 t.test('a failed journal ends selling', (t) => {
-  const rig = new Rig().connect().ask();
+  const rig = new PayeeRig().connect().ask();
   const payment = payFor(rig.lastOffer.cose);
   rig.give({ kind: 'diskFailed', reason: 'no space left' }).inbox('paid', paid(payment)).ask();
   t.equal(rig.unsynced.length, 0);
@@ -326,7 +184,7 @@ t.test('a failed journal ends selling', (t) => {
 });
 
 t.test('an approver that does not know us is shown everything once more', (t) => {
-  const rig = new Rig().connect();
+  const rig = new PayeeRig().connect();
   const something = signSign1(signers.payee, PAYMENT.encode({ ...someTerms(), counter: 1 }));
   rig.inbox('refusal', refusalOf(kit, something, 'OFFER_UNKNOWN', {}, newSigner()));
   t.equal(rig.all('present').length, 1, 'a forged refusal is ignored');
@@ -346,14 +204,14 @@ t.test('an approver that does not know us is shown everything once more', (t) =>
 });
 
 function someTerms(): Payment {
-  const sign1 = decodeSign1(payFor(new Rig().connect().ask().lastOffer.cose));
+  const sign1 = decodeSign1(payFor(new PayeeRig().connect().ask().lastOffer.cose));
   const payment = sign1.ok ? PAYMENT.decode(sign1.value.payload) : sign1;
   if (!payment.ok) throw new Error(payment.reason);
   return payment.value;
 }
 
 t.test('bounds: one payer cannot take all Offers, asks wait in a bounded row', (t) => {
-  const rig = new Rig().connect();
+  const rig = new PayeeRig().connect();
   for (let i = 0; i < 70; i += 1) {
     rig.ask();
     if (i % 30 === 0) rig.grant();
@@ -365,7 +223,7 @@ t.test('bounds: one payer cannot take all Offers, asks wait in a bounded row', (
   rig.grant(64, { nowMs: 800_000, expiresMs: 1_400_000 }).ask();
   t.equal(rig.all('offer').length, 66, 'old Offers are forgotten');
 
-  const full = new Rig().give({ kind: 'linkUp', approver: signers.gateway.key.id });
+  const full = new PayeeRig().give({ kind: 'linkUp', approver: signers.gateway.key.id });
   for (let i = 0; i < 300; i += 1) full.ask();
   t.equal(full.state.asks.length, 256);
   full.give({ kind: 'linkDown' });
@@ -374,7 +232,7 @@ t.test('bounds: one payer cannot take all Offers, asks wait in a bounded row', (
 });
 
 t.test('hostile bytes in the inbox change nothing and never throw', (t) => {
-  const rig = new Rig().connect().ask();
+  const rig = new PayeeRig().connect().ask();
   const payment = payFor(rig.lastOffer.cose);
   const samples = [paid(payment), refusalOf(kit, payment, 'UNKNOWN_LINE'), PRESENTED_OK];
   const verbs = ['ask', 'paid', 'challenges', 'refusal', 'offer', 'receipt', ''];

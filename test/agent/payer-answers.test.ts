@@ -152,6 +152,21 @@ t.test('a closing device signs nothing more and ends with the clean mark', (t) =
   t.end();
 });
 
+t.test('each Payment leaves when its own record is durable, not with another’s', (t) => {
+  const rig = new PayerRig(kit).connect();
+  rig.give({ kind: 'want', want: wantOf(kit) }).inbox('offer', offerOf(kit));
+  const first = rig.unsynced.at(-1)?.number ?? 0;
+  rig.give({ kind: 'want', want: wantOf(kit, { ref: 'ref-2' }) }).inbox('offer', offerOf(kit));
+  rig.give({ kind: 'persisted', through: first - 1 });
+  t.equal(rig.count('pay'), 0);
+  rig.give({ kind: 'persisted', through: first });
+  t.equal(rig.count('pay'), 1);
+  t.equal(paymentOf(rig.last('pay')).counter, 1);
+  rig.sync();
+  t.equal(rig.count('pay'), 2);
+  t.end();
+});
+
 t.test('a failed journal stops new spending and sends nothing that is not durable', (t) => {
   const rig = new PayerRig(kit).connect();
   rig.give({ kind: 'want', want: wantOf(kit) }).inbox('offer', offerOf(kit));
