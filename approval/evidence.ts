@@ -24,7 +24,7 @@ export interface Evidence {
   readonly sequence: number;
   /** COSE bytes as sent. */
   readonly payment: Uint8Array;
-  /** Absent for a Void on an Offer that was never registered here. */
+  /** Absent where OFFERS does not hold it: a Void on an Offer of no use, or one that its payee must hand in again. */
   readonly offer?: Uint8Array;
   /** Receipt or Void, COSE bytes as sent. */
   readonly outcome: Uint8Array;
@@ -33,13 +33,15 @@ export interface Evidence {
   readonly party: Uint8Array;
 }
 
-/** Offers that were registered and not used are forgotten after as many others. */
+/** Offers that were registered and paid for by nobody yet: forgotten after as many others. */
 const MAX_OFFERS: number = MAX_LIVE_OFFERS * 2;
 /** Answers that wait for their signature; the approver itself lets no more be pending. */
 const MAX_ANSWERS: number = MAX_PENDING * 4;
 
 interface Answered {
   readonly kind: Evidence['kind'];
+  readonly lineHex: string;
+  readonly offerHex: string;
   readonly payment: Uint8Array;
   readonly payload: Uint8Array;
   readonly atMs: number;
@@ -50,9 +52,17 @@ function must<T>(checked: Checked<T>, what: string): T {
   throw new KiriError('JOURNAL_CORRUPT', `approver's journal: ${what}: ${checked.reason}`);
 }
 
+const namedBy = (bytes: Uint8Array): Pick<Answered, 'payment' | 'lineHex' | 'offerHex'> => {
+  const sign1 = must(decodeSign1(bytes), 'payment');
+  const payment = must(PAYMENT.decode(sign1.payload), 'payment');
+  const { line, offerHash: hash } = payment;
+  return { payment: bytes, lineHex: bytesToHex(line), offerHex: bytesToHex(hash) };
+};
+
 /**
- * Puts together what an approver's journals say of each answer: feed OFFERS and MONEY as far as
- * they are durable, then the SIGNED records; each signed row then has its other halves.
+ * Puts together what an approver's journals say of each answer. Feed it MONEY only until no row of
+ * the next SIGNED record lacks its answer, then OFFERS only until none lacks its Offer: what it
+ * holds is then what was read ahead, however long the journals are.
  */
 export class EvidenceJoiner {
   readonly #alg: CoseAlg;
@@ -90,7 +100,7 @@ export class EvidenceJoiner {
       const { sequence } = must(RECEIPT.decode(receiptPayload), 'receipt');
       this.#wait(sequence, {
         kind: 'accepted',
-        payment,
+        ...namedBy(payment),
         payload: receiptPayload,
         atMs: acceptedAtMs,
       });
@@ -103,7 +113,7 @@ export class EvidenceJoiner {
       if (reverses !== undefined) this.#answers.delete(reverses);
       this.#wait(sequence ?? 0, {
         kind: 'void',
-        payment,
+        ...namedBy(payment),
         payload: refusalPayload,
         atMs: voidedAtMs,
       });
@@ -117,10 +127,19 @@ export class EvidenceJoiner {
     this.#answers.set(sequence, answered);
   }
 
-  /** Whether every half of these rows has been fed. */
-  isComplete(record: Uint8Array): boolean {
+  /** Whether MONEY has to be read on for these rows. */
+  lacksAnswer(record: Uint8Array): boolean {
     const { rows } = must(SIGNED_RECORD.decode(record), 'signed');
-    return rows.every(({ sequence }) => this.#answers.has(sequence));
+    return rows.some(({ sequence }) => !this.#answers.has(sequence));
+  }
+
+  /** Whether OFFERS has to be read on for what these rows accepted. */
+  lacksOffer(record: Uint8Array): boolean {
+    const { rows } = must(SIGNED_RECORD.decode(record), 'signed');
+    return rows.some(({ sequence }) => {
+      const answered = this.#answers.get(sequence);
+      return answered?.kind === 'accepted' && !this.#offers.has(answered.offerHex);
+    });
   }
 
   /** In sequence order; each row is given out once. */
@@ -137,17 +156,17 @@ export class EvidenceJoiner {
       );
     }
     this.#answers.delete(sequence);
-    const sign1 = must(decodeSign1(answered.payment), 'payment');
-    const payment = must(PAYMENT.decode(sign1.payload), 'payment');
-    const offer = this.#offers.get(bytesToHex(payment.offerHash));
-    const party = this.#parties.get(bytesToHex(payment.line));
-    if (!party || (answered.kind === 'accepted' && !offer)) {
-      const missing = party ? 'its Offer' : 'the party of its line';
+    const { lineHex, offerHex } = answered;
+    const party = this.#parties.get(lineHex);
+    if (!party) {
       throw new KiriError(
         'JOURNAL_CORRUPT',
-        `approver's journal: sequence ${sequence}: no ${missing}`,
+        `approver's journal: sequence ${sequence}: no party of its line`,
       );
     }
+    const offer = this.#offers.get(offerHex);
+    // One acceptance uses an Offer up (DESIGN §3); those that wait for theirs stay.
+    if (answered.kind === 'accepted') this.#offers.delete(offerHex);
     return {
       kind: answered.kind,
       sequence,

@@ -4,6 +4,7 @@ import {
   bytes,
   bytesBetween,
   listOf,
+  MAX_MESSAGE_BYTES,
   message,
   U32,
   U53,
@@ -121,9 +122,13 @@ export interface SignedRow {
   readonly signature: Uint8Array;
 }
 
-/** Rows of one SIGNED record. */
-export const MAX_SIGNED_ROWS = 512;
 const ROW_BYTES = 4 + SIGNATURE_BYTES;
+/** Type, key and length around the rows. */
+const ROWS_HEAD_BYTES = 16;
+/** Rows of one SIGNED record: what is written must be short enough to be read back. */
+export const MAX_SIGNED_ROWS: number = Math.floor(
+  (MAX_MESSAGE_BYTES - ROWS_HEAD_BYTES) / ROW_BYTES,
+);
 
 const ROWS: Field<readonly SignedRow[]> = {
   name: `1 … ${MAX_SIGNED_ROWS} rows of sequence and signature`,

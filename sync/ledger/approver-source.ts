@@ -1,6 +1,7 @@
 /**
  * The approver's journals as entries of its log. The log is a cursor over the SIGNED journal; MONEY and OFFERS are read
- * along as far as each signed row needs. The ledger never holds the approver's key.
+ * along only as far as each signed row needs, so that a long journal is never in memory. The ledger never holds the
+ * approver's key.
  */
 import { join } from 'node:path';
 import { EvidenceJoiner, type Evidence } from '../../approval/evidence.ts';
@@ -12,9 +13,12 @@ import { EVIDENCE } from '../../protocol/messages/evidence.ts';
 import type { CoseAlg } from '../../protocol/public-key.ts';
 import type { EntrySource, LedgerEntry } from './ledger-types.ts';
 
-/** A signature stands in its journal only after MONEY and OFFERS were durable, so more tries mean damage. */
-const MAX_CATCH_UPS = 3;
-const CATCH_UP_PAUSE_MS = 50;
+/**
+ * A signature is written after its Offer and its answer were durable; what a reader sees of another journal may lag by
+ * the mark that announces its last block. Longer than this means damage.
+ */
+const MAX_LAG_MS = 5_000;
+const LAG_PAUSE_MS = 50;
 
 /** What `startLedgerService` wants of a gateway: its journals' folders and the algorithm of its key. */
 export interface ApproverSource {
@@ -22,7 +26,7 @@ export interface ApproverSource {
   readonly source: EntrySource;
 }
 
-/** One journal read from the start to wherever it has got. */
+/** One journal read from the start, slice by slice, to where it is needed. */
 class Follower {
   readonly #reader: JournalReader;
   readonly #take: (record: Uint8Array) => void;
@@ -33,13 +37,18 @@ class Follower {
     this.#take = take;
   }
 
-  async catchUp(): Promise<void> {
-    for (;;) {
+  /** Reads on while something is lacking. @returns whether nothing is lacking any more */
+  async readWhile(isLacking: () => boolean, maxLagMs: number): Promise<boolean> {
+    for (let waitedMs = 0; isLacking();) {
       const slice = await this.#reader.readFrom(this.#position);
       for (const { record } of slice.records) this.#take(record);
       this.#position = slice.nextPosition;
-      if (slice.records.length === 0) return;
+      if (slice.records.length > 0) continue;
+      if (waitedMs >= maxLagMs) return false;
+      await new Promise((resolve) => setTimeout(resolve, LAG_PAUSE_MS));
+      waitedMs += LAG_PAUSE_MS;
     }
+    return true;
   }
 }
 
@@ -59,7 +68,11 @@ const entryOf = (evidence: Evidence): LedgerEntry => ({
  * @param folder the gateway's journals: `money/`, `offers/`, `signed/`
  * @param alg of the approver's key
  */
-export const approverSource = (folder: string, alg: CoseAlg): ApproverSource => {
+export const approverSource = (
+  folder: string,
+  alg: CoseAlg,
+  maxLagMs: number = MAX_LAG_MS,
+): ApproverSource => {
   const joiner = new EvidenceJoiner(alg);
   const offers = new Follower(join(folder, 'offers'), (record) => joiner.offerRecord(record));
   const money = new Follower(join(folder, 'money'), (record) => joiner.moneyRecord(record));
@@ -67,15 +80,11 @@ export const approverSource = (folder: string, alg: CoseAlg): ApproverSource => 
   let nextIndex = 0;
 
   const read = async (record: Uint8Array): Promise<Evidence[]> => {
-    for (let tries = 0; !joiner.isComplete(record); tries += 1) {
-      if (tries === MAX_CATCH_UPS) {
-        throw new KiriError('JOURNAL_CORRUPT', `${folder}: a signature without its answer`);
-      }
-      if (tries > 0) await new Promise((resolve) => setTimeout(resolve, CATCH_UP_PAUSE_MS));
-      // Offers after money: an Offer is durable before what was paid on it.
-      await money.catchUp();
-      await offers.catchUp();
+    if (!(await money.readWhile(() => joiner.lacksAnswer(record), maxLagMs))) {
+      throw new KiriError('JOURNAL_CORRUPT', `${folder}: a signature without its answer`);
     }
+    // An Offer that is not there costs clearing one payment until it is handed in again, and holds up no other.
+    await offers.readWhile(() => joiner.lacksOffer(record), maxLagMs);
     return joiner.signedRecord(record);
   };
 

@@ -1,0 +1,208 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import t from 'tap';
+import {
+  ACCEPTED_RECORD,
+  MAX_SIGNED_ROWS,
+  OFFER_RECORD,
+  PRESENTED_RECORD,
+  SIGNED_RECORD,
+  VOID_RECORD,
+} from '../../../approval/records.ts';
+import { openJournal } from '../../../platform/journal.ts';
+import type { Journal } from '../../../platform/ports.ts';
+import { amountMicro } from '../../../protocol/amount.ts';
+import { decodeSign1, joinSign1 } from '../../../protocol/cose.ts';
+import { offerHash, payloadHash } from '../../../protocol/ids.ts';
+import { EVIDENCE } from '../../../protocol/messages/evidence.ts';
+import { OFFER } from '../../../protocol/messages/offer.ts';
+import { PAYMENT } from '../../../protocol/messages/payment.ts';
+import { RECEIPT } from '../../../protocol/messages/receipt.ts';
+import { REFUSAL } from '../../../protocol/messages/refusal.ts';
+import { ALG_EDDSA } from '../../../protocol/public-key.ts';
+import { approverSource } from '../../../sync/ledger/approver-source.ts';
+import type { LedgerEntry } from '../../../sync/ledger/ledger-types.ts';
+import { temporaryFolder } from './rig.ts';
+
+const LINE = new Uint8Array(16).fill(1);
+const PARTY = new Uint8Array(16).fill(2);
+const APPROVER = new Uint8Array(16).fill(3);
+const PAYEE = new Uint8Array(16).fill(4);
+/** Nobody here checks signatures: the joiner puts bytes together. */
+const SIGNATURE = new Uint8Array(64).fill(5);
+const YEN = amountMicro(1_000_000n);
+
+const signed = (payload: Uint8Array): Uint8Array => joinSign1(ALG_EDDSA, payload, SIGNATURE);
+
+/** The journals of a gateway, written as its approver writes them. */
+class Journals {
+  readonly folder: string;
+  readonly offers: Journal;
+  readonly money: Journal;
+  readonly signedRows: Journal;
+  #sequence = 0;
+
+  private constructor(folder: string, offers: Journal, money: Journal, signedRows: Journal) {
+    this.folder = folder;
+    this.offers = offers;
+    this.money = money;
+    this.signedRows = signedRows;
+  }
+
+  static async open(folder: string): Promise<Journals> {
+    const names = ['offers', 'money', 'signed'];
+    const opened = await Promise.all(names.map((name) => openJournal(join(folder, name))));
+    const [offers, money, signedRows] = opened.map(({ journal }) => journal);
+    const documentsHash = new Uint8Array(32);
+    money!.append(PRESENTED_RECORD.encode({ line: LINE, party: PARTY, documentsHash }));
+    return new Journals(folder, offers!, money!, signedRows!);
+  }
+
+  #payment(offerPayload: Uint8Array): Uint8Array {
+    this.#sequence += 1;
+    const payload = PAYMENT.encode({
+      line: LINE,
+      approver: APPROVER,
+      payee: PAYEE,
+      counter: this.#sequence,
+      amountMicro: YEN,
+      totalMicro: amountMicro(BigInt(this.#sequence) * 1_000_000n),
+      currency: 392,
+      offerHash: offerHash(offerPayload),
+      timeS: 1_700_000_000,
+      timeQuality: 1,
+    });
+    return signed(payload);
+  }
+
+  /** One accepted Payment; its Offer is registered unless it is to be missing. */
+  accept(hasOffer = true): number {
+    const offer = OFFER.encode({
+      payee: PAYEE,
+      approver: APPROVER,
+      challenge: randomBytes(24),
+      acceptByMs: 1,
+      lifetimeMs: 1,
+      currency: 392,
+      amountMicro: YEN,
+      tariffHash: new Uint8Array(32),
+      tariffVersion: 1,
+    });
+    if (hasOffer) this.offers.append(OFFER_RECORD.encode({ offer: signed(offer) }));
+    const payment = this.#payment(offer);
+    const receiptPayload = RECEIPT.encode({
+      paymentHash: new Uint8Array(32),
+      epoch: new Uint8Array(8),
+      sequence: this.#sequence,
+      timeS: 1_700_000_000,
+      flags: 1,
+      statusListVersion: 1,
+      nonce: new Uint8Array(16),
+    });
+    this.money.append(ACCEPTED_RECORD.encode({ payment, receiptPayload, acceptedAtMs: 1 }));
+    return this.#sequence;
+  }
+
+  /** A Void, perhaps instead of an acceptance that never left. */
+  void(reverses?: number): number {
+    const payment = this.#payment(new Uint8Array(1));
+    const refusalPayload = REFUSAL.encode({
+      paymentHash: new Uint8Array(32),
+      code: 'OFFER_EXPIRED',
+      final: true,
+      timeS: 1_700_000_000,
+      epoch: new Uint8Array(8),
+      sequence: this.#sequence,
+    });
+    const reversal = reverses === undefined ? {} : { reverses };
+    this.money.append(VOID_RECORD.encode({ payment, refusalPayload, voidedAtMs: 1, ...reversal }));
+    return this.#sequence;
+  }
+
+  sign(sequences: readonly number[]): void {
+    const rows = sequences.map((sequence) => ({ sequence, signature: SIGNATURE }));
+    this.signedRows.append(SIGNED_RECORD.encode({ rows }));
+  }
+
+  async commit(): Promise<void> {
+    for (const journal of [this.offers, this.money, this.signedRows]) await journal.commit();
+  }
+
+  async close(): Promise<void> {
+    for (const journal of [this.offers, this.money, this.signedRows]) await journal.close();
+  }
+}
+
+/** What a ledger reads that starts with `fromIndex` rows of SIGNED in its log already. */
+async function readFrom(folder: string, fromIndex = 0): Promise<LedgerEntry[]> {
+  const { reader, source } = approverSource(folder, ALG_EDDSA, 100);
+  const entries: LedgerEntry[] = [];
+  let slice = await reader.readFrom();
+  while (slice.records.length > 0) {
+    for (const { record, index } of slice.records) {
+      if (index >= fromIndex) entries.push(...(await source(record, index)));
+    }
+    slice = await reader.readFrom(slice.nextPosition);
+  }
+  return entries;
+}
+
+t.test('every signed answer becomes one entry, with all that proves it', async (t) => {
+  const journals = await Journals.open(await temporaryFolder(t));
+  journals.sign([journals.accept(), journals.void()]);
+  const taken = journals.accept();
+  journals.sign([journals.void(taken)]);
+  await journals.commit();
+  await journals.close();
+  const entries = await readFrom(journals.folder);
+  const opened = entries.map((entry) => EVIDENCE.decode(entry.payloadPlain));
+  t.same(
+    opened.map((evidence) => evidence.ok && evidence.value.offer !== undefined),
+    [true, false, false],
+    'an acceptance with its Offer, two Voids; the one that was taken back is in none',
+  );
+  t.ok(entries.every((entry) => Buffer.from(entry.partyRef).equals(PARTY)));
+  const [first] = opened;
+  if (!first?.ok) throw new Error('no evidence');
+  const outcome = decodeSign1(first.value.outcome);
+  if (!outcome.ok) throw new Error(outcome.reason);
+  t.same(
+    entries[0]?.receiptPayloadHash,
+    payloadHash(outcome.value.payload),
+    'the leaf commits to it',
+  );
+  t.same(outcome.value.signature, SIGNATURE, 'under the signature that was journalled');
+});
+
+t.test('a journal longer than any bound of the joiner is read from any place', async (t) => {
+  const journals = await Journals.open(await temporaryFolder(t));
+  const count = 18_000; // more answers than the joiner may hold unsigned
+  for (let from = 0; from < count; from += MAX_SIGNED_ROWS) {
+    const rows = Math.min(MAX_SIGNED_ROWS, count - from);
+    journals.sign(Array.from({ length: rows }, () => journals.accept()));
+    await journals.commit();
+  }
+  await journals.close();
+  const logged = 70; // records of SIGNED that the log holds
+  t.equal((await readFrom(journals.folder, logged)).length, count - logged * MAX_SIGNED_ROWS);
+});
+
+t.test('an acceptance without its Offer holds up no other', async (t) => {
+  const journals = await Journals.open(await temporaryFolder(t));
+  journals.sign([journals.accept(), journals.accept(false), journals.accept()]);
+  await journals.commit();
+  await journals.close();
+  const offers = (await readFrom(journals.folder)).map((entry) => {
+    const evidence = EVIDENCE.decode(entry.payloadPlain);
+    return evidence.ok && evidence.value.offer !== undefined;
+  });
+  t.same(offers, [true, false, true]);
+});
+
+t.test('a signature without its answer is damage', async (t) => {
+  const journals = await Journals.open(await temporaryFolder(t));
+  journals.sign([journals.accept() + 1]);
+  await journals.commit();
+  await journals.close();
+  await t.rejects(readFrom(journals.folder), { code: 'JOURNAL_CORRUPT' });
+});
