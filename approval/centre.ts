@@ -46,7 +46,7 @@ export function takeAcknowledgement(work: Work, bytes: Uint8Array): void {
   answer(work, true, `through sequence ${throughSequence}`);
 }
 
-/** Keeps the newest list of each URI; an older version than the one held is refused. */
+/** Keeps the newest list of each URI; an older one is refused, the same one again stays as old. */
 export function takeStatusList(work: Work, bytes: Uint8Array): void {
   const { state, ports, now } = work;
   const facts = ports.credentials.statusList(bytes);
@@ -54,16 +54,21 @@ export function takeStatusList(work: Work, bytes: Uint8Array): void {
     answer(work, false, `${facts.code}: ${facts.reason}`);
     return;
   }
-  const held = state.status.get(facts.value.uri);
-  if (held && held.facts.version > facts.value.version) {
-    answer(work, false, `version ${held.facts.version} is held, this is ${facts.value.version}`);
+  const { uri, version, issuedAtS } = facts.value;
+  const held = state.status.get(uri);
+  if (held && (held.facts.version > version || held.facts.issuedAtS > issuedAtS)) {
+    answer(work, false, `version ${held.facts.version} is held, this is ${version}`);
+    return;
+  }
+  if (held?.facts.version === version && held.facts.issuedAtS === issuedAtS) {
+    answer(work, true, 'known already');
     return;
   }
   if (!held && state.status.size >= MAX_STATUS_LISTS) {
     answer(work, false, 'too many status lists');
     return;
   }
-  heard(work, facts.value.issuedAtS);
-  state.status.set(facts.value.uri, { facts: facts.value, receivedMs: now.monotonicMs });
-  answer(work, true, `version ${facts.value.version}`);
+  heard(work, issuedAtS);
+  state.status.set(uri, { facts: facts.value, receivedMs: now.monotonicMs });
+  answer(work, true, `version ${version}`);
 }

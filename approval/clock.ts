@@ -29,10 +29,10 @@ export function judgedTime(state: ApproverState, now: Now): Judged {
 }
 
 /**
- * Seconds since a signed time: by the wall clock where its quality is known, else at least the
- * monotonic time since it came here.
+ * Seconds since a signed time, at least: since it came here by the monotonic clock, and by what is
+ * believed of the wall clock, which is never before the latest signed time (`judgedTime`).
  */
 export function ageS(judged: Judged, signedS: number, receivedMs: number, now: Now): number {
   const hereS = Math.floor((now.monotonicMs - receivedMs) / 1_000);
-  return judged.quality === 0 ? hereS : Math.max(hereS, judged.unixS - signedS);
+  return Math.max(hereS, judged.unixS - signedS);
 }

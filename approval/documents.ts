@@ -99,6 +99,9 @@ export function installPersisted(work: Work, through: number): void {
 
 function installPayer(work: Work, row: PendingDocuments, facts: PayerFacts): Refused | undefined {
   const { state } = work;
+  // Again: a newer set may have come into force while this one waited for its sync.
+  const fault = installFault(state, facts);
+  if (fault) return fault;
   const line = openLine(state, bytesKey(facts.line));
   if (!line) return refused('BUSY', 'too many lines');
   const closing = facts.closing ?? line.payer?.closing;

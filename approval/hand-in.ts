@@ -1,16 +1,18 @@
-import { fromHex } from '../protocol/bytes.ts';
+import { fromHex, toHex } from '../protocol/bytes.ts';
 import { HAND_IN } from '../protocol/messages/envelopes.ts';
+import type { Payment } from '../protocol/messages/payment.ts';
 import { refused } from '../protocol/refusal.ts';
 import { refuseUnjournalled, type Work } from './answers.ts';
 import { epochMs } from './clock.ts';
 import { append } from './appending.ts';
+import { bytesKey } from './keys.ts';
 import { readPayment } from './payment.ts';
 import { HANDED_IN_RECORD } from './records.ts';
 
 /**
  * Keeps evidence that either side hands in, late, twice or for another approver (R-060), as it
- * came: it moves no sum here, clearing judges it. Also the way back for an Offer whose journal
- * lagged behind a crash.
+ * came: it moves no sum here, clearing judges it. Nothing in it is verified here, so it is taken
+ * only from one of its two sides that has shown credentials: a stranger could fill the disk.
  */
 export function takeHandIn(work: Work, from: string, bytes: Uint8Array): void {
   const { state, ports, now } = work;
@@ -21,9 +23,19 @@ export function takeHandIn(work: Work, from: string, bytes: Uint8Array): void {
     return;
   }
   const hash = ports.sha256(payment.value.sign1.payload);
+  if (!isSide(work, from, payment.value.payment)) {
+    const reason = 'show your documents here first; only the payer or the payee hands in';
+    refuseUnjournalled(work, from, hash, refused('UNKNOWN_LINE', reason));
+    return;
+  }
   if (state.phase !== 'open' || !state.handInBuckets.take(from, epochMs(state, now))) {
     refuseUnjournalled(work, from, hash, refused('BUSY', 'hand it in again in a moment'));
     return;
   }
   append(work, 'offers', HANDED_IN_RECORD.encode({ from: fromHex(from), handIn: bytes }));
+}
+
+function isSide({ state }: Work, from: string, { line, payee }: Payment): boolean {
+  if (toHex(payee) === from) return state.payees.has(from);
+  return state.lines.get(bytesKey(line))?.payer?.device.hex === from;
 }

@@ -104,6 +104,17 @@ export function contradictionOf(line: LineState, payment: Payment): SeenPayment 
 }
 
 /**
+ * Whether a seen Payment that memory has let go may contradict this one: below what was forgotten
+ * nothing is known any more, above the last counter its total is (a device that starts its total
+ * anew would pass every limit that is counted on it).
+ */
+export function mayContradictForgotten(line: LineState, payment: Payment): boolean {
+  const { counter, totalMicro, amountMicro } = payment;
+  if (counter <= line.forgottenThrough) return true;
+  return counter > line.lastCounter && totalMicro - amountMicro < line.lastTotalMicro;
+}
+
+/**
  * Makes room for one more answered Payment by forgetting old ones, whose answer stands in the
  * journal. False when everything left is waiting or still needed: the caller says BUSY.
  */

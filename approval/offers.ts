@@ -212,6 +212,14 @@ export function registerOffers(work: Work, from: string, bytes: Uint8Array): voi
     refuseUnjournalled(work, from, work.ports.sha256(bytes), stock);
     return;
   }
+  const { state, ports, now } = work;
+  const facts = state.payees.get(from)?.facts;
+  const invalid = facts && payeeFault(state, facts, now);
+  if (invalid) {
+    const refusal = refused('CREDENTIAL_INVALID', invalid.reason);
+    refuseUnjournalled(work, from, ports.sha256(bytes), refusal);
+    return;
+  }
   for (const offerBytes of stock.value.offers) {
     const fault = registerOffer(work, from, offerBytes);
     if (fault) refuseUnjournalled(work, from, fault.hash, fault.refusal);

@@ -9,7 +9,7 @@ import { standingOf, type Standing } from './credentials.ts';
 import { accept, blockFor, voidPayment, type Decided } from './journalling.ts';
 import { bytesKey } from './keys.ts';
 import { MAX_LOOKUPS, MAX_PENDING, MAX_WAITERS } from './limits.ts';
-import { contradictionOf, findSeen } from './lines.ts';
+import { contradictionOf, findSeen, mayContradictForgotten } from './lines.ts';
 import { offerStanding, type OfferStanding } from './offers.ts';
 import type { ApproverConfig, PayerFacts } from './ports.ts';
 import { limitsOf, offerMismatch } from './rules.ts';
@@ -219,8 +219,8 @@ function carryOut(work: Work, decided: Decided, standing: Standing, verdict: Ver
     return;
   }
   if (offer.kind !== 'live') return;
-  if (decided.payment.counter <= decided.line.forgottenThrough) {
-    refuse(refused('ASK_CENTRE', 'older than what this approver remembers of the line'));
+  if (mayContradictForgotten(decided.line, decided.payment)) {
+    refuse(refused('ASK_CENTRE', 'it may contradict what this approver has forgotten of the line'));
     return;
   }
   const open = accept(work, decided, offer.offer, { standing, standIn: verdict.standIn });

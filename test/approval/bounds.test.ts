@@ -131,7 +131,7 @@ t.test('challenges and unacknowledged Payments: bounded, BUSY above', async (t) 
   t.equal(bench.state.exposure.unacknowledgedCount, 0);
 });
 
-t.test('a revoked or expired payee gets no challenges', async (t) => {
+t.test('a revoked or expired payee gets no challenges and sells nothing more', async (t) => {
   const bench = new Bench(world);
   bench.presentPayee();
   bench.wait(86_400_000);
@@ -139,6 +139,7 @@ t.test('a revoked or expired payee gets no challenges', async (t) => {
   t.throws(() => bench.challenges(1));
   const other = new Bench(world);
   other.presentPayee();
+  const [challenge] = other.challenges(1);
   const facts = other.state.payees.get(world.signers.payee.key.hex)!.facts;
   const list = other.state.status.get(facts.status[0]!.uri)!;
   other.state.status.set(facts.status[0]!.uri, {
@@ -146,6 +147,9 @@ t.test('a revoked or expired payee gets no challenges', async (t) => {
     facts: { ...list.facts, isRevoked: () => true },
   });
   t.throws(() => other.challenges(1));
+  other.offers([signOffer(world, challenge!)]);
+  t.match(readOutcome(other.take('refusal').at(-1)!.bytes), { code: 'CREDENTIAL_INVALID' });
+  t.equal(other.state.offers.size, 0);
 });
 
 t.test('buckets: a burst, then one per interval, for a bounded number of senders', async (t) => {

@@ -277,18 +277,43 @@ t.test('documents are in force when durable; a stranger cannot stand in for a pa
   t.match(PRESENTED.decode(bench.take('presented')[0]!.bytes), { value: { code: 5 } });
 });
 
+t.test('of two sets of one line that wait for one sync the newer is in force', async (t) => {
+  const { bench, payer } = open();
+  const { signer, party } = payer;
+  const older = newPayer(world, { generation: 2, paymentLimitMicro: yen(1_000) }, party, signer);
+  const newer = newPayer(world, { generation: 3, paymentLimitMicro: yen(50) }, party, signer);
+  bench.isAutomatic = false;
+  bench.presentPayer(newer);
+  bench.presentPayer(older);
+  bench.isAutomatic = true;
+  bench.replies = [];
+  bench.sync();
+  t.same(
+    bench.take('presented').map(({ bytes }) => {
+      const presented = PRESENTED.decode(bytes);
+      return presented.ok && presented.value.code;
+    }),
+    [0, 9],
+  );
+  t.match(bench.answer(pay(payer, bench.offer())), { code: 'PAYMENT_LIMIT' });
+});
+
 t.test('hand-ins are kept as they came, so many per sender, and junk is refused', async (t) => {
   const { bench, payer } = open();
   const offer = bench.offer();
   const payment = pay(payer, offer);
   bench.payment(payment);
   const outcome = bench.take('receipt')[0]!.bytes;
-  const from = newSigner().key.hex;
+  const bytes = HAND_IN.encode({ payment, offer, outcome });
   const before = bench.durable.offers.length;
-  for (let i = 0; i < 100; i += 1) {
-    bench.feed({ kind: 'hand-in', from, bytes: HAND_IN.encode({ payment, offer, outcome }) });
+  for (const from of [payer.signer.key.hex, world.signers.payee.key.hex]) {
+    for (let i = 0; i < 100; i += 1) bench.feed({ kind: 'hand-in', from, bytes });
   }
-  t.equal(bench.durable.offers.length - before, 64);
+  t.equal(bench.durable.offers.length - before, 2 * 64);
+  bench.take();
+  bench.feed({ kind: 'hand-in', from: newSigner().key.hex, bytes });
+  t.match(readOutcome(bench.take('refusal')[0]!.bytes), { code: 'UNKNOWN_LINE', final: false });
+  t.equal(bench.durable.offers.length - before, 2 * 64, 'a stranger fills no disk');
   bench.take();
   bench.feed({ kind: 'hand-in', from: 'other', bytes: new Uint8Array([0xa0]) });
   t.match(readOutcome(bench.take('refusal')[0]!.bytes), { final: false });
