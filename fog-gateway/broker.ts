@@ -18,6 +18,10 @@ import { publishFrameBytes, putPublishHead } from './core/publish-frame.ts';
 
 /** A client that stops reading: above this much unsent its connection is closed. */
 const MAX_BACKLOG_BYTES = 262_144;
+/** Asks and Offers of strangers stop here, so that nobody can cut another's connection off by a flood. */
+const MAX_RELAY_BACKLOG_BYTES = 16_384;
+/** The largest Offer (protocol/messages/envelopes.ts). */
+const MAX_RELAY_BYTES = 1_024;
 /** Longest silence that a device may ask for. */
 const MAX_KEEPALIVE_S = 300;
 const DRAIN_TIMEOUT_MS = 2_000;
@@ -205,9 +209,19 @@ class DeviceBroker implements Broker {
     if (topic.verb !== 'ask' && topic.verb !== 'offer') {
       this.#options.onMessage(topic.deviceHex, topic.verb, payload);
     } else if (topic.peerHex !== undefined && isFair(topic, payload)) {
-      this.send(topic.peerHex, topic.verb, payload);
-      this.flush();
+      this.#relay(topic.peerHex, topic.verb, payload);
     } else this.#count('forbidden-relay');
+  }
+
+  /** Lossy by contract: a peer that reads slowly keeps its room for what the approver says. */
+  #relay(to: string, verb: 'ask' | 'offer', payload: Uint8Array): void {
+    const socket = this.#sessions.get(to)?.client.conn as Socket | undefined;
+    if (socket && socket.writableLength > MAX_RELAY_BACKLOG_BYTES) {
+      this.#count('relay-dropped');
+      return;
+    }
+    this.send(to, verb, payload);
+    this.flush();
   }
 
   #count(what: string): void {
@@ -226,6 +240,7 @@ function connectFault(packet: ConnectPacket): string | undefined {
 
 /** A relayed ask names its own sender; the Offer is signed and speaks for itself. */
 function isFair(topic: UpTopic, payload: Uint8Array): boolean {
+  if (payload.length > MAX_RELAY_BYTES) return false;
   if (topic.verb !== 'ask') return true;
   const ask = ASK.decode(payload);
   return ask.ok && toHex(ask.value.payer) === topic.deviceHex;

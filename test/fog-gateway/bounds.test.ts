@@ -1,8 +1,8 @@
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { MAX_SEEN_PER_LINE } from '../../approval/limits.ts';
-import { startBroker } from '../../fog-gateway/broker.ts';
+import { startBroker, type Broker } from '../../fog-gateway/broker.ts';
 import { startGuard } from '../../fog-gateway/guard.ts';
 import { JournalSearch } from '../../fog-gateway/journal-search.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
@@ -63,7 +63,12 @@ t.test(
   },
 );
 
-t.test('a device that stops reading loses its connection, and nobody waits for it', async (t) => {
+async function slowDevice(t: Test): Promise<{
+  broker: Broker;
+  port: number;
+  slow: Device;
+  socket: Socket;
+}> {
   const broker = await startBroker({
     approver: world.signers.gateway.key.id,
     verifier: world.trust.verifier,
@@ -86,12 +91,35 @@ t.test('a device that stops reading loses its connection, and nobody waits for i
   t.teardown(() => slow.link.close());
   await slow.up;
   // Its side of the wire is corked by not letting the socket write at all.
-  sockets[0]!.cork();
+  const [socket] = sockets;
+  socket!.cork();
+  return { broker, port: guard.port, slow, socket: socket! };
+}
+
+t.test('a device that stops reading loses its connection, and nobody waits for it', async (t) => {
+  const { broker, slow, socket } = await slowDevice(t);
   for (let i = 0; i < 40; i += 1)
     broker.send(slow.signer.key.hex, 'receipt', new Uint8Array(10_000));
   t.equal(broker.counts['slow-reader'], 1);
-  t.ok(sockets[0]!.destroyed);
+  t.ok(socket.destroyed);
   broker.flush();
   broker.send('nobody', 'receipt', new Uint8Array(1));
   t.equal(broker.counts['undelivered'], 1);
+});
+
+t.test('a stranger’s flood is dropped before it costs a slow device its connection', async (t) => {
+  const { broker, port, slow, socket } = await slowDevice(t);
+  const stranger = new Device(world, newSigner(), port);
+  t.teardown(() => stranger.link.close());
+  await stranger.up;
+  const { id, hex } = slow.signer.key;
+  for (let i = 0; i < 400; i += 1) await stranger.say('offer', new Uint8Array(1_000), id);
+  t.ok(broker.counts['relay-dropped']! > 300, `${broker.counts['relay-dropped']} dropped`);
+  t.notOk(socket.destroyed);
+  const before = socket.writableLength;
+  broker.send(hex, 'receipt', new Uint8Array(161));
+  t.ok(socket.writableLength > before, 'the approver is still heard');
+  broker.flush();
+  await stranger.say('offer', new Uint8Array(1_025), id);
+  t.equal(broker.counts['forbidden-relay'], 1, 'no Offer is that large');
 });
