@@ -12,7 +12,7 @@ import { LIST, NOW_S, VALID } from '../identity/fixture.ts';
 import { documentsOf, payeeDocumentsOf, type Kit } from './harness.ts';
 
 /** Wall clock at the fixture's time, so that its documents are valid. */
-export const clock: Clock = {
+const clock: Clock = {
   now: () => {
     const monotonicMs = performance.now();
     return { unixMs: NOW_S * 1_000 + monotonicMs, monotonicMs, timeQuality: 1 };
