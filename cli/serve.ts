@@ -18,6 +18,9 @@ export async function serve(
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
   });
+  process.stdout.on('error', () => {
+    // Nobody reads any more: the end of the input says the same, and the program ends in order.
+  });
   lines.on('line', (line) => {
     void respond(line, answer);
   });

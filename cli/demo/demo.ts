@@ -1,16 +1,17 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readTraceFile } from '../../firmware-sim/trace-file.ts';
 import type { Trace } from '../../firmware-sim/core/trace.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { currencyOf } from '../../protocol/currency.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
 import { readFinality } from '../../sync/ledger/finality-file.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import { EXIT_FAILED, EXIT_OK } from '../command.ts';
 import { ATTACKERS, TAMPERED } from './attacks.ts';
 import { writeContents } from '../verify/contents.ts';
+import { SUMMARY_FILE } from '../verify/summary.ts';
 import { collectLedger, collectProofs, collectReceipts } from './collect.ts';
+import { dropState, prepareFolders } from './folders.ts';
 import { makeWorld } from './identities.ts';
 import { parseDemoOptions, type DemoOptions } from './options.ts';
 import { storyPlan, tracePlan, withAttackers, type Plan } from './plan.ts';
@@ -19,9 +20,6 @@ import { openReport, type Report } from './report.ts';
 import { ledgerFolder, startSite, stopSite, type Site } from './site.ts';
 import { Story, type Told } from './story.ts';
 import { summarise, type Summary } from './summary.ts';
-
-/** What marks a folder as one of ours, so that nobody else's is ever emptied. */
-const MARK = 'summary.json';
 
 interface Traffic {
   readonly plan: Plan;
@@ -54,28 +52,6 @@ function spokenTrace(file: string, trace: Trace): Json {
   };
 }
 
-/** @throws KiriError OUT_NOT_OURS, OUT_UNWRITABLE */
-function prepareFolders(outDir: string): string {
-  const stateDir = `${outDir}.state`;
-  try {
-    if (existsSync(outDir) && readdirSync(outDir).length > 0 && !existsSync(join(outDir, MARK))) {
-      throw new KiriError('OUT_NOT_OURS', `${outDir} holds something else; name another --out`);
-    }
-    rmSync(outDir, { recursive: true, force: true });
-    rmSync(stateDir, { recursive: true, force: true });
-    mkdirSync(outDir, { recursive: true });
-    // From the start, so that a folder left by an interrupted run is known as ours.
-    writeFileSync(join(outDir, MARK), '{}\n');
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    if (error instanceof KiriError) throw error;
-    throw new KiriError('OUT_UNWRITABLE', `${outDir}: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
-  return stateDir;
-}
-
 async function finish(
   site: Site,
   plan: Plan,
@@ -98,7 +74,7 @@ async function finish(
     finality: await readFinality(ledgerFolder(world.stateDir)),
     ...(trace ? { trace } : {}),
   });
-  writeFileSync(join(outDir, MARK), `${JSON.stringify(summary, null, 2)}\n`);
+  writeFileSync(join(outDir, SUMMARY_FILE), `${JSON.stringify(summary, null, 2)}\n`);
   await writeContents(outDir, world.clearing);
   return summary;
 }
@@ -138,10 +114,10 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   const report = openReport(options.json);
   const { plan: traffic, trace } = readTraffic(options, report);
   const plan = withAttackers(traffic, ATTACKERS, TAMPERED);
-  const stateDir = prepareFolders(options.outDir);
+  const folders = prepareFolders(options.outDir);
 
   report.step(`identities and credentials: ${plan.title}`);
-  const world = makeWorld(plan, stateDir, Math.floor(Date.now() / 1000));
+  const world = makeWorld(plan, folders.stateDir, Math.floor(Date.now() / 1000));
   report.line(
     'enrolled',
     `${world.payers.length} payers of ${plan.parties} liable parties, ${world.payees.length} payees`,
@@ -152,7 +128,9 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
     for (const program of site.programs) program.kill();
   };
   process.once('exit', abort);
-  process.once('SIGINT', () => process.exit(EXIT_FAILED));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => process.exit(EXIT_FAILED));
+  }
   let summary: Summary;
   try {
     report.line(
@@ -168,6 +146,7 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   closingTable(report, summary, options.outDir);
   if (options.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
   const isGood = summary.reconciles && summary.attacks.every(({ held }) => held);
-  if (isGood && !options.keep) rmSync(stateDir, { recursive: true, force: true });
+  if (isGood && !options.keep) dropState(folders);
+  else report.line('kept', `${folders.stateDir}: the secret keys and journals of this run`);
   return isGood ? EXIT_OK : EXIT_FAILED;
 }

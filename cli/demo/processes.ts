@@ -12,6 +12,15 @@ const KEPT_STDERR_CHARS = 4_000;
 
 export type Json = Readonly<Record<string, unknown>>;
 
+function parseLine(line: string): Json | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Json) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A `kiri` program run as a process of its own. It speaks JSON lines: the first says
  * `{"ready":true,…}`, then one answer line per request line, matched by `id`.
@@ -38,10 +47,16 @@ export class Program {
       this.#stderr = (this.#stderr + text).slice(-KEPT_STDERR_CHARS);
     });
     this.exited = new Promise((resolve) => {
-      child.once('close', (code) => {
+      const end = (code: number | null): void => {
         for (const { reject } of this.#waiting.values()) reject(this.#gone());
         this.#waiting.clear();
         resolve(code);
+      };
+      child.once('close', end);
+      child.once('error', (error) => {
+        // It was never started, or a signal could not reach it.
+        this.#stderr += error.message;
+        if (child.pid === undefined) end(null);
       });
     });
   }
@@ -60,9 +75,19 @@ export class Program {
     return new KiriError('PROGRAM_GONE', `${this.name} ended${why === '' ? '' : `: ${why}`}`);
   }
 
-  static async start(name: string, args: readonly string[]): Promise<Program> {
+  /**
+   * Resolves when the program is ready. It stands in `running` from its first moment, so that whoever gives up can stop
+   * also what is still starting.
+   * @throws KiriError PROGRAM_GONE, PROGRAM_SLOW
+   */
+  static async start(
+    name: string,
+    args: readonly string[],
+    running: Set<Program>,
+  ): Promise<Program> {
     const child = spawn(process.execPath, [LAUNCHER, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
     const program = new Program(name, child);
+    running.add(program);
     await program.#untilReady();
     return program;
   }
@@ -80,8 +105,11 @@ export class Program {
         reject(this.#gone());
       });
       createInterface({ input: this.#child.stdout! }).on('line', (line) => {
-        const message = JSON.parse(line) as Json;
-        if (message['ready'] === true) {
+        const message = parseLine(line);
+        if (message === undefined) {
+          // Not its protocol: what it says is kept for the error message.
+          this.#stderr += `${line}\n`;
+        } else if (message['ready'] === true) {
           clearTimeout(timer);
           this.#ready = message;
           resolve();
@@ -119,7 +147,8 @@ export class Program {
 
   /** Asks it to end in order; kills it where it does not. */
   async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const { exitCode, signalCode, pid } = this.#child;
+    if (exitCode !== null || signalCode !== null || pid === undefined) return;
     const timer = setTimeout(() => this.kill(), STOP_TIMEOUT_MS);
     this.#child.stdin!.end();
     this.#child.kill('SIGTERM');

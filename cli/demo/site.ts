@@ -114,9 +114,7 @@ export async function startGatewayProgram(site: {
   programs: Set<Program>;
 }): Promise<Program> {
   const file = join(site.world.stateDir, 'gateway.config.json');
-  const gateway = await Program.start('gateway', ['gateway', '--config', file]);
-  site.programs.add(gateway);
-  return gateway;
+  return Program.start('gateway', ['gateway', '--config', file], site.programs);
 }
 
 /** Attackers run inside the demonstration itself and are no program. */
@@ -151,16 +149,14 @@ interface Starting {
 
 async function startPrograms(starting: Starting): Promise<Site> {
   const { world, outDir, trust, mqttPort, attackers, programs, uplinks } = starting;
-  const start = async (name: string, ...args: string[]): Promise<Program> => {
-    const program = await Program.start(name, args);
-    programs.add(program);
-    return program;
-  };
-  const gatewayStart = startGatewayProgram({ world, programs });
-  const witness = await start('witness', 'witness', '--config', witnessConfig(world));
+  const start = (name: string, ...args: string[]): Promise<Program> =>
+    Program.start(name, args, programs);
+  const [gateway, witness] = await Promise.all([
+    startGatewayProgram({ world, programs }),
+    start('witness', 'witness', '--config', witnessConfig(world)),
+  ]);
   const toWitness = await openUplink(() => Number(witness.ready['port']));
   uplinks.push(toWitness);
-  const gateway = await gatewayStart;
   const ledger = await start(
     'ledger',
     'sync',
@@ -179,8 +175,7 @@ async function startPrograms(starting: Starting): Promise<Site> {
     const program = await start(name, 'devices', '--config', file);
     for (const { ref } of [...payers, ...payees]) devices.set(ref, program);
   });
-  await Promise.all(starts);
-  const clearing = await clearingStart;
+  const [clearing] = await Promise.all([clearingStart, ...starts]);
   return {
     world,
     outDir,

@@ -11,7 +11,7 @@ import { Findings } from './findings.ts';
 /** `<sha256 hex>  <path>` per file, sorted: what `sha256sum -c` reads. */
 export const CONTENTS_FILE = 'CONTENTS.sha256';
 /** COSE_Sign1 by the clearing over the SHA-256 of {@link CONTENTS_FILE}. */
-const CONTENTS_SIGNATURE = 'CONTENTS.sig';
+export const CONTENTS_SIGNATURE = 'CONTENTS.sig';
 const CONTENTS_TYP = 'kiri/contents';
 const MODE = 0o644;
 
