@@ -182,10 +182,11 @@ function judge(
 /**
  * A miss in memory proves that the Payment is new while nothing was ever forgotten, or while its
  * Offer is live and unused: only a Payment on that Offer can have been accepted, and a Void is
- * kept as long as the Offer lives. Anything else is searched on the disk before it is answered.
+ * kept as long as the Offer lives. Anything else is searched on the disk before it is answered;
+ * without its Offer, which a restart forgets, only what is as old as forgotten Payments of its line.
  */
 function mustSearch(work: Work, decided: Decided, offer: OfferStanding): boolean {
-  if (!work.state.forgot || offer.kind === 'open') return false;
+  if (!work.state.forgot) return false;
   return offer.kind === 'dead' || decided.payment.counter <= decided.line.forgottenThrough;
 }
 

@@ -1,8 +1,8 @@
 import { KiriError } from '../protocol/kiri-error.ts';
 import type { Journal } from '../platform/ports.ts';
 
-/** Records looked at before other work gets its turn. */
-const RECORDS_PER_TURN = 512;
+/** Comparisons (a record with one wanted hash) before other work gets its turn. */
+const COMPARISONS_PER_TURN = 4_096;
 
 interface Wanted {
   readonly hash: Uint8Array;
@@ -58,8 +58,9 @@ export class JournalSearch {
       const view = Buffer.from(record.buffer, record.byteOffset, record.length);
       for (const wanted of batch)
         if (view.includes(wanted.hash as Buffer)) wanted.found.push(record);
-      turn += 1;
-      if (turn % RECORDS_PER_TURN !== 0) continue;
+      turn += batch.length;
+      if (turn < COMPARISONS_PER_TURN) continue;
+      turn = 0;
       await new Promise(setImmediate);
       if (this.#isStopped) throw new KiriError('GATEWAY_STOPPED', 'the journal is being closed');
     }

@@ -5,6 +5,7 @@ import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
 import { inboxFilter, parseDownTopic, upTopic } from '../../protocol/topics.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { openJournal } from '../../platform/journal.ts';
+import type { ReconnectLimits } from '../../platform/core/reconnect.ts';
 import { openMqttLink, type LinkState, type MqttLink } from '../../platform/mqtt-link.ts';
 import type { Clock, Journal, Now, Random } from '../../platform/ports.ts';
 import { systemClock } from '../../platform/system-clock.ts';
@@ -33,6 +34,8 @@ export interface DeviceOptions {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly verifier?: Verifier;
+  /** How soon a lost gateway is tried again; default as for a fleet. */
+  readonly reconnect?: ReconnectLimits;
   readonly onNotice?: (code: string, reason: string) => void;
   readonly onLink?: (state: LinkState) => void;
 }
@@ -107,6 +110,7 @@ export class DeviceShell<Input, Effect extends { readonly kind: string }> {
       clientId: signer.key.hex,
       clock,
       random,
+      ...(options.reconnect ? { reconnect: options.reconnect } : {}),
       credentials: () => ({ username: signer.key.hex, password: this.#connectToken() }),
       onMessage: (topic, payload) => this.#onMessage(topic, payload),
       onState: (state) => this.#onLink(state),

@@ -49,7 +49,12 @@ function documentFiles(stateDir: string, name: string, documents: readonly Uint8
   });
 }
 
-function gatewayConfig(world: World, trust: string, ports: { mqtt: number; http: number }): string {
+/** @returns the file for `kiri gateway --config` */
+export function gatewayConfig(
+  world: World,
+  trust: string,
+  ports: { mqtt: number; http: number },
+): string {
   const { stateDir } = world;
   const [statusList] = documentFiles(stateDir, 'status', [world.statusList]);
   return writeConfig(stateDir, 'gateway', {

@@ -205,6 +205,28 @@ t.test(
   },
 );
 
+t.test('a forgotten Payment is found after a restart too, without its Offer', async (t) => {
+  const { bench, payer } = open({ counterCeiling: 1_000_000 });
+  const unused = bench.offer();
+  const oldest = pay(payer, bench.offer());
+  t.match(bench.answer(oldest), { code: 'ACCEPTED', sequence: 1 });
+  for (let i = 0; i <= MAX_SEEN_PER_LINE; i += 1) bench.payment(pay(payer, bench.offer()));
+  bench.start();
+  bench.presentPayer(payer);
+  bench.replies = [];
+  bench.payment(oldest);
+  t.same(bench.replies, [], 'no answer before the search');
+  const { key } = bench.lookups.pop()!;
+  bench.feed({ kind: 'found', key, records: bench.durable.money });
+  t.match(readOutcome(bench.take('receipt')[0]!.bytes), { code: 'ACCEPTED', sequence: 1 });
+
+  // Never seen and as old: nothing is found, and nothing final is said without its Offer.
+  const unheard = pay({ ...payer }, unused, { counter: 1, totalMicro: yen(100) });
+  bench.payment(unheard);
+  bench.feed({ kind: 'found', key: bench.lookups.pop()!.key, records: [] });
+  t.match(readOutcome(bench.take('refusal')[0]!.bytes), { code: 'OFFER_UNKNOWN', final: false });
+});
+
 t.test('a Void is not forgotten while its Offer could still be paid', async (t) => {
   const { bench, payer } = open({ counterCeiling: 1_000_000, paymentLimitMicro: yen(100) });
   const dear = pay(payer, bench.offer({ amountMicro: yen(101), acceptByMs: 400_000 }));
