@@ -100,8 +100,8 @@ export class KillRig {
   }
 
   async startGateway(): Promise<void> {
-    this.gateway = await Program.start('gateway', ['gateway', '--config', this.#config]);
-    this.#programs.add(this.gateway);
+    const args = ['gateway', '--config', this.#config];
+    this.gateway = await Program.start('gateway', args, this.#programs);
   }
 
   async killGateway(): Promise<void> {
