@@ -22,6 +22,7 @@ import { BINDING } from '../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
   CLEARING_CREDENTIAL,
+  type ClearingCredential,
   PARTY_CREDENTIAL,
   REGISTRAR_CREDENTIAL,
 } from '../../identity/core/documents/credentials.ts';
@@ -67,7 +68,8 @@ export class DocumentBook {
   readonly payees: Map<string, KnownPayee[]> = new Map();
   /** By approver id. */
   readonly approvers: Map<string, VerifiedMandate[]> = new Map();
-  readonly clearings: PublicKey[] = [];
+  /** Their periods are judged against the time of each file that they sign. */
+  readonly clearings: ClearingCredential[] = [];
   /** Every key that some valid document names, by id. */
   readonly keys: Map<string, PublicKey> = new Map();
 
@@ -143,9 +145,9 @@ export class DocumentBook {
   #addClearing(cose: Uint8Array): Checked<readonly PublicKey[]> {
     const opened = verifyClearing(this.trust, cose, undefined);
     if (!opened.ok) return opened;
-    const { key } = opened.value.value;
-    this.clearings.push(this.#know(key));
-    return accepted([key]);
+    const credential = opened.value.value;
+    this.clearings.push(credential);
+    return accepted([this.#know(credential.key)]);
   }
 
   #addMandate(cose: Uint8Array): Checked<readonly PublicKey[]> {

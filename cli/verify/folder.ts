@@ -109,7 +109,8 @@ async function checkAll(
     checkContents(files, [], { verify: () => false }, findings);
     return;
   }
-  checkContents(files, store.book.clearings, store.book.trust.verifier, findings);
+  const clearings = store.book.clearings.map(({ key }) => key);
+  checkContents(files, clearings, store.book.trust.verifier, findings);
   const stems: string[] = [];
   for (const path of files.below(RECEIPTS)) {
     const stem = receiptStem(path);

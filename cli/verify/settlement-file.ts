@@ -1,3 +1,5 @@
+import { CLEARING_CREDENTIAL } from '../../identity/core/documents/credentials.ts';
+import { checkPeriod } from '../../identity/core/period.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, verifySign1 } from '../../protocol/cose.ts';
 import { readSettlementFile } from '../../sync/clearing/core/ipm-file.ts';
@@ -55,12 +57,19 @@ function openManifest(context: SettlementContext, base: string): Manifest | unde
   const { header, payload } = message.value;
   if (header.typ !== MANIFEST_TYP) return fault(`typ is not ${MANIFEST_TYP}`);
   const { clearings, trust } = store.book;
-  const key = clearings.find((one) => header.kid && bytesEqual(one.id, header.kid));
-  if (!key) return fault('not signed by a clearing that the issuer credentialed');
-  if (!verifySign1(trust.verifier, key, message.value)) return fault('the signature does not hold');
+  const own = clearings.filter(({ key }) => header.kid && bytesEqual(key.id, header.kid));
+  const [first] = own;
+  if (!first) return fault('not signed by a clearing that the issuer credentialed');
+  if (!verifySign1(trust.verifier, first.key, message.value))
+    return fault('the signature does not hold');
   const manifest = MANIFEST.decode(payload);
   if (!manifest.ok) return fault(`${manifest.code}: ${manifest.reason}`);
-  const { fileName, policyHash } = manifest.value;
+  const { fileName, policyHash, cutS } = manifest.value;
+  // A renewal stands beside what it renews.
+  const { typ } = CLEARING_CREDENTIAL;
+  const inForce = own.map((credential) => checkPeriod({ typ, ...credential }, cutS));
+  const [late] = inForce;
+  if (late?.ok === false && !inForce.some(({ ok }) => ok)) return fault(late.reason);
   if (fileName !== `${base.slice(base.lastIndexOf('/') + 1)}.ipm`) {
     return fault(`is the manifest of ${fileName}`);
   }

@@ -15,10 +15,12 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { runVerify, verifyFolder, verifyPath, writeContents } from '../../../cli/verify/verify.ts';
 import { UsageError } from '../../../cli/command.ts';
+import { issueClearing } from '../../../identity/core/issue.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import { payloadHash } from '../../../protocol/ids.ts';
 import { cosign } from '../../../sync/ledger/core/cosignature.ts';
 import { witnessSigner } from '../../../sync/ledger/core/note-ports.ts';
+import { LIST, NOW_S } from '../../identity/fixture.ts';
 import { ORIGIN, buildOut, pay } from './out.ts';
 
 const newFolder = async (t: Test): Promise<string> => {
@@ -223,6 +225,36 @@ t.test('artefacts of another run do not pass in this one', async (t) => {
     const report = await verifyFolder(mixed);
     t.notOk(report.ok, part);
   }
+});
+
+t.test('a manifest that a clearing signed outside its time is none', async (t) => {
+  const root = await newFolder(t);
+  const { out } = await buildOut(root, [2]);
+  const { issuer, clearing } = out.world.signers;
+  const credential = (notBeforeS: number, expiresS: number): Uint8Array =>
+    issueClearing(issuer, {
+      issuedS: notBeforeS,
+      status: { uri: LIST, index: 7 },
+      key: clearing.key,
+      reference: 'clearing-0001',
+      notBeforeS,
+      expiresS,
+    });
+  const path = join(root, 'trust/documents/clearing.cbor');
+  const manifests = (await filesOf(root)).filter((one) => one.endsWith('.manifest'));
+  await writeFile(path, credential(NOW_S - 9_000, NOW_S - 1_000));
+  await writeContents(root, clearing);
+  t.same(
+    (await verifyFolder(root)).faults.map((fault) => fault.path),
+    manifests,
+    'expired before the cut',
+  );
+  await writeFile(
+    join(root, 'trust/documents/clearing-2.cbor'),
+    credential(NOW_S, NOW_S + 900_000),
+  );
+  await writeContents(root, clearing);
+  t.ok((await verifyFolder(root)).ok, 'and renewed before it');
 });
 
 t.test('single artefacts verify with the trust folder above them', async (t) => {
