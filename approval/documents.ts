@@ -9,6 +9,7 @@ import { joinParty, openLine } from './lines.ts';
 import type { PayeeFacts, PayerFacts } from './ports.ts';
 import { DOCUMENTS_RECORD, PRESENTED_RECORD } from './records.ts';
 import type { ApproverState, PendingDocuments } from './state.ts';
+import { tellSalesAgain } from './tell-payee.ts';
 
 const TAKEN = 0;
 
@@ -33,8 +34,13 @@ export function present(work: Work, from: string, bytes: Uint8Array): void {
   }
   const documentsHash = ports.sha256(bytes);
   const documentsKey = bytesKey(documentsHash);
-  if (state.documents.has(documentsKey)) {
+  const held = state.documents.get(documentsKey);
+  if (held !== undefined) {
     answer(work, from, undefined);
+    const payee = held === from ? state.payees.get(from) : undefined;
+    if (payee && state.presentBuckets.take(from, epochMs(state, now))) {
+      tellSalesAgain(work, from, payee.facts.key.id);
+    }
     return;
   }
   const busy =
@@ -93,6 +99,7 @@ export function installPersisted(work: Work, through: number): void {
     const fault = row.facts.kind === 'payer' ? installPayer(work, row, row.facts) : undefined;
     if (row.facts.kind === 'payee') installPayee(work.state, row, row.facts);
     answer(work, row.from, fault);
+    if (row.facts.kind === 'payee') tellSalesAgain(work, row.from, row.facts.key.id);
   }
   pendingDocuments.splice(0, done);
 }

@@ -1,5 +1,4 @@
 import { invariant } from '../protocol/kiri-error.ts';
-import { PAID } from '../protocol/messages/envelopes.ts';
 import {
   FLAG_STAND_IN,
   FLAG_TIME_QUALITY,
@@ -24,6 +23,7 @@ import {
   type SignedRow,
 } from './records.ts';
 import type { Answer, LineState, LiveOffer, SeenPayment } from './state.ts';
+import { tellSale } from './tell-payee.ts';
 
 /** A Payment whose signature is verified. */
 export interface Decided extends ReadPayment {
@@ -152,6 +152,7 @@ function rememberAnswer(
     counter: payment.counter,
     amountMicro: payment.amountMicro,
     totalMicro: payment.totalMicro,
+    payee: payment.payee,
     payment: new Uint8Array(decided.bytes),
     answer,
     keepUntilMs: keep.keepUntilMs,
@@ -236,9 +237,7 @@ function release(
 ): void {
   for (const device of to) replyAnswer(work, device, answer);
   if (!offer) return;
-  const receipt = signedAnswer(work.ports, answer);
-  const bytes = PAID.encode({ payment: seen.payment, receipt });
-  work.effects.push({ kind: 'reply', to: offer.payeeHex, verb: 'paid', bytes });
+  tellSale(work, offer.payeeHex, seen);
 }
 
 /**

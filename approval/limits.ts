@@ -50,6 +50,8 @@ export const BAD_SIGNATURE_INTERVAL_MS = 200;
 /** Document sets of one sender that are verified (several signatures each). */
 export const PRESENT_BURST = 8;
 export const PRESENT_INTERVAL_MS = 1_000;
+/** Sales that a payee hears of again when it comes back. */
+export const MAX_SALES_TOLD = 64;
 /** Hand-ins of one sender. */
 export const HAND_IN_BURST = 64;
 export const HAND_IN_INTERVAL_MS = 200;

@@ -167,11 +167,11 @@ function durable(kind: Answer['kind'], sequence: number, payload: Uint8Array): A
 
 function rememberOld(state: ApproverState, old: Old, answer: Answer): void {
   const line = oldLine(state, old.payment);
-  const { counter, amountMicro, totalMicro } = old.payment;
+  const { counter, amountMicro, totalMicro, payee } = old.payment;
   invariant(makeRoom(state, line, Number.MAX_SAFE_INTEGER), 'durable answers can be forgotten');
   const agrees = contradictionOf(line, old.payment) === undefined;
   const key = bytesKey(old.hash);
-  const seen = { key, hash: old.hash, line, counter, amountMicro, totalMicro };
+  const seen = { key, hash: old.hash, line, counter, amountMicro, totalMicro, payee };
   remember(state, { ...seen, payment: old.bytes, answer, keepUntilMs: -1 }, agrees);
 }
 

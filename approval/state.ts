@@ -27,6 +27,7 @@ export interface SeenPayment {
   readonly counter: number;
   readonly amountMicro: AmountMicro;
   readonly totalMicro: AmountMicro;
+  readonly payee: Uint8Array;
   /** COSE_Sign1 as received: one half of a proof of misbehaviour. */
   readonly payment: Uint8Array;
   answer: Answer;

@@ -23,6 +23,7 @@ function seenOn(
     counter,
     amountMicro: amountMicro(1n),
     totalMicro: amountMicro(BigInt(counter)),
+    payee: new Uint8Array(16),
     payment: new Uint8Array(),
     answer: {
       kind: 'accepted',

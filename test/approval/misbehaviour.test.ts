@@ -59,22 +59,25 @@ t.test(
   },
 );
 
-t.test('a total that starts anew after memory has forgotten the line is not accepted', async (t) => {
-  const { bench, payer } = open();
-  t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
-  t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
-  // As MAX_SEEN other Payments would do.
-  const [line] = bench.state.lines.values();
-  for (const seen of line!.window.splice(0)) {
-    bench.state.seen.delete(seen.key);
-    line!.forgottenThrough = seen.counter;
-  }
-  bench.state.forgot = true;
-  const anew = pay(payer, bench.offer(), { counter: 3, totalMicro: yen(100) });
-  t.match(bench.answer(anew), { code: 'ASK_CENTRE', final: false });
-  const honest = pay(payer, bench.offer(), { counter: 3, totalMicro: yen(300) });
-  t.match(bench.answer(honest), { code: 'ACCEPTED' });
-});
+t.test(
+  'a total that starts anew after memory has forgotten the line is not accepted',
+  async (t) => {
+    const { bench, payer } = open();
+    t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
+    t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
+    // As MAX_SEEN other Payments would do.
+    const [line] = bench.state.lines.values();
+    for (const seen of line!.window.splice(0)) {
+      bench.state.seen.delete(seen.key);
+      line!.forgottenThrough = seen.counter;
+    }
+    bench.state.forgot = true;
+    const anew = pay(payer, bench.offer(), { counter: 3, totalMicro: yen(100) });
+    t.match(bench.answer(anew), { code: 'ASK_CENTRE', final: false });
+    const honest = pay(payer, bench.offer(), { counter: 3, totalMicro: yen(300) });
+    t.match(bench.answer(honest), { code: 'ACCEPTED' });
+  },
+);
 
 t.test('Offers: only from their own payee, on a genuine challenge, in time', async (t) => {
   const { bench, payer } = open();

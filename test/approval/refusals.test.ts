@@ -279,21 +279,24 @@ t.test('the status list: stale tightens, too old or missing is LIST_STALE', asyn
   t.match(held.bench.centre.at(-1), { taken: false }, 'an older list is not taken back');
 });
 
-t.test('with an unknown clock a list ages too: shown again, and by the centre’s word', async (t) => {
-  const again = open({}, { maxListAgeS: 100 });
-  const payment = pay(again.payer, again.bench.offer({ acceptByMs: 400_000 }));
-  again.bench.now = { ...again.bench.now, timeQuality: 0 };
-  again.bench.wait(101_000);
-  again.bench.feed({ kind: 'status-list', bytes: statusList(world) });
-  t.match(again.bench.answer(payment), { code: 'LIST_STALE' }, 'the same list is not news');
+t.test(
+  'with an unknown clock a list ages too: shown again, and by the centre’s word',
+  async (t) => {
+    const again = open({}, { maxListAgeS: 100 });
+    const payment = pay(again.payer, again.bench.offer({ acceptByMs: 400_000 }));
+    again.bench.now = { ...again.bench.now, timeQuality: 0 };
+    again.bench.wait(101_000);
+    again.bench.feed({ kind: 'status-list', bytes: statusList(world) });
+    t.match(again.bench.answer(payment), { code: 'LIST_STALE' }, 'the same list is not news');
 
-  const told = open({}, { maxListAgeS: 100 });
-  told.bench.now = { unixMs: 0, monotonicMs: told.bench.now.monotonicMs, timeQuality: 0 };
-  const acknowledgement = acknowledge(world, 0, NOW_S + 101);
-  told.bench.feed({ kind: 'acknowledgement', bytes: acknowledgement });
-  const late = pay(told.payer, told.bench.offer());
-  t.match(told.bench.answer(late), { code: 'LIST_STALE' }, 'the centre has signed a later time');
-});
+    const told = open({}, { maxListAgeS: 100 });
+    told.bench.now = { unixMs: 0, monotonicMs: told.bench.now.monotonicMs, timeQuality: 0 };
+    const acknowledgement = acknowledge(world, 0, NOW_S + 101);
+    told.bench.feed({ kind: 'acknowledgement', bytes: acknowledgement });
+    const late = pay(told.payer, told.bench.offer());
+    t.match(told.bench.answer(late), { code: 'LIST_STALE' }, 'the centre has signed a later time');
+  },
+);
 
 t.test('an unknown clock means the tightened tier and expires nothing', async (t) => {
   const { bench, payer } = open({ deviceLimitMicro: yen(400) });
