@@ -56,6 +56,8 @@ function floorStart({ world, folder }: GatewayUnderTest): FloorStart {
 
 export interface ApprovalPlan {
   readonly rounds: number;
+  /** Rounds before, not counted: the compiler has to see the code first. */
+  readonly warmUps: number;
   /** Payments of one round. */
   readonly count: number;
 }
@@ -66,7 +68,7 @@ interface Measured {
   readonly floors: readonly number[];
 }
 
-/** Interleaves floor, stocked and relayed rounds; the first of each warms up and is not counted. */
+/** Interleaves floor, stocked and relayed rounds; warm-ups first. */
 async function interleave(
   gateway: GatewayUnderTest,
   devices: Devices,
@@ -77,7 +79,7 @@ async function interleave(
   const stocked: Round[] = [];
   const relayed: Round[] = [];
   const floors: number[] = [];
-  for (let round = -1; round < plan.rounds; round += 1) {
+  for (let round = -plan.warmUps; round < plan.rounds; round += 1) {
     const floorMicros = await floor.ask<number>({ kind: 'round', count: plan.count });
     const first = await payRound(gateway, devices, plan.count, false);
     const second = await payRound(gateway, devices, plan.count, true);
@@ -99,7 +101,7 @@ export async function measureApproval(
   const before = gateway.journalBytes();
   const { stocked, relayed, floors } = await interleave(gateway, devices, plan);
   const after = gateway.journalBytes();
-  const payments = 2 * (plan.rounds + 1) * plan.count;
+  const payments = 2 * (plan.rounds + plan.warmUps) * plan.count;
   const perPayment = (name: JournalFolder): number => (after[name] - before[name]) / payments;
   const floor = median(floors);
   const all = stocked.map(({ allMicros }) => allMicros);

@@ -21,7 +21,7 @@ const HELP = `npm run bench [-- OPTIONS]
 /** How much of everything; the odd numbers of rounds give a median that was measured. */
 const FULL = {
   payers: 64,
-  approval: { rounds: 9, count: 2_560 },
+  approval: { rounds: 25, warmUps: 5, count: 640 },
   lone: 1_000,
   agentRuns: 9,
   rounds: 7,
@@ -29,7 +29,7 @@ const FULL = {
 };
 const QUICK: typeof FULL = {
   payers: 16,
-  approval: { rounds: 1, count: 128 },
+  approval: { rounds: 1, warmUps: 1, count: 128 },
   lone: 20,
   agentRuns: 1,
   rounds: 1,

@@ -1,7 +1,5 @@
-import { createHmac, hash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ApproverEffect, ApproverInput, JournalName } from '../approval/messages.ts';
-import type { HmacSha256, Sha256 } from '../approval/ports.ts';
 import type { Approver } from '../approval/step.ts';
 import type { ApproverState } from '../approval/state.ts';
 import { openJournal } from '../platform/journal.ts';
@@ -16,10 +14,6 @@ const NAMES: readonly JournalName[] = ['money', 'offers', 'signed', 'documents']
 const SIGNED_DELAY_MS = 20;
 /** Unsynced bytes of the offers journal above which hand-ins wait. */
 const MAX_HAND_IN_BACKLOG_BYTES = 1_048_576;
-
-export const nodeSha256: Sha256 = (bytes) => hash('sha256', bytes, 'buffer');
-export const nodeHmacSha256: HmacSha256 = (key, bytes) =>
-  createHmac('sha256', key).update(bytes).digest();
 
 export interface ShellOptions {
   readonly folder: string;

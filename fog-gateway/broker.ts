@@ -14,7 +14,7 @@ import { downTopic, type DownVerb, type UpTopic } from '../protocol/topics.ts';
 import type { Clock } from '../platform/ports.ts';
 import { accessOf, type Access } from './core/access.ts';
 import { Freshness } from './core/freshness.ts';
-import { publishFrameBytes, putPublishHead } from './core/publish-frame.ts';
+import { PUBACK_BYTES, publishFrameBytes, putAck, putPublishHead } from './core/publish-frame.ts';
 
 /** A client that stops reading: above this much unsent its connection is closed. */
 const MAX_BACKLOG_BYTES = 262_144;
@@ -25,6 +25,8 @@ const MAX_RELAY_BYTES = 1_024;
 /** Longest silence that a device may ask for. */
 const MAX_KEEPALIVE_S = 300;
 const DRAIN_TIMEOUT_MS = 2_000;
+/** Longest time that a PUBACK waits for the answer, to leave in one write with it. */
+const MAX_ACK_DELAY_MS = 20;
 /** CONNACK return code 4 (MQTT 3.1.1 §3.2.2.3). */
 const BAD_CREDENTIALS = 4;
 
@@ -39,10 +41,20 @@ export interface BrokerOptions {
 /** Verbs that the approver answers; `ask` and `offer` go to a peer. */
 export type ForApprover = Exclude<UpTopic['verb'], 'ask' | 'offer'>;
 
+/** Verbs that are always answered, or nearly: their PUBACK waits for the answer. */
+const ANSWERED: ReadonlySet<string> = new Set<ForApprover>([
+  'pay',
+  'query',
+  'present',
+  'challenges',
+]);
+
 interface Session {
   readonly client: Client;
   readonly access: Access;
   readonly topics: Map<DownVerb, Buffer>;
+  /** Packet identifiers of QoS 1 publishes that have arrived and wait for their PUBACK. */
+  readonly toAcknowledge: number[];
   isListening: boolean;
 }
 
@@ -83,16 +95,20 @@ class DeviceBroker implements Broker {
   readonly #approverHex: string;
   readonly #sessions = new Map<string, Session>();
   readonly #corked = new Set<Socket>();
+  /** Sessions whose PUBACKs wait, for an answer or for the end of the tick. */
+  readonly #waiting = new Set<Session>();
+  #waitTimer: NodeJS.Timeout | undefined;
   readonly #freshness = new Freshness();
 
   constructor(aedes: Aedes, options: BrokerOptions) {
     this.#aedes = aedes;
     this.#options = options;
     this.#approverHex = toHex(options.approver);
-    // Nothing is ever routed inside the broker, its own `$SYS` news included.
+    // Nothing is ever routed inside the broker, its own `$SYS` news included. Later, because done at
+    // once would have the parser read on in the middle of a packet.
     aedes.publish = (...given: unknown[]): void => {
       const done = given.at(-1);
-      if (typeof done === 'function') (done as () => void)();
+      if (typeof done === 'function') process.nextTick(done);
     };
     aedes.preConnect = (_client, packet, done) => {
       const fault = connectFault(packet);
@@ -107,13 +123,29 @@ class DeviceBroker implements Broker {
       done(null, this.#maySubscribe(client, subscription.topic) ? subscription : null);
     };
     aedes.authorizePublish = (client, packet, done) => {
-      const topic = client && this.#mayPublish(client, packet);
-      done(topic ? null : new Error('not allowed'));
-      if (topic) this.#take(topic, packet.payload as Buffer);
+      const session = client && this.#sessions.get(client.id);
+      const topic = session?.client === client ? this.#mayPublish(session, packet) : undefined;
+      if (!session || !topic) {
+        done(new Error('not allowed'));
+        return;
+      }
+      if (packet.qos === 1) {
+        session.toAcknowledge.push((packet as { messageId?: number }).messageId ?? 0);
+        // The PUBACK is written here, together with the answer: half the writes of a payment.
+        packet.qos = 0;
+      }
+      done(null);
+      this.#take(session, topic, packet.payload as Buffer);
     };
     aedes.on('client', (client) => {
       const access = accessOf(this.#approverHex, client.id);
-      this.#sessions.set(client.id, { client, access, topics: new Map(), isListening: false });
+      this.#sessions.set(client.id, {
+        client,
+        access,
+        topics: new Map(),
+        toAcknowledge: [],
+        isListening: false,
+      });
     });
     aedes.on('clientDisconnect', (client) => {
       if (this.#sessions.get(client.id)?.client === client) this.#sessions.delete(client.id);
@@ -137,15 +169,24 @@ class DeviceBroker implements Broker {
       return;
     }
     const socket = session.client.conn as Socket;
-    if (socket.destroyed) return;
-    if (socket.writableLength > MAX_BACKLOG_BYTES) {
-      this.#count('slow-reader');
-      socket.destroy();
-      return;
-    }
+    if (!this.#isWritable(socket)) return;
     const topic = downTopicOf(session, this.#approverHex, verb);
-    const frame = Buffer.allocUnsafe(publishFrameBytes(topic.length, payload.length));
-    frame.set(payload, putPublishHead(frame, topic, payload.length));
+    const acks = session.toAcknowledge.length * PUBACK_BYTES;
+    const frame = Buffer.allocUnsafe(acks + publishFrameBytes(topic.length, payload.length));
+    const head = putAcks(frame, session.toAcknowledge);
+    frame.set(payload, putPublishHead(frame, topic, payload.length, head));
+    this.#write(socket, frame);
+  }
+
+  #isWritable(socket: Socket): boolean {
+    if (socket.destroyed) return false;
+    if (socket.writableLength <= MAX_BACKLOG_BYTES) return true;
+    this.#count('slow-reader');
+    socket.destroy();
+    return false;
+  }
+
+  #write(socket: Socket, frame: Buffer): void {
     if (!this.#corked.has(socket)) {
       this.#corked.add(socket);
       socket.cork();
@@ -163,6 +204,7 @@ class DeviceBroker implements Broker {
   }
 
   close(): Promise<void> {
+    clearTimeout(this.#waitTimer);
     return new Promise((resolve) => this.#aedes.close(() => resolve()));
   }
 
@@ -197,15 +239,15 @@ class DeviceBroker implements Broker {
   }
 
   /** Undefined: the connection is closed, which is MQTT 3.1.1's only answer to a forbidden PUBLISH. */
-  #mayPublish(client: Client, packet: PublishPacket): UpTopic | undefined {
-    const session = this.#sessions.get(client.id);
-    const topic = session?.client === client ? session.access.up(packet.topic) : undefined;
+  #mayPublish(session: Session, packet: PublishPacket): UpTopic | undefined {
+    const topic = session.access.up(packet.topic);
     if (topic && !packet.retain && packet.qos !== 2) return topic;
     this.#count(topic ? 'forbidden-retain-or-qos' : 'forbidden-topic');
     return undefined;
   }
 
-  #take(topic: UpTopic, payload: Buffer): void {
+  #take(session: Session, topic: UpTopic, payload: Buffer): void {
+    this.#acknowledge(session, ANSWERED.has(topic.verb));
     if (topic.verb !== 'ask' && topic.verb !== 'offer') {
       this.#options.onMessage(topic.deviceHex, topic.verb, payload);
     } else if (topic.peerHex !== undefined && isFair(topic, payload)) {
@@ -224,6 +266,29 @@ class DeviceBroker implements Broker {
     this.flush();
   }
 
+  /** PUBACKs leave with the next answer to the device, or when this tick or the longest delay ends. */
+  #acknowledge(session: Session, isAnswered: boolean): void {
+    if (session.toAcknowledge.length === 0) return;
+    if (isAnswered) {
+      this.#waiting.add(session);
+      this.#waitTimer ??= setTimeout(() => this.#acknowledgeAll(), MAX_ACK_DELAY_MS).unref();
+    } else process.nextTick(() => this.#acknowledgeNow(session));
+  }
+
+  #acknowledgeAll(): void {
+    this.#waitTimer = undefined;
+    for (const session of this.#waiting) this.#acknowledgeNow(session);
+    this.#waiting.clear();
+  }
+
+  #acknowledgeNow({ client, toAcknowledge }: Session): void {
+    const socket = client.conn as Socket;
+    if (toAcknowledge.length === 0 || !this.#isWritable(socket)) return;
+    const frame = Buffer.allocUnsafe(toAcknowledge.length * PUBACK_BYTES);
+    putAcks(frame, toAcknowledge);
+    socket.write(frame);
+  }
+
   #count(what: string): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
@@ -236,6 +301,14 @@ function connectFault(packet: ConnectPacket): string | undefined {
   if (packet.clean !== true) return 'connect-session';
   const keepalive = packet.keepalive ?? 0;
   return keepalive > 0 && keepalive <= MAX_KEEPALIVE_S ? undefined : 'connect-keepalive';
+}
+
+/** Writes the PUBACKs and empties the list; returns where they end. */
+function putAcks(frame: Buffer, packetIds: number[]): number {
+  let at = 0;
+  for (const packetId of packetIds) at = putAck(frame, at, packetId);
+  packetIds.length = 0;
+  return at;
 }
 
 /** A relayed ask names its own sender; the Offer is signed and speaks for itself. */

@@ -21,8 +21,9 @@ import { KiriError } from '../protocol/kiri-error.ts';
 import type { PublicKey, Signer } from '../protocol/public-key.ts';
 import type { Checked } from '../protocol/refusal.ts';
 import { startAdmin, type Held } from './admin.ts';
-import { ApproverShell, nodeHmacSha256, nodeSha256, type ShellOptions } from './approver-shell.ts';
+import { ApproverShell, type ShellOptions } from './approver-shell.ts';
 import { startBroker, type Broker, type ForApprover } from './broker.ts';
+import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
 import { startGuard, type RunningGuard } from './guard.ts';
 
 const TICK_MS = 1_000;
@@ -134,7 +135,7 @@ class Gateway implements RunningGateway {
       signer,
       verifier,
       sha256: nodeSha256,
-      hmacSha256: nodeHmacSha256,
+      hmacSha256: nodeHmacSha256(),
       credentials: this.#credentials,
     };
     this.#shellOptions = {

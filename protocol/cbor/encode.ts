@@ -17,6 +17,28 @@ export function encodeCanonical(value: CborValue): Uint8Array {
   return sink.copy();
 }
 
+/** Entries of a map with integer keys, in the order of their encoded keys, which the filler keeps. */
+export class Entries {
+  readonly keys: number[] = [];
+  readonly values: CborValue[] = [];
+
+  set(key: number, value: CborValue): void {
+    this.keys.push(key);
+    this.values.push(value);
+  }
+}
+
+/** The same bytes as of a Map with these entries, without the Map. */
+export function encodeEntries({ keys, values }: Entries): Uint8Array {
+  sink.reset();
+  sink.head(MAP, keys.length);
+  for (let i = 0; i < keys.length; i += 1) {
+    sink.integer(keys[i]!);
+    write(values[i]!, 1);
+  }
+  return sink.copy();
+}
+
 function write(value: CborValue, depth: number): void {
   if (typeof value === 'bigint' || typeof value === 'number') sink.integer(value);
   else if (typeof value === 'string') sink.text(value);

@@ -35,9 +35,9 @@ export class CborReader {
     return this.number(MAP, Number.MAX_SAFE_INTEGER);
   }
 
-  /** Items of the array that starts here; 0 on failure. */
-  array(): number {
-    return this.number(ARRAY, Number.MAX_SAFE_INTEGER);
+  /** Items, at most `max`, of the array that starts here; 0 on failure. */
+  array(max: number = Number.MAX_SAFE_INTEGER): number {
+    return this.number(ARRAY, max);
   }
 
   /** Steps over this tag. */
@@ -149,7 +149,8 @@ export class CborReader {
     return true;
   }
 
-  private fail(): void {
+  /** Makes this and all later reads fail: for a value that fits here and not where it was read. */
+  fail(): void {
     this.failed = true;
   }
 }

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { Freshness } from '../../fog-gateway/core/freshness.ts';
 import { MAX_PACKET_BYTES, PacketGuard } from '../../fog-gateway/core/packet-guard.ts';
-import { publishFrameBytes, putPublishHead } from '../../fog-gateway/core/publish-frame.ts';
+import { publishFrameBytes, putAck, putPublishHead } from '../../fog-gateway/core/publish-frame.ts';
 import { startGuard } from '../../fog-gateway/guard.ts';
 import type { RunningGateway } from '../../fog-gateway/gateway.ts';
 import { checkConnectToken, makeConnectToken } from '../../protocol/messages/connect.ts';
@@ -278,6 +278,12 @@ t.test('a frame is a PUBLISH of QoS 0 with its exact length', async (t) => {
     payload.copy(frame, putPublishHead(frame, Buffer.from('kiri/1/x'), size));
     t.ok(frame.equals(expected), `${size}`);
   }
+  const behind = Buffer.alloc(4 + publishFrameBytes(8, 1));
+  const end = putPublishHead(behind, Buffer.from('kiri/1/x'), 1, putAck(behind, 0, 0x1234));
+  t.equal(behind.subarray(0, 4).toString('hex'), '40021234', 'a PUBACK in front');
+  t.ok(
+    behind.subarray(4, end).equals(packet(0x30, text('kiri/1/x'), Buffer.alloc(1)).subarray(0, -1)),
+  );
 });
 
 t.test('a connect token is checked whole, and its freshness by nonce and time', async (t) => {
