@@ -29,6 +29,8 @@ export interface ShellOptions {
   readonly onFailure: (error: KiriError) => void;
 }
 
+type AppendEffect = Extract<ApproverEffect, { kind: 'append' }>;
+
 /** The approver with its journals: carries out effects, tells it what is durable. */
 export class ApproverShell {
   #state: ApproverState;
@@ -37,8 +39,11 @@ export class ApproverShell {
   readonly #commits: Record<JournalName, Promise<number> | undefined>;
   readonly #search: JournalSearch;
   #signedTimer: NodeJS.Timeout | undefined;
-  /** What the money journal's next commit has to wait for, and how far that is. */
-  #offersNeeded = -1;
+  /**
+   * Money records that wait for their Offer's sync, and what stands behind them. They are kept out of
+   * the journal itself: a batch there may be committed already for the sake of an earlier record.
+   */
+  readonly #held: Pick<AppendEffect, 'record' | 'afterOffer'>[] = [];
   #offersDurable: number;
   #stopped = false;
   #failed = false;
@@ -144,16 +149,20 @@ export class ApproverShell {
   }
 
   async close(): Promise<void> {
+    const isOrderly = !this.#stopped && !this.#failed;
     this.#stopped = true;
     clearTimeout(this.#signedTimer);
     this.#search.stop();
-    // The Offers first, as in every commit.
     let failure: unknown;
-    for (const name of ['offers', 'money', 'signed', 'documents'] as const) {
-      await this.#journals[name].close().catch((error: unknown) => {
+    const attempt = async (act: () => Promise<unknown>): Promise<void> => {
+      await act().catch((error: unknown) => {
         failure ??= error;
       });
-    }
+    };
+    // After a failure what is held stays unwritten: nobody was answered.
+    if (isOrderly)
+      await attempt(async () => this.#appendHeld(await this.#journals.offers.commit()));
+    for (const name of NAMES) await attempt(() => this.#journals[name].close());
     if (failure !== undefined) throw failure;
   }
 
@@ -173,8 +182,12 @@ export class ApproverShell {
     }
   }
 
-  #append({ journal, record, afterOffer }: Extract<ApproverEffect, { kind: 'append' }>): void {
+  #append({ journal, record, afterOffer = -1 }: AppendEffect): void {
     if (this.#stopped) return;
+    if (journal === 'money' && (this.#held.length > 0 || afterOffer > this.#offersDurable)) {
+      this.#held.push({ record, afterOffer });
+      return;
+    }
     this.#journals[journal].append(record);
     if (journal === 'signed') {
       this.#signedTimer ??= setTimeout(() => {
@@ -183,14 +196,19 @@ export class ApproverShell {
       }, SIGNED_DELAY_MS).unref();
       return;
     }
-    if (afterOffer !== undefined && afterOffer > this.#offersNeeded)
-      this.#offersNeeded = afterOffer;
     this.#commit(journal);
+  }
+
+  /** Money records whose Offer is durable; in order, so one that waits holds up those behind it. */
+  #appendHeld(offersDurable: number): void {
+    const waiting = this.#held.findIndex(({ afterOffer = -1 }) => afterOffer > offersDurable);
+    const ready = this.#held.splice(0, waiting < 0 ? this.#held.length : waiting);
+    for (const { record } of ready) this.#journals.money.append(record);
+    if (ready.length > 0) this.#commit('money');
   }
 
   /** One continuation per group commit, however many records share it. */
   #commit(name: JournalName): void {
-    if (name === 'money' && this.#offersNeeded > this.#offersDurable) return;
     const promise = this.#journals[name].commit();
     if (promise === this.#commits[name]) return;
     this.#commits[name] = promise;
@@ -202,9 +220,12 @@ export class ApproverShell {
 
   #committed(name: JournalName, through: number): void {
     if (name === 'offers') {
-      const wasWaiting = this.#offersNeeded > this.#offersDurable;
       this.#offersDurable = through;
-      if (wasWaiting && !this.#stopped) this.#commit('money');
+      try {
+        if (!this.#stopped) this.#appendHeld(through);
+      } catch (error) {
+        this.#fail(error);
+      }
     }
     if (name === 'money' || name === 'documents') {
       this.feed({ kind: 'persisted', journal: name, through });
@@ -215,8 +236,9 @@ export class ApproverShell {
   #assertNumbering(): void {
     if (this.#stopped) return;
     for (const name of NAMES) {
+      const held = name === 'money' ? this.#held.length : 0;
       invariant(
-        this.#journals[name].nextIndex === this.#state.nextIndex[name],
+        this.#journals[name].nextIndex + held === this.#state.nextIndex[name],
         `the ${name} journal has one writer`,
       );
     }

@@ -29,6 +29,8 @@ export class ApproverBook {
   readonly accused: Set<string> = new Set<string>();
   /** Voids by code, and acceptances taken back because their sync came too late. */
   readonly voidCounts: Map<string, number> = new Map<string, number>();
+  /** Sequences of acceptances that a Void has taken back. */
+  readonly takenBack: Set<number> = new Set<number>();
   readonly #name: string;
   readonly #caps: ApproverCaps;
   readonly #accepted = new Map<string, Acceptance>();
@@ -77,6 +79,13 @@ export class ApproverBook {
 
   isVoid(hashHex: string): boolean {
     return this.#voids.has(hashHex);
+  }
+
+  /** Sequences of all Receipts and Voids that stand. */
+  *standing(): Generator<number> {
+    for (let sequence = 1; sequence <= this.#sequence; sequence += 1) {
+      if (!this.takenBack.has(sequence)) yield sequence;
+    }
   }
 
   /** Accepted sum of a line at this approver. */
@@ -172,6 +181,7 @@ export class ApproverBook {
       violated('Receipt and Void exclude each other', `${this.#name}: ${hashHex}`);
     }
     if (known) {
+      this.takenBack.add(known.sequence);
       this.#accepted.delete(hashHex);
       this.#counters.delete(`${known.lineHex} ${known.counter}`);
       this.#offers.delete(toHex(payment.offerHash));

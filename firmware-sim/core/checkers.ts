@@ -1,4 +1,6 @@
 import type { RefusalCode } from '../../protocol/refusal.ts';
+import { EvidenceJoiner } from '../../approval/evidence.ts';
+import type { CoseAlg } from '../../protocol/public-key.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
 import { PAID, QUERY } from '../../protocol/messages/envelopes.ts';
@@ -37,6 +39,7 @@ export class Checker {
   /** Per honest line: Payment hash by counter, of everything that ever left the device. */
   readonly #sent = new Map<string, Map<number, SentPayment>>();
   readonly #released = new Map<string, 'receipt' | 'void'>();
+  readonly #sold = new Set<string>();
   readonly #told = new Map<string, Map<string, Told>>();
 
   addHonest(line: HonestLine): void {
@@ -161,6 +164,8 @@ export class Checker {
 
   /** A payee opened its gate. */
   sold(payee: string, hashHex: string): void {
+    if (this.#sold.has(hashHex)) violated('a gate opens once for a Payment', `${payee} ${hashHex}`);
+    this.#sold.add(hashHex);
     if (!this.#acceptedSomewhere(hashHex)) {
       violated('a gate opens only for an accepted Payment', `${payee} ${hashHex}`);
     }
@@ -174,6 +179,41 @@ export class Checker {
   hasEnded(payer: string, ref: string): boolean {
     const told = this.#told.get(payer)?.get(ref);
     return told !== undefined && told.kind !== 'unknown';
+  }
+
+  /**
+   * What the ledger reads of an approver's durable journals: every answer that stands, with its Offer, each once, and no
+   * acceptance that was taken back.
+   */
+  recorded(
+    approver: string,
+    alg: CoseAlg,
+    journals: Readonly<Record<'offers' | 'money' | 'signed', readonly Uint8Array[]>>,
+  ): void {
+    const joiner = new EvidenceJoiner(alg);
+    const book = this.#books.get(approver)!;
+    const money = journals.money[Symbol.iterator]();
+    const offers = journals.offers[Symbol.iterator]();
+    const next = (of: Iterator<Uint8Array>, what: string): Uint8Array => {
+      const { value, done } = of.next();
+      if (done) violated('the ledger hears of every answer', `${approver}: no ${what} for a row`);
+      return value;
+    };
+    const seen = new Set<number>();
+    for (const record of journals.signed) {
+      while (joiner.lacksAnswer(record)) joiner.moneyRecord(next(money, 'answer'));
+      while (joiner.lacksOffer(record)) joiner.offerRecord(next(offers, 'Offer'));
+      for (const { sequence } of joiner.signedRecord(record)) seen.add(sequence);
+    }
+    for (const sequence of book.standing()) {
+      if (seen.has(sequence)) continue;
+      violated('the ledger hears of every answer', `${approver}: sequence ${sequence} is unsigned`);
+    }
+    for (const sequence of seen) {
+      if (book.takenBack.has(sequence)) {
+        violated('the ledger hears of every answer', `${approver}: ${sequence} was taken back`);
+      }
+    }
   }
 
   /** After the faults have stopped: no outcome is open, and both sides have the same sum. */

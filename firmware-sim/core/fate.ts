@@ -94,7 +94,8 @@ export class Fate {
   }
 
   #isQuiet(): boolean {
-    const { payers } = this.#world;
+    const { gateways, payers } = this.#world;
+    if (!gateways.every((gateway) => gateway.isQuiet)) return false;
     return payers.every(
       (payer) => payer.isUp && payer.openPayments === 0 && this.#openWants(payer).length === 0,
     );

@@ -47,8 +47,8 @@ export class GatewayNode extends SimNode {
   readonly #approver: Approver;
   readonly #disks: Readonly<Record<JournalName, VirtualJournal>>;
   #state: ApproverState | undefined;
-  /** Index of the last Offer that the money journal's next commit has to wait for. */
-  #offersNeeded = -1;
+  /** Money records that wait for their Offer's sync, and what stands behind them. */
+  #held: { readonly record: Uint8Array; readonly afterOffer: number }[] = [];
   #isFull = false;
 
   constructor(
@@ -108,6 +108,25 @@ export class GatewayNode extends SimNode {
     });
     this.book.acknowledge();
     this.#step({ kind: 'acknowledgement', bytes: acknowledgement });
+  }
+
+  /** Everything that it wrote is durable, its signatures included. */
+  get isQuiet(): boolean {
+    const state = this.#state;
+    return (
+      state?.phase === 'open' &&
+      JOURNALS.every((name) => this.#disks[name].durableRecords.length === state.nextIndex[name])
+    );
+  }
+
+  /** Would the ledger, reading the journals, hear of every answer? */
+  checkRecorded(): void {
+    const { offers, money, signed } = this.#disks;
+    this.world.checker.recorded(this.name, this.#papers.signer.key.alg, {
+      offers: offers.durableRecords,
+      money: money.durableRecords,
+      signed: signed.durableRecords,
+    });
   }
 
   override receive(from: string, mail: Mail): void {
@@ -170,7 +189,7 @@ export class GatewayNode extends SimNode {
 
   protected override fallen(): void {
     this.#state = undefined;
-    this.#offersNeeded = -1;
+    this.#held = [];
     this.#isFull = false;
     this.world.gatewayFell(this.name);
   }
@@ -200,31 +219,41 @@ export class GatewayNode extends SimNode {
     }
   }
 
-  #append({
-    journal: name,
-    record,
-    afterOffer,
-  }: Extract<ApproverEffect, { kind: 'append' }>): void {
+  #append({ journal, record, afterOffer = -1 }: Extract<ApproverEffect, { kind: 'append' }>): void {
     if (this.#isFull) return;
-    const index = this.#disks[name].append(record);
     // As in the real shell: an acceptance is durable only after its Offer, signatures come at leisure.
-    this.#offersNeeded = Math.max(this.#offersNeeded, afterOffer ?? -1);
-    if (name === 'signed') this.later(SIGNED_DELAY_MS, () => this.#commit('signed'));
-    else this.#commit(name);
+    if (journal === 'money') {
+      this.#held.push({ record, afterOffer });
+      this.#appendHeld();
+      return;
+    }
+    this.#disks[journal].append(record);
+    if (journal === 'signed') this.later(SIGNED_DELAY_MS, () => this.#commit('signed'));
+    else this.#commit(journal);
+  }
+
+  #appendHeld(): void {
+    const money = this.#disks.money;
+    const offers = this.#disks.offers.durableRecords.length;
+    let index = -1;
+    for (let next = this.#held[0]; next && next.afterOffer < offers; next = this.#held[0]) {
+      this.#held.shift();
+      index = money.append(next.record);
+    }
+    if (index < 0) return;
+    this.#commit('money');
     if (this.#hooks.ackBeforeSync) {
-      this.later(0, () => this.#step({ kind: 'persisted', journal: name, through: index }));
+      this.later(0, () => this.#step({ kind: 'persisted', journal: 'money', through: index }));
     }
   }
 
   #commit(name: JournalName): void {
     if (this.#isFull) return;
     const journal = this.#disks[name];
-    const { offers } = this.#disks;
-    if (name === 'money' && this.#offersNeeded >= offers.durableRecords.length) return;
     journal.commit({
       durable: (through) => {
         if (name === 'money') this.world.checker.durable(this.name, journal.durableRecords);
-        if (name === 'offers') this.#commit('money');
+        if (name === 'offers') this.#appendHeld();
         this.#step({ kind: 'persisted', journal: name, through });
       },
       failed: () => this.#diskFull(),

@@ -30,6 +30,7 @@ export function runSeed(seed: number, options: RunOptions): SeedResult {
     while (world.clock.step(safetyMs));
     fate.calm();
     fate.settle();
+    for (const gateway of world.gateways) gateway.checkRecorded();
     world.checker.finish(new Map(world.payers.map((payer) => [payer.name, payer.openPayments])));
   } catch (error) {
     violation = error instanceof Error ? error.message : String(error);

@@ -19,6 +19,8 @@ export type InvariantName =
   | 'exposure stays within its caps'
   | 'outcomes are final and true'
   | 'a gate opens only for an accepted Payment'
+  | 'a gate opens once for a Payment'
+  | 'the ledger hears of every answer'
   | 'value is conserved'
   | 'everything ends when the faults stop';
 
