@@ -10,7 +10,9 @@ const fail = (want: string, value: unknown): string =>
 function tokens(text: string): string[] {
   const bare = text.replaceAll(/;[^\n]*/g, '');
   return (
-    bare.match(/\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|[{}[\](),=?:/]|[a-z][a-z0-9-]*|-?\d+/g) ?? []
+    bare.match(
+      /\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|"[^"]*"|[{}[\](),=?:/]|[a-z][a-z0-9-]*|-?\d+/g,
+    ) ?? []
   );
 }
 
@@ -35,11 +37,12 @@ export function parseCddl(text: string): Map<string, Rule> {
   }
 
   function map(): Rule {
-    const fields = new Map<number, { optional: boolean; rule: Rule }>();
+    const fields = new Map<number | string, { optional: boolean; rule: Rule }>();
     while (list[at] !== '}') {
       const optional = list[at] === '?';
       if (optional) next();
-      const key = Number(next());
+      const word = next();
+      const key = word.startsWith('"') ? word.slice(1, -1) : Number(word);
       expect(':');
       fields.set(key, { optional, rule: type() });
       if (list[at] === ',') next();
@@ -47,7 +50,8 @@ export function parseCddl(text: string): Map<string, Rule> {
     expect('}');
     return (value) => {
       if (!(value instanceof Map)) return fail('map', value);
-      for (const key of value.keys()) if (!fields.has(key as number)) return `unknown key ${key}`;
+      for (const key of value.keys())
+        if (!fields.has(key as number | string)) return `unknown key ${key}`;
       for (const [key, { optional, rule }] of fields) {
         if (!value.has(key)) {
           if (optional) continue;
