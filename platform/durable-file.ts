@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode, toDiskError } from './disk-error.ts';
+import { makeFolder } from './make-folder.ts';
 
 /**
  * Replaces a file as a whole: after a crash at any point it holds the old content or the new. The file is synced before the
@@ -16,7 +17,7 @@ export async function writeFileDurable(
   // A unique name: two writers never share a half-written file, and a leftover is never mistaken for content.
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     const file = await open(temporary, 'wx', mode);
     try {
       await file.writeFile(bytes);

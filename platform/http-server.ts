@@ -4,8 +4,10 @@ import { KiriError } from '../protocol/kiri-error.ts';
 import { systemCode } from './disk-error.ts';
 
 const LOOPBACK = '127.0.0.1';
-/** A request must be complete within this time. */
+/** A request must be complete within this time; a connection on which nothing moves for twice as long is closed. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** How often late requests are looked for; the runtime's own 30 s would let a slow sender have four times as long. */
+const CHECK_INTERVAL_MS = 1_000;
 const MAX_CONNECTIONS = 256;
 
 export interface HttpRequest {
@@ -32,6 +34,13 @@ export interface LoopbackServer {
   close(): Promise<void>;
 }
 
+export interface ServerOptions {
+  /** 0 takes any free one. */
+  readonly port: number;
+  readonly maxBodyBytes: number;
+  readonly requestTimeoutMs?: number;
+}
+
 /**
  * Serves HTTP on the loopback address only. A body over `maxBodyBytes` is answered with 413 and never handed on; an error
  * thrown by the handler is answered with 500, a KiriError with its code as text.
@@ -39,12 +48,21 @@ export interface LoopbackServer {
  */
 export async function listenLoopback(
   handler: HttpHandler,
-  options: { readonly port: number; readonly maxBodyBytes: number },
+  options: ServerOptions,
 ): Promise<LoopbackServer> {
-  const server = createServer({ noDelay: true, requestTimeout: REQUEST_TIMEOUT_MS }, (req, res) => {
+  const requestTimeout = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
+  const limits = {
+    noDelay: true,
+    requestTimeout,
+    headersTimeout: requestTimeout,
+    connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, requestTimeout),
+  };
+  const server = createServer(limits, (req, res) => {
     void serve(handler, options.maxBodyBytes, req, res);
   });
   server.maxConnections = MAX_CONNECTIONS;
+  // Whoever asks and does not read would hold the whole answer in memory for ever. Later than the 408 of a late request.
+  server.timeout = 2 * requestTimeout;
   const port = await listen(server, options.port);
   return { port, url: `http://${LOOPBACK}:${port}`, close: () => close(server) };
 }

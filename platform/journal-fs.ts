@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { makeFolder, syncFolderNow } from './make-folder.ts';
 
 /**
  * The file operations that the journal uses, so that tests can make the k-th one fail. The two on the hot path take
@@ -38,15 +39,8 @@ export const nodeJournalFs: JournalFs = {
   syncNow: fs.fsyncSync,
   truncate: fs.ftruncateSync,
   list: (folder) => fs.readdirSync(folder),
-  makeFolder: (folder) => void fs.mkdirSync(folder, { recursive: true, mode: 0o700 }),
-  syncFolder: (folder) => {
-    const fd = fs.openSync(folder, 'r');
-    try {
-      fs.fsyncSync(fd);
-    } finally {
-      fs.closeSync(fd);
-    }
-  },
+  makeFolder,
+  syncFolder: syncFolderNow,
 };
 
 /** Reads until `bytes` is full or the file ends; returns the number of bytes read. */

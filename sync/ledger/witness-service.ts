@@ -3,12 +3,13 @@
  * holds the last cosigned checkpoint; it is durable before the cosignature leaves, and read back by its own signature.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import { type HttpAnswer, type HttpRequest, listenLoopback } from '../../platform/http-server.ts';
+import { makeFolder } from '../../platform/make-folder.ts';
 import type { Clock } from '../../platform/ports.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { VerifierKey } from './core/note-key.ts';
@@ -146,9 +147,11 @@ export const startWitnessService = async (
   options: WitnessServiceOptions,
 ): Promise<WitnessService> => {
   const folder = join(options.root, 'state/witness');
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+  try {
+    makeFolder(folder);
+  } catch (error) {
     throw toDiskError(error, 'open witness folder', folder);
-  });
+  }
   const unlock = lockFolder(folder);
   try {
     const host = new WitnessHost(folder, options, await readHeads(folder, options.ports));

@@ -79,3 +79,31 @@ t.test('an answer that breaks off is an error, not a short body', async (t) => {
   await t.rejects(fetchBytes(`http://127.0.0.1:${port}`, limits), { code: 'HTTP_UNREACHABLE' });
   server.close();
 });
+
+t.test('a sender that never ends and a reader that never reads are let go', async (t) => {
+  const server = await listenLoopback(() => ({ status: 200, body: new Uint8Array(64 << 20) }), {
+    port: 0,
+    maxBodyBytes: 10,
+    requestTimeoutMs: 200,
+  });
+  t.teardown(() => server.close());
+  const slow = connect(server.port, '127.0.0.1');
+  let told = '';
+  slow.on('data', (chunk: Buffer) => (told += chunk.toString()));
+  slow.write('GET / HTTP/1.1\r\nhost: x\r\nx-a: ');
+  await once(slow, 'close');
+  t.match(told, /^HTTP\/1\.1 408/, 'told what was wrong');
+  const deaf = connect(server.port, '127.0.0.1');
+  deaf.pause();
+  deaf.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n');
+  await once(deaf, 'connect');
+  // Nothing is read until the server has given up, which a second connection waits for.
+  const idle = connect(server.port, '127.0.0.1');
+  await once(idle.resume(), 'close');
+  let bytes = 0;
+  deaf.on('data', (chunk: Buffer) => (bytes += chunk.length));
+  deaf.on('error', () => {});
+  deaf.resume();
+  await once(deaf, 'close');
+  t.ok(bytes < 64 << 20, 'the answer was cut off');
+});
