@@ -4,11 +4,12 @@ export type Request = Readonly<Record<string, unknown>>;
 
 /**
  * The frame of every long-running `kiri` program: it prints `{"ready":true,…}`, answers one JSON
- * line per JSON request line, and ends in order on SIGTERM, SIGINT or the end of its input.
+ * line per JSON request line, and ends in order on SIGTERM, SIGINT or the end of its input, also
+ * while it is not ready yet: nobody is left waiting for a gateway after whoever started it is gone.
  * Nothing but JSON lines goes to standard output.
  */
 export async function serve(
-  ready: Request,
+  ready: Request | Promise<Request>,
   answer: (request: Request) => Promise<Request>,
   stop: () => Promise<void>,
 ): Promise<number> {
@@ -24,8 +25,8 @@ export async function serve(
   lines.on('line', (line) => {
     void respond(line, answer);
   });
-  print({ ready: true, ...ready });
-  await ended;
+  const told = Promise.resolve(ready).then((facts) => print({ ready: true, ...facts }));
+  await Promise.race([ended, told.then(() => ended)]);
   await stop();
   lines.close();
   process.stdin.destroy();

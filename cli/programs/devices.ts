@@ -177,10 +177,10 @@ export async function runDevices(argv: readonly string[]): Promise<number> {
     const onOutcome = (outcome: PaymentOutcome): void => void outcomes.set(outcome.ref, outcome);
     payers.set(part.text('ref'), await startPayer({ ...optionsOf(part), onOutcome }));
   }
-  await Promise.all([...payees.values(), ...payers.values()].map((device) => device.ready()));
+  const ready = Promise.all([...payees.values(), ...payers.values()].map((one) => one.ready()));
   const devices: Devices = { payers, payees, outcomes, notices };
   return serve(
-    { payers: payers.size, payees: payees.size },
+    ready.then(() => ({ payers: payers.size, payees: payees.size })),
     (request) => answer(devices, request),
     async () => {
       await Promise.all([...payers.values(), ...payees.values()].map((device) => device.close()));
