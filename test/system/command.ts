@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const LAUNCHER: string = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
+export const LAUNCHER: string = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
 
 export interface Ended {
   readonly code: number | null;

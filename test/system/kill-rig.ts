@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+
 import { startPayee, type Payee } from '../../agent/edge/payee-device.ts';
 import { startPayer, type Payer, type PaymentOutcome } from '../../agent/edge/payer-device.ts';
 import { freePort } from '../../cli/demo/free-port.ts';
@@ -16,8 +16,8 @@ import { loadSigner } from '../../identity/edge/key-file.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
 import { amountMicro } from '../../protocol/amount.ts';
 import { TARIFF_UNITS } from '../../protocol/tariff.ts';
+import { LAUNCHER } from './command.ts';
 
-const LAUNCHER = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
 const YEN_MICRO = 1_000_000n;
 const PRICE_MICRO = amountMicro(3n * YEN_MICRO);
 const CEILING_MICRO = amountMicro(1_000_000n * YEN_MICRO);
