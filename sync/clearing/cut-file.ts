@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concatBytes, fromHex, toHex, utf8ToBytes } from '../../protocol/bytes.ts';
+import { fromHex, toHex, utf8ToBytes } from '../../protocol/bytes.ts';
 import { signSign1 } from '../../protocol/cose.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
@@ -66,7 +66,8 @@ const renderIpm = ({ document, lines }: Stored): { bytes: Uint8Array; totals: Ip
     const { field, detail } = step.value.fault;
     throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
   }
-  return { bytes: concatBytes(...chunks), totals: step.value.value };
+  // Not as arguments: a file of a million lines has more blocks than a call may have.
+  return { bytes: new Uint8Array(Buffer.concat(chunks)), totals: step.value.value };
 };
 
 const totalsOf = ({ document, lines }: Stored): ManifestTotal[] => {

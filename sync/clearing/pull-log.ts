@@ -52,6 +52,25 @@ interface PulledHead {
   >;
 }
 
+const parseHead = (text: string): PulledHead | undefined => {
+  try {
+    const { size, rootHex, taken } = JSON.parse(text) as PulledHead;
+    const isHead =
+      Number.isSafeInteger(size) &&
+      size >= 0 &&
+      /^[0-9a-f]{64}$/.test(rootHex) &&
+      Object.values(taken).every(
+        (row) =>
+          Number.isSafeInteger(row.throughSequence) &&
+          Number.isSafeInteger(row.count) &&
+          /^[0-9]+$/.test(row.sumMicro),
+      );
+    return isHead ? { size, rootHex, taken } : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
 export interface PullResult {
   readonly size: number;
   readonly rootHex: string;
@@ -79,7 +98,13 @@ export class LogPuller {
     const puller = new LogPuller(options);
     const stored = await readIfPresent(options.headFile);
     if (stored === undefined) return puller;
-    const head = JSON.parse(stored.toString('utf8')) as PulledHead;
+    const head = parseHead(stored.toString('utf8'));
+    if (!head) {
+      throw new KiriError(
+        'STATE_CORRUPT',
+        `${options.headFile} is damaged; without it the log is read again from its beginning`,
+      );
+    }
     puller.#size = head.size;
     puller.#rootHex = head.rootHex;
     for (const [hex, row] of Object.entries(head.taken)) {
@@ -228,9 +253,11 @@ export class LogPuller {
   /** Rows of an approver ascend; the gaps are acceptances that it took back before they left. */
   #count({ item, approverHex, sequence }: ReadEntry): void {
     const before = this.#taken.get(approverHex) ?? { throughSequence: 0, count: 0, sumMicro: 0n };
+    // A row that stands in the log once more was counted.
+    if (sequence <= before.throughSequence) return;
     const charged = item.kind === 'receipt' ? chargeOf(item) : 0n;
     this.#taken.set(approverHex, {
-      throughSequence: Math.max(before.throughSequence, sequence),
+      throughSequence: sequence,
       count: before.count + (item.kind === 'receipt' ? 1 : 0),
       sumMicro: before.sumMicro + charged,
     });

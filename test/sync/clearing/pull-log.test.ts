@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -136,6 +136,7 @@ const worldPayer = (world: World): Payer => ({
 });
 
 type Scene = {
+  readonly headFile: string;
   readonly world: World;
   readonly payer: Payer;
   readonly log: LogInMemory;
@@ -165,7 +166,14 @@ const scene = async (
       contentKey: log.pair.privateKey,
       headFile: join(folder, 'head.json'),
     });
-  return { world, payer: worldPayer(world), log, service, puller };
+  return {
+    world,
+    payer: worldPayer(world),
+    log,
+    service,
+    puller,
+    headFile: join(folder, 'head.json'),
+  };
 };
 
 t.test('a log is taken in once: verified, booked, gone on with after a restart', async (t) => {
@@ -270,6 +278,29 @@ t.test('a content key that cannot be opened costs its own records only', async (
   log.files.set(path, wrapped.slice(0, -1));
   t.match(await (await puller()).pull(service, NOW_S + 60), { ingested: 1, faultCount: 1 });
   t.match((await service.reconcile()).findings, [{ kind: 'PAYLOAD_SEALED' }]);
+});
+
+t.test('a crash before the head is stored, or a damaged head, books nothing twice', async (t) => {
+  const { world, payer, log, service, puller, headFile } = await scene(t);
+  log.append([purchase(world, payer), purchase(world, payer)]);
+  await (await puller()).pull(service, NOW_S + 60);
+  for (const damaged of ['', '{"size":1}', '{"size":-1,"rootHex":"","taken":{}}', 'null']) {
+    await writeFile(headFile, damaged);
+    await t.rejects(puller(), { code: 'STATE_CORRUPT', message: /head\.json/ }, damaged);
+  }
+  await rm(headFile);
+  const { taken } = await (await puller()).pull(service, NOW_S + 60);
+  t.match(taken.get(world.signers.gateway.key.hex), { count: 2, sumMicro: 2n * yen(100) });
+  t.match(await service.reconcile(), { receipts: 2, reconciles: true });
+});
+
+t.test('a log that holds one receipt twice is acknowledged for it once', async (t) => {
+  const { world, payer, log, service, puller } = await scene(t);
+  const [one, two] = [purchase(world, payer), purchase(world, payer)];
+  log.append([one, two, one]);
+  const { taken } = await (await puller()).pull(service, NOW_S + 60);
+  t.match(taken.get(world.signers.gateway.key.hex), { count: 2, sumMicro: 2n * yen(100) });
+  t.match(await service.reconcile(), { receipts: 2, reconciles: true });
 });
 
 t.test('only what the policy makes final settles, and a forked or cut log stops', async (t) => {
