@@ -33,6 +33,8 @@ const BUNDLER = fileURLToPath(new URL('../../packaging/bundle-agent.js', import.
 
 interface Run {
   readonly startMs: number;
+  /** CPU time until the first line of output: loaded, documents checked, journal open. */
+  readonly loadCpuMs: number;
   readonly startCpuMs: number;
   readonly rssBytes: number;
 }
@@ -59,14 +61,16 @@ async function runOnce(args: readonly string[]): Promise<Run> {
   const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
   const gone = new Promise((resolve) => child.once('exit', resolve));
   let run: Run | undefined;
+  let loadCpuMs = Number.NaN;
   for await (const line of createInterface({ input: child.stdout })) {
+    if (Number.isNaN(loadCpuMs)) loadCpuMs = cpuMsOf(child.pid!);
     if (!line.includes('"link":"up"')) continue;
     const startMs = performance.now() - start;
     const startCpuMs = cpuMsOf(child.pid!);
     await new Promise((resolve) => {
       setTimeout(resolve, SETTLE_MS);
     });
-    run = { startMs, startCpuMs, rssBytes: rssOf(child.pid!) };
+    run = { startMs, loadCpuMs, startCpuMs, rssBytes: rssOf(child.pid!) };
     child.kill('SIGTERM');
   }
   await gone;
@@ -131,6 +135,7 @@ export async function measureAgent(
   const wall = (name: Variant): number => median(taken.get(name)!.map(({ startMs }) => startMs));
   const cpu = (name: Variant): number =>
     median(taken.get(name)!.map(({ startCpuMs }) => startCpuMs));
+  const load = median(taken.get('plain')!.map(({ loadCpuMs }) => loadCpuMs));
   return [
     figure('bundle', statSync(BUNDLE).size / 1_024, 'KiB'),
     figure('empty Node: RSS', rss('empty') / 1_048_576, 'MiB'),
@@ -138,6 +143,7 @@ export async function measureAgent(
     figure('empty Node: start, wall', wall('empty'), 'ms'),
     figure('RSS ÷ empty Node', rss('plain') / rss('empty'), '', GOAL_RSS),
     figure('start until connected ÷ empty Node, CPU', cpu('plain') / cpu('empty'), '', GOAL_START),
+    figure('start until ready to connect ÷ empty Node, CPU', load / cpu('empty'), ''),
     figure('start until connected ÷ empty Node, wall', wall('plain') / wall('empty'), ''),
     ...(['small semi-space', 'lite'] as const).flatMap((name) => {
       const flags = VARIANTS[name].join(' ');
