@@ -59,8 +59,21 @@ const VERSION_1: readonly string[] = [
      to_bucket TEXT NOT NULL, amount_micro TEXT NOT NULL, cause TEXT NOT NULL)`,
 ];
 
+/** The 20 digits of a u64 amount: text that is ordered as the numbers are, in every SQL dialect. */
+export const sortable = (column: string): string =>
+  `substr('00000000000000000000' || ${column}, 1 + length(${column}))`;
+
+// The search of the books by date, counterparty and amount, alone or together (search.ts).
+const VERSION_2: readonly string[] = [
+  'CREATE INDEX receipts_by_time ON receipts (business_time_s, id)',
+  'CREATE INDEX receipts_by_key ON receipts (key_id, business_time_s, id)',
+  `CREATE INDEX receipts_by_amount ON receipts ((${sortable('charge_micro')}), id)`,
+  'CREATE INDEX keys_by_merchant ON keys (merchant, key_id)',
+  'CREATE INDEX keys_by_party ON keys (party, key_id)',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
-const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1];
+const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2];
 
 /**
  * Brings a store to the newest schema, one transaction per version.
@@ -85,4 +98,23 @@ export const migrate = async (database: SqlDatabase): Promise<void> => {
     });
     if (isDone) return;
   }
+};
+
+/**
+ * Holds a store that is only read against the schema this release knows; it is not brought forward.
+ * @throws KiriError STORE_TOO_NEW or STORE_UNAVAILABLE (not a clearing's store).
+ */
+export const checkVersion = async (database: SqlDatabase): Promise<void> => {
+  const version = await database.transaction(async (session) => {
+    try {
+      const [row] = await session.all('SELECT max(version) AS version FROM schema_version');
+      return row && row['version'] !== null ? numberOf(row, 'version') : 0;
+    } catch (cause) {
+      throw new KiriError('STORE_UNAVAILABLE', 'the file is not a clearing store', { cause });
+    }
+  });
+  if (version > MIGRATIONS.length) {
+    throw new KiriError('STORE_TOO_NEW', `clearing store has schema version ${version}`);
+  }
+  if (version < 1) throw new KiriError('STORE_UNAVAILABLE', 'the file is not a clearing store');
 };

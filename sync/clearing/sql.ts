@@ -48,23 +48,14 @@ const sessionOn = (database: InstanceType<typeof DatabaseSync>): SqlSession => {
   };
 };
 
-/**
- * SQLite with write-ahead log and synchronous FULL: a committed transaction survives the loss of power.
- * @param path file, or `:memory:`.
- * @throws KiriError STORE_UNAVAILABLE if the file cannot be opened.
- */
-export const openSqlite = (path: string): SqlDatabase => {
-  let database: InstanceType<typeof DatabaseSync>;
-  try {
-    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
-  } catch (cause) {
-    throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be opened`, { cause });
-  }
+const handleOn = (
+  database: InstanceType<typeof DatabaseSync>,
+  begin: 'BEGIN' | 'BEGIN IMMEDIATE',
+): SqlDatabase => {
   const session = sessionOn(database);
   let last: Promise<unknown> = Promise.resolve();
   const runOne = async <T>(work: (session: SqlSession) => Promise<T>): Promise<T> => {
-    database.exec('BEGIN IMMEDIATE');
+    database.exec(begin);
     try {
       const result = await work(session);
       database.exec('COMMIT');
@@ -88,6 +79,35 @@ export const openSqlite = (path: string): SqlDatabase => {
       database.close();
     },
   };
+};
+
+/**
+ * SQLite with write-ahead log and synchronous FULL: a committed transaction survives the loss of power.
+ * @param path file, or `:memory:`.
+ * @throws KiriError STORE_UNAVAILABLE if the file cannot be opened.
+ */
+export const openSqlite = (path: string): SqlDatabase => {
+  let database: InstanceType<typeof DatabaseSync>;
+  try {
+    database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
+  } catch (cause) {
+    throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be opened`, { cause });
+  }
+  return handleOn(database, 'BEGIN IMMEDIATE');
+};
+
+/**
+ * The same store for looking only, beside a clearing that goes on writing: each transaction sees one committed state.
+ * @throws KiriError STORE_UNAVAILABLE if there is no such file or it cannot be opened.
+ */
+export const openSqliteReadOnly = (path: string): SqlDatabase => {
+  try {
+    const options = { timeout: BUSY_TIMEOUT_MS, readOnly: true };
+    return handleOn(new DatabaseSync(path, options), 'BEGIN');
+  } catch (cause) {
+    throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be read`, { cause });
+  }
 };
 
 /** Column readers: a missing or differently typed column is a bug of ours. */

@@ -1,0 +1,172 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { currencyOf } from '../../protocol/currency.ts';
+import { sortable } from './schema.ts';
+import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
+import type { SqlDatabase, SqlRow } from './sql.ts';
+
+/** What to look for; all that is given must hold. Times are business times in UTC seconds, amounts what was charged. */
+export type SearchQuery = {
+  readonly fromS?: number;
+  /** Exclusive. */
+  readonly toS?: number;
+  readonly merchant?: string;
+  /** The liable party's id in hex. */
+  readonly party?: string;
+  readonly minMicro?: bigint;
+  readonly maxMicro?: bigint;
+};
+
+/** One receipt of the books, and where it was settled if it was. Hashes in hex. */
+export type FoundReceipt = {
+  readonly businessTimeS: number;
+  readonly isTimeFlagged: boolean;
+  readonly merchant: string;
+  readonly party: string;
+  readonly account: string;
+  readonly chargedMicro: bigint;
+  readonly currency: string;
+  readonly sign: string;
+  readonly state: string;
+  readonly paymentHash: string;
+  readonly receiptHash: string;
+  readonly origin: string;
+  readonly leafIndex: number;
+  readonly aggregateId: string | undefined;
+  readonly arn: string | undefined;
+  readonly fileName: string | undefined;
+};
+
+/** Rows in memory at a time; each page is a transaction of its own, so a long search never holds up the clearing. */
+const PAGE_ROWS = 1000;
+
+// CROSS JOIN keeps the receipts outside: their index gives the order, and no page sorts what is left.
+const SELECT = `SELECT r.id, r.business_time_s, r.time_flagged, r.charge_micro, r.state, r.payment_hash,
+  r.receipt_hash, r.origin, r.leaf_index, r.aggregate_id, k.merchant, k.party, k.account, k.currency, k.sign,
+  p.arn, p.file_name
+  FROM receipts r CROSS JOIN keys k LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
+  WHERE k.key_id = r.key_id`;
+
+type Condition = { readonly sql: string; readonly values: readonly (string | bigint)[] };
+
+const CHARGE = sortable('r.charge_micro');
+const digits = (value: bigint): string => value.toString().padStart(20, '0');
+
+const filtersOf = ({ toS, minMicro, maxMicro }: SearchQuery): Condition[] => {
+  const filters: Condition[] = [];
+  if (toS !== undefined) filters.push({ sql: 'r.business_time_s < ?', values: [BigInt(toS)] });
+  if (minMicro !== undefined) filters.push({ sql: `${CHARGE} >= ?`, values: [digits(minMicro)] });
+  if (maxMicro !== undefined) filters.push({ sql: `${CHARGE} <= ?`, values: [digits(maxMicro)] });
+  return filters;
+};
+
+const found = (row: SqlRow): FoundReceipt => {
+  const currency = numberOf(row, 'currency');
+  return {
+    businessTimeS: numberOf(row, 'business_time_s'),
+    isTimeFlagged: numberOf(row, 'time_flagged') === 1,
+    merchant: textOf(row, 'merchant'),
+    party: textOf(row, 'party'),
+    account: textOf(row, 'account'),
+    chargedMicro: amountOf(row, 'charge_micro'),
+    currency: currencyOf(currency)?.alpha ?? String(currency),
+    sign: textOf(row, 'sign'),
+    state: textOf(row, 'state'),
+    paymentHash: toHex(bytesOf(row, 'payment_hash')),
+    receiptHash: toHex(bytesOf(row, 'receipt_hash')),
+    origin: textOf(row, 'origin'),
+    leafIndex: numberOf(row, 'leaf_index'),
+    aggregateId: textOrNull(row, 'aggregate_id'),
+    arn: textOrNull(row, 'arn'),
+    fileName: textOrNull(row, 'file_name'),
+  };
+};
+
+/** An order of the result that one index gives: by this expression, then by id. */
+type Order = {
+  readonly by: string;
+  readonly start: string | bigint;
+  of(row: SqlRow): string | bigint;
+};
+
+const byTime = (query: SearchQuery): Order => ({
+  by: 'r.business_time_s',
+  start: BigInt(query.fromS ?? 0),
+  of: (row) => BigInt(numberOf(row, 'business_time_s')),
+});
+
+const byAmount = (query: SearchQuery): Order => ({
+  by: CHARGE,
+  start: digits(query.minMicro ?? 0n),
+  of: (row) => digits(amountOf(row, 'charge_micro')),
+});
+
+/**
+ * Page by page. A page goes on behind the last row of the one before: first the rest of the same time or amount by
+ * id, then what is greater; each is a range of the index, however many rows are alike.
+ */
+async function* pages(
+  database: SqlDatabase,
+  order: Order,
+  filters: readonly Condition[],
+): AsyncGenerator<readonly FoundReceipt[]> {
+  const where = filters.map((filter) => ` AND ${filter.sql}`).join('');
+  const values = filters.flatMap((filter) => filter.values);
+  const tail = `ORDER BY ${order.by}, r.id LIMIT ${PAGE_ROWS}`;
+  let position: Condition = { sql: `${order.by} >= ?`, values: [order.start] };
+  for (;;) {
+    const { sql, values: at } = position;
+    const statement = `${SELECT}${where} AND ${sql} ${tail}`;
+    const rows = await database.transaction((session) => session.all(statement, ...values, ...at));
+    if (rows.length > 0) yield rows.map(found);
+    const last = rows.at(-1);
+    if (rows.length === PAGE_ROWS && last) {
+      const rest = [order.of(last), BigInt(numberOf(last, 'id'))];
+      position = { sql: `${order.by} = ? AND r.id > ?`, values: rest };
+    } else if (at.length === 2) {
+      position = { sql: `${order.by} > ?`, values: at.slice(0, 1) };
+    } else {
+      return;
+    }
+  }
+}
+
+/** The aggregation keys of a counterparty, in pages. */
+async function* keysOf(database: SqlDatabase, query: SearchQuery): AsyncGenerator<string> {
+  const conditions: Condition[] = [];
+  const { merchant, party } = query;
+  if (merchant !== undefined) conditions.push({ sql: 'merchant = ?', values: [merchant] });
+  if (party !== undefined) conditions.push({ sql: 'party = ?', values: [party] });
+  const where = conditions.map((one) => one.sql).join(' AND ');
+  const sql = `SELECT key_id FROM keys WHERE ${where} AND key_id > ? ORDER BY key_id LIMIT ${PAGE_ROWS}`;
+  const values = conditions.flatMap((one) => one.values);
+  let position = '';
+  for (;;) {
+    const from = position;
+    const rows = await database.transaction((session) => session.all(sql, ...values, from));
+    for (const row of rows) yield textOf(row, 'key_id');
+    const last = rows.at(-1);
+    if (rows.length < PAGE_ROWS || !last) return;
+    position = textOf(last, 'key_id');
+  }
+}
+
+/**
+ * The receipts that match, in pages of at most {@link PAGE_ROWS}, each found through an index: with a counterparty,
+ * account by account and the oldest first in each; by amount alone, the smallest first; otherwise the oldest first.
+ * What is ingested while the search runs may or may not appear.
+ */
+export async function* searchReceipts(
+  database: SqlDatabase,
+  query: SearchQuery,
+): AsyncGenerator<readonly FoundReceipt[]> {
+  const filters = filtersOf(query);
+  const hasTime = query.fromS !== undefined || query.toS !== undefined;
+  const hasAmount = query.minMicro !== undefined || query.maxMicro !== undefined;
+  if (query.merchant === undefined && query.party === undefined) {
+    yield* pages(database, hasAmount && !hasTime ? byAmount(query) : byTime(query), filters);
+    return;
+  }
+  for await (const keyId of keysOf(database, query)) {
+    yield* pages(database, byTime(query), [{ sql: 'r.key_id = ?', values: [keyId] }, ...filters]);
+  }
+}

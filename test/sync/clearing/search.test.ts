@@ -1,0 +1,189 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import t from 'tap';
+import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
+import { checkVersion } from '../../../sync/clearing/schema.ts';
+import { searchReceipts } from '../../../sync/clearing/search.ts';
+import type { FoundReceipt, SearchQuery } from '../../../sync/clearing/search.ts';
+import { openSqlite, openSqliteReadOnly, textOf } from '../../../sync/clearing/sql.ts';
+import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
+import {
+  DAY_S,
+  LineOfReceipts,
+  NOON_S,
+  TOKYO_MIDNIGHT_S,
+  anchors,
+  inMemory,
+  keyWith,
+} from './sample.ts';
+
+const collect = async (database: SqlDatabase, query: SearchQuery): Promise<FoundReceipt[]> => {
+  const all: FoundReceipt[] = [];
+  for await (const page of searchReceipts(database, query)) all.push(...page);
+  return all;
+};
+
+const party = (at: number): string => `0${at % 3}`.repeat(16);
+
+/** 2,500 receipts over ten days: receipt n is paid n hundred seconds in, at n + 1 yen, merchants and parties in turn. */
+const receipts = (): VerifiedItem[] => {
+  const line = new LineOfReceipts('searched');
+  return Array.from({ length: 2500 }, (_, at) =>
+    line.next(BigInt(at + 1) * 1_000_000n, {
+      key: keyWith({ merchant: `M-${at % 2}`, party: party(at), account: `ACC-${at % 3}` }),
+      businessTimeS: TOKYO_MIDNIGHT_S - 9 * DAY_S + at * 100,
+    }),
+  );
+};
+
+t.test(
+  'date, counterparty and amount, alone and together, find what a filter by hand finds',
+  async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'kiri-search-'));
+    t.teardown(() => rm(folder, { recursive: true, force: true }));
+    const store = join(folder, 'clearing.sqlite');
+    const { service } = await inMemory({ database: openSqlite(store) });
+    t.teardown(() => service.close());
+    await service.ingestBatch(receipts(), NOON_S);
+    await service.cut(NOON_S, anchors, true);
+    // The clearing still has its store open and is able to write: this is the reader beside it.
+    const reader = openSqliteReadOnly(store);
+    t.teardown(() => reader.close());
+    await checkVersion(reader);
+
+    const fromS = TOKYO_MIDNIGHT_S - 9 * DAY_S + 50_000;
+    const queries: readonly [SearchQuery, (at: number) => boolean][] = [
+      [{}, () => true],
+      [{ fromS }, (at) => at >= 500],
+      [{ toS: fromS }, (at) => at < 500],
+      [{ fromS, toS: fromS + 100 }, (at) => at === 500],
+      [{ minMicro: 99_000_000n, maxMicro: 1_001_000_000n }, (at) => at >= 98 && at <= 1000],
+      [{ maxMicro: 9_999_999n }, (at) => at < 9],
+      [{ minMicro: 2_500_000_001n }, () => false],
+      [{ merchant: 'M-1' }, (at) => at % 2 === 1],
+      [{ party: party(2) }, (at) => at % 3 === 2],
+      [{ merchant: 'M-0', party: party(1), fromS }, (at) => at % 6 === 4 && at >= 500],
+      [{ merchant: 'M-1', minMicro: 2_000_000_000n }, (at) => at % 2 === 1 && at >= 1999],
+      [{ fromS, maxMicro: 502_000_000n }, (at) => at === 500 || at === 501],
+      [{ merchant: 'M-2' }, () => false],
+    ];
+    for (const [query, wanted] of queries) {
+      const hits = await collect(reader, query);
+      const yen = hits
+        .map((hit) => Number(hit.chargedMicro / 1_000_000n))
+        .toSorted((a, b) => a - b);
+      const expected = Array.from({ length: 2500 }, (_, at) => at).filter(wanted);
+      t.same(
+        yen,
+        expected.map((at) => at + 1),
+        JSON.stringify(query, (_key, value: unknown) =>
+          typeof value === 'bigint' ? value.toString() : value,
+        ),
+      );
+    }
+
+    const [first] = await collect(reader, { fromS, merchant: 'M-1' });
+    t.match(first, { state: 'aggregated', currency: 'JPY', sign: 'debit', isTimeFlagged: false });
+    t.match(first?.arn, /^\d{23}$/);
+    t.match(first?.fileName, /^KIRI\./);
+
+    const alike = new LineOfReceipts('alike');
+    const businessTimeS = TOKYO_MIDNIGHT_S + 1;
+    const many = Array.from({ length: 2100 }, () => alike.next(3_000_000_000n, { businessTimeS }));
+    await service.ingestBatch(many, NOON_S);
+    for (const query of [{ minMicro: 2_999_000_000n }, { fromS: businessTimeS }]) {
+      const hashes = (await collect(reader, query)).map((hit) => hit.paymentHash);
+      t.equal(hashes.length, 2100, 'more than a page alike');
+      t.equal(new Set(hashes).size, 2100);
+    }
+    await service.ingestBatch([new LineOfReceipts('later').next(7_000_000_000n)], NOON_S);
+    t.equal((await collect(reader, { minMicro: 7_000_000_000n })).length, 1, 'written meanwhile');
+  },
+);
+
+t.test('every kind of search goes through an index and sorts nothing', async (t) => {
+  const { database } = await inMemory();
+  const plans: string[] = [];
+  const spying: SqlDatabase = {
+    ...database,
+    transaction: (work) =>
+      database.transaction((session) =>
+        work({
+          ...session,
+          all: async (sql, ...values) => {
+            const rows = await session.all(`EXPLAIN QUERY PLAN ${sql}`, ...values);
+            plans.push(rows.map((row) => textOf(row, 'detail')).join('; '));
+            return session.all(sql, ...values);
+          },
+        }),
+      ),
+  };
+  const line = new LineOfReceipts('a');
+  const { service } = await inMemory({ database });
+  await service.ingestBatch([line.next(1n)], NOON_S);
+  const party1 = 'party-1';
+  const queries: SearchQuery[] = [
+    { fromS: 0 },
+    { minMicro: 1n },
+    { merchant: 'merchant-1' },
+    { party: party1 },
+  ];
+  for (const query of queries) await collect(spying, query);
+  const [time, amount, merchant, ofMerchant, ofParty] = plans;
+  t.match(time, /SEARCH r USING INDEX receipts_by_time/);
+  t.match(amount, /SEARCH r USING INDEX receipts_by_amount/);
+  t.match(merchant, /keys_by_merchant/);
+  t.match(ofMerchant, /SEARCH r USING INDEX receipts_by_key/);
+  t.match(ofParty, /keys_by_party/);
+  t.notOk(
+    plans.some((plan) => /TEMP B-TREE|SCAN r\b/.test(plan)),
+    plans.join('\n'),
+  );
+});
+
+const kiri = resolve(import.meta.dirname, '../../../cli/kiri.js');
+const run = (...words: string[]): { status: number | null; stdout: string; stderr: string } =>
+  spawnSync(process.execPath, [kiri, 'clearing', ...words], { encoding: 'utf8', timeout: 60_000 });
+
+t.test('the command prints days of Japan, refuses nonsense and changes nothing', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kiri-search-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const store = join(folder, 'clearing.sqlite');
+  const { service } = await inMemory({ database: openSqlite(store) });
+  const line = new LineOfReceipts('a');
+  const lastSecond = TOKYO_MIDNIGHT_S + DAY_S - 1;
+  const items = [lastSecond, lastSecond + 1].map((businessTimeS) =>
+    line.next(3_850_000n, { businessTimeS }),
+  );
+  await service.ingestBatch(items, lastSecond + 60);
+  await service.close();
+
+  const day = ['--store', store, '--from', '2026-11-21', '--to', '2026-11-21'];
+  const text = run('search', ...day);
+  t.equal(text.status, 0, text.stderr);
+  t.match(
+    text.stdout,
+    /^2026-11-21 23:59:59\t3\.85 JPY\tmerchant-1\tparty-1\tpending\t-\t[\da-f]{64}\n$/,
+  );
+  const json = run('search', ...day, '--min', '3.85', '--json');
+  t.match(JSON.parse(json.stdout), { chargedMicro: '3850000', businessTimeS: lastSecond });
+
+  const notAStore = join(folder, 'text');
+  await writeFile(notAStore, 'not a database at all');
+  for (const [words, status] of [
+    [['search'], 2],
+    [['search', '--store', store, '--from', '2026-02-30'], 2],
+    [['search', '--store', store, '--min', '1e3'], 2],
+    [['search', '--store', store, '--party', 'xyz'], 2],
+    [['find'], 2],
+    [['search', '--store', join(folder, 'absent')], 1],
+    [['search', '--store', notAStore], 1],
+  ] as const) {
+    const wrong = run(...words);
+    t.equal(wrong.status, status, words.join(' '));
+    t.equal(wrong.stdout, '');
+    t.notMatch(wrong.stderr, /\n\s+at /, 'no stack');
+  }
+});
