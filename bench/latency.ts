@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { nodeVerifier } from '../identity/edge/node-signatures.ts';
 import { Child } from './child.ts';
 import type { Devices } from './devices.ts';
+import type { EchoPort } from './echo-child.ts';
 import { section, type Figure } from './figure.ts';
 import type { GatewayUnderTest } from './gateway-under-test.ts';
 import { quantile } from './measure.ts';
@@ -67,7 +68,7 @@ export async function measureLatency(
   count: number,
 ): Promise<readonly Figure[]> {
   const child = new Child('echo-child.js');
-  const port = await child.ask<number>({});
+  const port = await child.ask<EchoPort>({});
   const socket = connect({ host: '127.0.0.1', port, noDelay: true });
   await once(socket, 'connect');
   const probe = new SyncProbe(gateway.folder);
