@@ -233,6 +233,12 @@ t.test('an Offer that came early serves within its lifetime on the own clock, an
     .sync();
   rig.inbox('offer', offer).sync();
   t.equal(rig.count('pay'), 1, 'the same Offer is never signed for twice');
+  rig.crash().connect();
+  rig
+    .give({ kind: 'want', want: wantOf(kit, { ref: 'ref-3' }) })
+    .inbox('offer', offer)
+    .sync();
+  t.equal(rig.count('pay'), 1, 'nor after a restart');
   t.end();
 });
 

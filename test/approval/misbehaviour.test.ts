@@ -1,4 +1,6 @@
+import { createHmac } from 'node:crypto';
 import t from 'tap';
+import { isGenuineChallenge, makeChallenge } from '../../approval/challenge.ts';
 import { EQUIVOCATION_RECORD } from '../../approval/records.ts';
 import { REFUSAL } from '../../protocol/messages/refusal.ts';
 import { newSigner, newWorld, yen } from '../identity/fixture.ts';
@@ -175,3 +177,27 @@ t.test(
     t.equal(bench.verifications, 34, 'one more in its time');
   },
 );
+
+t.test('a challenge serves only the payee that it was given to', async (t) => {
+  const hmac = (key: Uint8Array, bytes: Uint8Array): Uint8Array =>
+    createHmac('sha256', key).update(bytes).digest();
+  const keys = { epoch: new Uint8Array(8).fill(1), secret: new Uint8Array(32).fill(2) };
+  const [mine, theirs] = [new Uint8Array(16).fill(3), new Uint8Array(16).fill(4)];
+  const challenge = makeChallenge(hmac, keys, { second: 5, number: 6, payeeId: mine });
+  t.ok(isGenuineChallenge(hmac, keys, challenge, mine));
+  t.notOk(isGenuineChallenge(hmac, keys, challenge, theirs));
+});
+
+t.test('the party’s limit counts all its devices', async (t) => {
+  const { bench, payer } = open({ partyLimitMicro: yen(150) });
+  const sister = newPayer(world, {}, payer.party);
+  const stranger = newPayer(world, {}, newSigner());
+  for (const other of [sister, stranger]) bench.presentPayer(other);
+  t.match(bench.answer(pay(payer, bench.offer())), { code: 'ACCEPTED' });
+  t.match(bench.answer(pay(sister, bench.offer())), { code: 'PARTY_EXPOSURE', final: true });
+  t.match(bench.answer(pay(stranger, bench.offer())), { code: 'ACCEPTED' });
+  bench.start();
+  bench.presentPayee();
+  bench.presentPayer(sister);
+  t.match(bench.answer(pay(sister, bench.offer())), { code: 'PARTY_EXPOSURE' }, 'after a restart');
+});
