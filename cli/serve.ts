@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline';
+import { KiriError } from '../protocol/kiri-error.ts';
 
 export type Request = Readonly<Record<string, unknown>>;
 
@@ -47,7 +48,10 @@ async function respond(
 ): Promise<void> {
   let id: unknown;
   try {
-    const request = JSON.parse(line) as Request;
+    const request = JSON.parse(line) as Request | null;
+    if (typeof request !== 'object' || request === null) {
+      throw new KiriError('REQUEST_INVALID', 'a request is one JSON object on one line');
+    }
     id = request['id'];
     print({ id, ...(await answer(request)) });
   } catch (error) {

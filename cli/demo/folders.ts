@@ -1,6 +1,7 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { lockFolder } from '../../platform/folder-lock.ts';
+import { makeFolder } from '../../platform/make-folder.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { CONTENTS_FILE, CONTENTS_SIGNATURE } from '../verify/contents.ts';
 import { SUMMARY_FILE } from '../verify/summary.ts';
@@ -65,10 +66,11 @@ export function prepareFolders(outDir: string): DemoFolders {
     mayBeEmptied(outDir, stateDir);
     rmSync(outDir, { recursive: true, force: true });
     rmSync(stateDir, { recursive: true, force: true });
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(dirname(outDir), 0o755);
+    makeFolder(stateDir);
     const unlock = lockFolder(stateDir);
     writeFileSync(join(stateDir, STATE_MARK), '');
-    mkdirSync(outDir, { recursive: true });
+    makeFolder(outDir, 0o755);
     // From the start, so that a folder left by an interrupted run is known as ours.
     writeFileSync(join(outDir, SUMMARY_FILE), '{}\n');
     return { stateDir, unlock };

@@ -45,3 +45,11 @@ t.test('nothing of somebody else is ever deleted', (t) => {
   t.throws(() => prepareFolders('/'), { code: 'OUT_NOT_OURS' }, 'the root folder');
   t.end();
 });
+
+t.test('a place where no folder can be made is an error, not a wait', (t) => {
+  const root = t.testdir({ file: 'mine' });
+  for (const out of [join(root, 'file/out'), '/proc/nowhere/out']) {
+    t.throws(() => prepareFolders(out), { code: 'OUT_UNWRITABLE' }, out);
+  }
+  t.end();
+});
