@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createCredentials, mandateTerms } from '../approval/credential-port.ts';
 import { overview, remembered, type ApproverOverview } from '../approval/overview.ts';
@@ -11,6 +11,7 @@ import { verifyMandate, type Trust } from '../identity/core/chain.ts';
 import { nodeVerifier } from '../identity/edge/node-signatures.ts';
 import { inflateStatusList } from '../identity/edge/status-zlib.ts';
 import { toDiskError } from '../platform/disk-error.ts';
+import { makeFolder } from '../platform/make-folder.ts';
 import { readIfPresent, writeFileDurable } from '../platform/durable-file.ts';
 import type { JournalFs } from '../platform/journal-fs.ts';
 import type { Clock, Random } from '../platform/ports.ts';
@@ -167,9 +168,11 @@ class Gateway implements RunningGateway {
 
   async start(): Promise<void> {
     const { folder, signer, mqttPort, httpPort, host } = this.#options;
-    await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    try {
+      makeFolder(folder);
+    } catch (error) {
       throw toDiskError(error, 'make', folder);
-    });
+    }
     this.#shell = await ApproverShell.open(this.#shellOptions);
     await this.#loadLists(this.#shell);
     this.#broker = await startBroker({

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { issueAcknowledgement } from '../../identity/core/issue.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { makeFolder } from '../../platform/make-folder.ts';
 import { fromHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { amountMicro } from '../../protocol/amount.ts';
@@ -28,7 +29,7 @@ interface Clearing {
 
 async function openClearing(config: Config): Promise<Clearing> {
   const folder = config.path('folder');
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const verifier = nodeVerifier();
   const trust = { issuerKey: config.publicKey('issuerKey'), verifier };
   const registry = buildRegistry(trust, config.files('documents'));
