@@ -10,9 +10,8 @@ const fail = (want: string, value: unknown): string =>
 function tokens(text: string): string[] {
   const bare = text.replaceAll(/;[^\n]*/g, '');
   return (
-    bare.match(
-      /\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|"[^"]*"|[{}[\](),=?:/]|[a-z][a-z0-9-]*|-?\d+/g,
-    ) ?? []
+    bare.match(/\d+\.\.\d+|\d+\*\d+|\.(?:size|le)|"[^"]*"|[{}[\](),=?:/]|[a-z][a-z0-9-]*|-?\d+/g) ??
+    []
   );
 }
 
