@@ -28,6 +28,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `Usage: kiri witness --config FILE\n${CONFIG}`,
     load: async () => (await import('./programs/witness.ts')).runWitness,
   },
+  mirror: {
+    summary: 'run a mirror that copies logs, checks them and cosigns what it holds',
+    usage: `Usage: kiri mirror --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/mirror.ts')).runMirror,
+  },
   sync: {
     summary: 'run the ledger beside a gateway, or clearing at the centre',
     usage: `Usage: kiri sync ledger|clearing --config FILE\n${CONFIG}`,

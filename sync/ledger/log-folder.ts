@@ -114,14 +114,23 @@ export const inclusionProof = (
   hash?: Sha256,
 ): Promise<readonly Uint8Array[]> => hashesOf(source, inclusionRanges(index, size), size, hash);
 
-/** The growing edge of the tree of `size`, from its partial tiles. */
-export const readTree = async (source: LogSource, size: number, hash?: Sha256): Promise<Tree> => {
+/**
+ * The growing edge of the tree of `size`, from its partial tiles.
+ * @param within size of the tree whose tiles are read, where that is a larger one
+ */
+export const readTree = async (
+  source: LogSource,
+  size: number,
+  hash?: Sha256,
+  within: number = size,
+): Promise<Tree> => {
   const edge: (readonly Uint8Array[])[] = [];
   for (let level = 0; hashesAtLevel(size, level) > 0; level += 1) {
     const count = hashesAtLevel(size, level);
     const width = count % TILE_WIDTH;
     const index = Math.floor(count / TILE_WIDTH);
-    edge.push(width === 0 ? [] : await readTile(source, { level, index, width }));
+    const tile = { level, index, width: tileWidth(within, level, index) };
+    edge.push(width === 0 ? [] : (await readTile(source, tile)).slice(0, width));
   }
   return treeFromEdge(size, edge, hash);
 };

@@ -33,6 +33,10 @@ export interface WitnessServiceOptions {
   /** 0 takes any free port. */
   readonly port: number;
   readonly clock: Clock;
+  /** Asked before the witness's own checks; an answer refuses the request. A mirror checks contents here. */
+  readonly admit?: (body: Uint8Array) => Promise<HttpAnswer | undefined>;
+  /** Answers everything but add-checkpoint; 404 where absent. */
+  readonly others?: (request: HttpRequest) => Promise<HttpAnswer>;
 }
 
 export interface WitnessService {
@@ -89,13 +93,19 @@ class WitnessHost {
     return new Map(Array.from(this.#state.heads, ([origin, head]) => [origin, head.size]));
   }
 
-  async answer({ method, path, body }: HttpRequest): Promise<HttpAnswer> {
-    if (path !== '/add-checkpoint') return { status: 404, body: 'not found\n' };
+  async answer(request: HttpRequest): Promise<HttpAnswer> {
+    const { method, path, body } = request;
+    const { admit, others } = this.#options;
+    if (path !== '/add-checkpoint') {
+      return (await others?.(request)) ?? { status: 404, body: 'not found\n' };
+    }
     if (method !== 'POST') return { status: 405, body: 'POST only\n' };
     // What is in memory may be ahead of the disk after a failed write: no word leaves until a restart.
     if (this.#broken !== undefined || this.#answers.size >= MAX_WAITING) {
       return { status: 503, body: `${this.#broken ?? 'BUSY'}\n` };
     }
+    const refusal = await admit?.(body);
+    if (refusal !== undefined) return refusal;
     return new Promise((resolve) => {
       this.#lastRequest += 1;
       this.#answers.set(this.#lastRequest, resolve);

@@ -87,24 +87,51 @@ const conflict = (size: number): WitnessAnswer => ({
   body: `${size}\n`,
 });
 
-/** Checks of tlog-witness in its order; answers the head to reserve, or the refusal. */
-const judge = (
-  state: WitnessState,
+/** A request whose log and signature are known; nothing is said yet about consistency. */
+interface OpenedRequest {
+  readonly oldSize: number;
+  readonly path: readonly Uint8Array[];
+  readonly head: TreeHead;
+  /** The checkpoint's text. */
+  readonly text: string;
+  /** The log's verified signature line. */
+  readonly logLine: string;
+}
+
+/** The first checks of tlog-witness: form (400), log (404), signature (403). */
+export const openRequest = (
+  logs: WitnessState['logs'],
   body: Uint8Array,
   verify: Verify,
-): { head: TreeHead; text: string; logLine: string } | WitnessAnswer => {
+): OpenedRequest | WitnessAnswer => {
   const request = parseAddCheckpoint(body);
   if (!request.ok) return refuse(400, request.reason);
   const note = parseNote(request.value.note);
   if (!note.ok) return refuse(400, note.reason);
   const head = parseCheckpoint(note.value.text);
   if (!head.ok) return refuse(400, head.reason);
-  const { origin, size, root } = head.value;
-  const keys = state.logs.get(origin);
+  const keys = logs.get(head.value.origin);
   if (keys === undefined) return refuse(404, 'unknown log');
   const signed = verifyNote(note.value, keys, verify);
   if (!signed.ok) return refuse(403, signed.reason);
+  // Only verified lines are kept, so that what is stored can always be read back.
+  const lines = signed.value.map(({ line }) =>
+    signatureLine(line.name, line.keyId, line.signature),
+  );
   const { oldSize, path } = request.value;
+  return { oldSize, path, head: head.value, text: note.value.text, logLine: lines[0] ?? '' };
+};
+
+/** Checks of tlog-witness in its order; answers the head to reserve, or the refusal. */
+const judge = (
+  state: WitnessState,
+  body: Uint8Array,
+  verify: Verify,
+): OpenedRequest | WitnessAnswer => {
+  const opened = openRequest(state.logs, body, verify);
+  if ('status' in opened) return opened;
+  const { oldSize, path } = opened;
+  const { origin, size, root } = opened.head;
   if (oldSize > size) return refuse(400, 'old size above the checkpoint size');
   const latest = state.heads.get(origin);
   if (oldSize !== (latest?.size ?? 0)) return conflict(latest?.size ?? 0);
@@ -118,11 +145,7 @@ const judge = (
   }
   if (size === 0 && !bytesEqual(root, EMPTY_ROOT)) return refuse(422, 'not the empty tree');
   if (latest?.size === size && !bytesEqual(latest.root, root)) return conflict(latest.size);
-  // Only verified lines are kept, so that what is stored can always be read back.
-  const lines = signed.value.map(({ line }) =>
-    signatureLine(line.name, line.keyId, line.signature),
-  );
-  return { head: head.value, text: note.value.text, logLine: lines[0] ?? '' };
+  return opened;
 };
 
 export const witnessState = (

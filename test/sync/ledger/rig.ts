@@ -19,6 +19,7 @@ import { type WitnessService, startWitnessService } from '../../../sync/ledger/w
 import { ORIGIN, policyOf, realLog, realVerify, realWitness } from './keys.ts';
 
 export const WITNESS = 'witness.example/w1';
+export const MIRROR = 'mirror.example/m1';
 
 /** A folder that is gone when the test ends. */
 export const temporaryFolder = async (t: {

@@ -1,0 +1,44 @@
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { loadSigner } from '../../identity/edge/key-file.ts';
+import { systemClock } from '../../platform/system-clock.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { noteVerify, witnessSigner } from '../../sync/ledger/core/note-ports.ts';
+import { parseVerifierKey, type VerifierKey } from '../../sync/ledger/core/note-key.ts';
+import { httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
+import { startMirrorService } from '../../sync/ledger/mirror-service.ts';
+import { serve } from '../serve.ts';
+import { configFromArgs, type Config } from './config.ts';
+
+/** `logs: [{ origin, vkey, url }]`; a log with several keys stands there once per key. */
+function logsOf(config: Config): Map<string, { keys: VerifierKey[]; source: LogSource }> {
+  const logs = new Map<string, { keys: VerifierKey[]; source: LogSource }>();
+  for (const part of config.parts('logs')) {
+    const key = parseVerifierKey(part.text('vkey'));
+    if (!key.ok) throw new KiriError('CONFIG_INVALID', `a log's vkey: ${key.reason}`);
+    const origin = part.text('origin');
+    const log = logs.get(origin) ?? { keys: [], source: httpSource(part.text('url')) };
+    log.keys.push(key.value);
+    logs.set(origin, log);
+  }
+  return logs;
+}
+
+/** `kiri mirror --config FILE`: copies logs, checks every payload, and cosigns what it holds. */
+export async function runMirror(argv: readonly string[]): Promise<number> {
+  const config = configFromArgs(argv);
+  const service = await startMirrorService({
+    root: config.path('folder'),
+    ports: {
+      signer: witnessSigner(config.text('name'), loadSigner(config.path('keyFile'))),
+      verify: noteVerify(nodeVerifier()),
+    },
+    logs: logsOf(config),
+    port: config.port('port'),
+    clock: systemClock(),
+  });
+  return serve(
+    { port: service.port },
+    async () => ({ logs: Object.fromEntries(service.status()) }),
+    () => service.close(),
+  );
+}

@@ -1,0 +1,124 @@
+/**
+ * What a mirror holds against a log, as pure functions (DESIGN section 5): every payload record is checked against its
+ * entry, and the tree is the mirror's own, grown from its own last head. A head that it reaches is therefore consistent
+ * with every head before; a log cannot talk it into another history.
+ */
+import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
+import type { TreeHead } from './checkpoint.ts';
+import { encodeLeaf } from './leaf.ts';
+import { type BatchFiles, type LogFile, type OpenBundle, appendBatch } from './log-batch.ts';
+import { HASH_BYTES, type Sha256, verifyConsistency } from './merkle.ts';
+import { type Outcome, bad, ok } from './text.ts';
+import { TILE_WIDTH } from './tile.ts';
+import { type Tree, treeRoot } from './tree.ts';
+
+/** A copy that grows towards a head; owned by its holder, changed in place, thrown away where the head is not reached. */
+export interface GrowingCopy {
+  readonly tree: Tree;
+  readonly bundle: OpenBundle;
+}
+
+/** One bundle as the log serves it, from its first entry on. */
+export interface ServedBundle {
+  readonly leaves: readonly Uint8Array[];
+  readonly payloads: readonly Uint8Array[];
+}
+
+const commits = (leaf: Uint8Array, record: Uint8Array, hash?: Sha256): boolean =>
+  record.length > HASH_BYTES &&
+  bytesEqual(leaf, encodeLeaf(record.subarray(0, HASH_BYTES), record.subarray(HASH_BYTES), hash));
+
+/**
+ * Appends what a served bundle has beyond the copy. The entries that the copy has already must be served unchanged.
+ * @returns the files that make it durable, or what is wrong with the bundle; then the copy is unchanged
+ */
+export const growCopy = (
+  copy: GrowingCopy,
+  { leaves, payloads }: ServedBundle,
+  hash?: Sha256,
+): Outcome<BatchFiles> => {
+  const { bundle, tree } = copy;
+  const known = bundle.leaves.length;
+  const first = tree.size - known;
+  if (leaves.length !== payloads.length || leaves.length <= known || leaves.length > TILE_WIDTH) {
+    return bad(`bundle at ${first} does not have the promised entries`);
+  }
+  for (const [at, leaf] of leaves.entries()) {
+    const record = payloads[at] ?? leaf;
+    if (at >= known && !commits(leaf, record, hash)) {
+      return bad(`entry ${first + at} does not commit to its payload`);
+    }
+    const [oldLeaf, oldRecord] = [bundle.leaves[at], bundle.payloads[at]];
+    const isKept =
+      oldLeaf === undefined ||
+      oldRecord === undefined ||
+      (bytesEqual(oldLeaf, leaf) && bytesEqual(oldRecord, record));
+    if (!isKept) return bad(`entry ${first + at} is not the one that was served before`);
+  }
+  const entries = leaves.slice(known).map((leaf, at) => ({
+    leaf: leaf.slice(),
+    payload: (payloads[known + at] ?? leaf).slice(),
+    acceptedAtMs: 0,
+  }));
+  return ok(appendBatch(tree, bundle, entries, hash));
+};
+
+/** Whether a grown copy is the tree that the log signed. */
+export const reaches = (
+  copy: GrowingCopy,
+  head: Pick<TreeHead, 'size' | 'root'>,
+  hash?: Sha256,
+): boolean => copy.tree.size === head.size && bytesEqual(treeRoot(copy.tree, hash), head.root);
+
+/**
+ * Files of a chunk that is written before the head is reached: full ones only. A partial tile says something about one
+ * tree size; that size is not verified yet, so the last version of each waits in `held` for the end.
+ */
+export const fullFiles = (files: BatchFiles, held: Map<string, LogFile>): BatchFiles => {
+  for (const folder of files.obsolete) held.delete(folder);
+  const full: LogFile[] = [];
+  for (const file of files.files) {
+    const [, folder] = /^(.+\.p)\/[0-9]+$/.exec(file.path) ?? [];
+    if (folder === undefined) full.push(file);
+    else held.set(folder, file);
+  }
+  return { files: full, obsolete: files.obsolete };
+};
+
+/** A log's two signed checkpoints that cannot both be true, and what shows it to anybody. */
+export interface ForkEvidence {
+  readonly origin: string;
+  /** Signed notes. */
+  readonly first: string;
+  readonly second: string;
+  /** Root that the second tree has at the first one's size; another than the first checkpoint says. */
+  readonly rootInSecond: string;
+  /** RFC 6962 consistency proof from the first size, with `rootInSecond`, to the second; empty for equal sizes. */
+  readonly proof: readonly string[];
+}
+
+/** Whether tiles that the log serves prove that its `later` head does not extend our `own`. */
+export const isProvenFork = (
+  own: TreeHead,
+  later: TreeHead,
+  rootInLater: Uint8Array,
+  proof: readonly Uint8Array[],
+): boolean => {
+  if (bytesEqual(own.root, rootInLater)) return false;
+  if (own.size === later.size) return bytesEqual(rootInLater, later.root) && proof.length === 0;
+  return verifyConsistency(own.size, later.size, rootInLater, later.root, proof);
+};
+
+/** Evidence in the form that is stored. */
+export const forkEvidence = (
+  origin: string,
+  notes: readonly [string, string],
+  rootInSecond: Uint8Array,
+  proof: readonly Uint8Array[],
+): ForkEvidence => ({
+  origin,
+  first: notes[0],
+  second: notes[1],
+  rootInSecond: toHex(rootInSecond),
+  proof: proof.map(toHex),
+});

@@ -1,0 +1,223 @@
+/**
+ * A verified copy of a log in a folder of its own: tiles, entries, payload records, wrapped content keys and, last,
+ * `signed-head`, the checkpoint that the log signed for all of it. Nothing counts before `signed-head` is durable.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { wrappedKeyPath } from './content-keys.ts';
+import { type TreeHead, parseCheckpoint } from './core/checkpoint.ts';
+import type { BatchFiles, LogFile } from './core/log-batch.ts';
+import { EMPTY_ROOT, type Sha256 } from './core/merkle.ts';
+import { type GrowingCopy, fullFiles, growCopy, reaches } from './core/mirror.ts';
+import { parseNote, signatureLine } from './core/note.ts';
+import type { Verify, VerifierKey } from './core/note-key.ts';
+import { verifyNote } from './core/note-verify.ts';
+import { type Outcome, bad, decodeUtf8, ok } from './core/text.ts';
+import { TILE_WIDTH } from './core/tile.ts';
+import { treeRoot } from './core/tree.ts';
+import { contentKeyId } from './key-wrap.ts';
+import { consistencyProof, readEntries, readPayloads, readTree } from './log-folder.ts';
+import { type LogSource, folderSource } from './log-source.ts';
+import { parsePayloadRecord } from './payload-record.ts';
+import { prepareLogFolder, writeLogFiles } from './tile-store.ts';
+
+export const SIGNED_HEAD_PATH = 'signed-head';
+/** Copied between two writes: this much of payloads or so many bundles, whichever comes first. */
+const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
+const MAX_CHUNK_BUNDLES = 16;
+/** Content keys known to be in the folder; beyond it they are looked up again. */
+const MAX_KNOWN_KEYS = 65_536;
+
+/** The runtime's own SHA-256: a mirror hashes every ciphertext. */
+export const nativeHash: Sha256 = (bytes) =>
+  new Uint8Array(createHash('sha256').update(bytes).digest());
+
+/** A checkpoint with its log's verified signature and no other. */
+export interface SignedHead extends TreeHead {
+  readonly note: string;
+}
+
+/** Reads a note that one of the log's keys signed; other signature lines are dropped. */
+export const parseSignedHead = (
+  bytes: Uint8Array,
+  keys: readonly VerifierKey[],
+  verify: Verify,
+): Outcome<SignedHead> => {
+  const note = parseNote(bytes);
+  if (!note.ok) return note;
+  const head = parseCheckpoint(note.value.text);
+  if (!head.ok) return head;
+  const signed = verifyNote(
+    note.value,
+    keys.filter((key) => key.name === head.value.origin),
+    verify,
+  );
+  if (!signed.ok) return signed;
+  const { line } = signed.value[0] ?? {};
+  if (line === undefined || decodeUtf8(bytes) === undefined) return bad('no signature of the log');
+  const text = signatureLine(line.name, line.keyId, line.signature);
+  return ok({ ...head.value, note: `${note.value.text}\n${text}` });
+};
+
+/** Whose log is copied and how its signatures are checked. */
+export interface CopiedLog {
+  readonly origin: string;
+  readonly keys: readonly VerifierKey[];
+  readonly verify: Verify;
+}
+
+/** One writer at a time: the holder of the folder's lock calls {@link extend} one after the other. */
+export class LogCopy {
+  readonly #root: string;
+  readonly #own: LogSource;
+  readonly #keys = new Set<string>();
+  #head: SignedHead;
+  /** Grown up to the head; `undefined` after a failure, then read again from the folder. */
+  #grown: GrowingCopy | undefined;
+
+  private constructor(root: string, head: SignedHead) {
+    this.#root = root;
+    this.#own = folderSource(root);
+    this.#head = head;
+  }
+
+  /** @throws KiriError DISK_*, STATE_CORRUPT, LOG_INCOMPLETE, LOG_CORRUPT */
+  static async open(root: string, log: CopiedLog): Promise<LogCopy> {
+    await prepareLogFolder(root);
+    const path = join(root, SIGNED_HEAD_PATH);
+    const bytes = await readIfPresent(path);
+    const empty = { origin: log.origin, size: 0, root: EMPTY_ROOT, note: '' };
+    const head = bytes === undefined ? ok(empty) : parseSignedHead(bytes, log.keys, log.verify);
+    if (!head.ok || head.value.origin !== log.origin) {
+      throw new KiriError('STATE_CORRUPT', `${path}: ${head.ok ? 'another log' : head.reason}`);
+    }
+    const copy = new LogCopy(root, head.value);
+    copy.#grown = await copy.#reload();
+    return copy;
+  }
+
+  /** The last head whose contents are durable and checked. */
+  get head(): SignedHead {
+    return this.#head;
+  }
+
+  async #reload(): Promise<GrowingCopy> {
+    const { size, root } = this.#head;
+    const tree = await readTree(this.#own, size, nativeHash);
+    const open = Math.floor(size / TILE_WIDTH);
+    const leaves = [...(await readEntries(this.#own, open, size))];
+    const payloads = [...(await readPayloads(this.#own, open, size))];
+    if (!bytesEqual(treeRoot(tree, nativeHash), root)) {
+      throw new KiriError('STATE_CORRUPT', `${this.#root}: the tiles do not lead to the head`);
+    }
+    return { tree, bundle: { leaves, payloads } };
+  }
+
+  /** Root of the copied tree at a size that it has passed. */
+  async rootAt(size: number): Promise<Uint8Array> {
+    const tree = await readTree(this.#own, size, nativeHash, this.#head.size);
+    return treeRoot(tree, nativeHash);
+  }
+
+  /** RFC 6962 consistency proof from a size that the copied tree has passed to its head. */
+  proofFrom(size: number): Promise<readonly Uint8Array[]> {
+    return consistencyProof(this.#own, size, this.#head.size, nativeHash);
+  }
+
+  /**
+   * Copies everything up to `head` from `source` and checks it: payload against entry, content key against the id that
+   * the record names, entries against the signed root. When it answers ok, all of it is durable, and the head too.
+   * @throws KiriError DISK_*, HTTP_*, LOG_* ; then the copy stands where it stood
+   */
+  async extend(source: LogSource, head: SignedHead): Promise<Outcome<SignedHead>> {
+    const copy = this.#grown ?? (await this.#reload());
+    this.#grown = undefined;
+    const done = await this.#copyTo(copy, source, head);
+    if (!done.ok) return done;
+    await writeFileDurable(join(this.#root, SIGNED_HEAD_PATH), head.note, 0o644);
+    this.#head = head;
+    this.#grown = copy;
+    return ok(head);
+  }
+
+  async #copyTo(
+    copy: GrowingCopy,
+    source: LogSource,
+    head: SignedHead,
+  ): Promise<Outcome<undefined>> {
+    const held = new Map<string, LogFile>();
+    while (copy.tree.size < head.size) {
+      const chunk = await this.#nextChunk(copy, source, head.size);
+      if (!chunk.ok) return chunk;
+      if (copy.tree.size < head.size) {
+        await this.#write(fullFiles(chunk.value, held));
+        continue;
+      }
+      if (!reaches(copy, head, nativeHash)) break;
+      const { files, obsolete } = fullFiles(chunk.value, held);
+      await this.#write({ files: [...files, ...held.values()], obsolete });
+    }
+    return reaches(copy, head, nativeHash)
+      ? ok(undefined)
+      : bad('the entries do not lead to the signed root');
+  }
+
+  async #write(batch: BatchFiles): Promise<void> {
+    await writeLogFiles(this.#root, batch);
+    for (const { path } of batch.files) {
+      if (path.startsWith('keys/')) this.#keys.add(path);
+    }
+    if (this.#keys.size > MAX_KNOWN_KEYS) this.#keys.clear();
+  }
+
+  async #nextChunk(
+    copy: GrowingCopy,
+    source: LogSource,
+    size: number,
+  ): Promise<Outcome<BatchFiles>> {
+    const files = new Map<string, LogFile>();
+    const obsolete: string[] = [];
+    let bytes = 0;
+    for (let bundles = 0; bundles < MAX_CHUNK_BUNDLES && bytes < MAX_CHUNK_BYTES; bundles += 1) {
+      if (copy.tree.size >= size) break;
+      const index = Math.floor(copy.tree.size / TILE_WIDTH);
+      const known = copy.bundle.payloads.length;
+      const [leaves, payloads] = await Promise.all([
+        readEntries(source, index, size),
+        readPayloads(source, index, size),
+      ]);
+      const keys = await this.#keyFiles(source, payloads.slice(known));
+      if (!keys.ok) return keys;
+      const grown = growCopy(copy, { leaves, payloads }, nativeHash);
+      if (!grown.ok) return grown;
+      for (const file of [...keys.value, ...grown.value.files]) files.set(file.path, file);
+      obsolete.push(...grown.value.obsolete);
+      bytes += payloads.reduce((sum, record) => sum + record.length, 0);
+    }
+    return ok({ files: [...files.values()], obsolete });
+  }
+
+  /** The wrapped keys that the records name and the folder does not have yet. */
+  async #keyFiles(
+    source: LogSource,
+    records: readonly Uint8Array[],
+  ): Promise<Outcome<readonly LogFile[]>> {
+    const files = new Map<string, LogFile>();
+    for (const record of records) {
+      const parsed = parsePayloadRecord(record);
+      if (parsed === undefined) return bad('a payload record is malformed');
+      const kid = toHex(parsed.kid);
+      const path = wrappedKeyPath(kid);
+      if (files.has(path) || this.#keys.has(path)) continue;
+      const own = await this.#own.read(path);
+      const bytes = own ?? (await source.read(path));
+      if (bytes === undefined) return bad(`${path} is missing`);
+      if (toHex(contentKeyId(bytes)) !== kid) return bad(`${path} is not the key that is named`);
+      files.set(path, { path, bytes });
+    }
+    return ok([...files.values()]);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * A mirror as an HTTP service on the loopback address. It is asked like a witness (POST /add-checkpoint) and cosigns like
+ * one, but only after payload and commitment of every entry up to that size are durable here and checked (DESIGN
+ * section 5); until then the asker hears 503 and comes again. What it holds it serves: /logs/<SHA-256 of origin>/….
+ */
+import { join } from 'node:path';
+import type { HttpAnswer, HttpRequest } from '../../platform/http-server.ts';
+import { makeFolder } from '../../platform/make-folder.ts';
+import type { Clock } from '../../platform/ports.ts';
+import { toDiskError } from '../../platform/disk-error.ts';
+import { lockFolder } from '../../platform/folder-lock.ts';
+import type { VerifierKey } from './core/note-key.ts';
+import { type WitnessPorts, openRequest } from './core/witness.ts';
+import { SIGNED_HEAD_PATH } from './log-copy.ts';
+import { resourceOf } from './log-server.ts';
+import { type LogSource, folderSource } from './log-source.ts';
+import { MirroredLog, type MirroredLogStatus, originFolder } from './mirror-log.ts';
+import { startWitnessService } from './witness-service.ts';
+
+/** How often a log's published checkpoint is looked at, beside the requests for cosignatures. */
+const FOLLOW_INTERVAL_MS = 1_000;
+
+export interface MirrorServiceOptions {
+  /** The mirror's own folder: `logs/` is served, `state/` is not. */
+  readonly root: string;
+  /** The mirror's cosignature key: another than any witness's. */
+  readonly ports: WitnessPorts;
+  /** Trusted keys and static files of each log, by origin. */
+  readonly logs: ReadonlyMap<
+    string,
+    { readonly keys: readonly VerifierKey[]; readonly source: LogSource }
+  >;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly clock: Clock;
+}
+
+export interface MirrorService {
+  readonly url: string;
+  readonly port: number;
+  /** By origin; `cosignedSize` is 0 before the first cosignature. */
+  status(): ReadonlyMap<string, MirroredLogStatus & { readonly cosignedSize: number }>;
+  close(): Promise<void>;
+}
+
+const LOG_FILE = /^\/logs\/([0-9a-f]{64})(\/.+)$/;
+
+const serveFile = async (
+  folders: ReadonlyMap<string, LogSource>,
+  { method, path }: HttpRequest,
+): Promise<HttpAnswer> => {
+  if (method !== 'GET') return { status: 405, body: 'GET only\n' };
+  const [, name = '', below = ''] = LOG_FILE.exec(path) ?? [];
+  const file =
+    below === `/${SIGNED_HEAD_PATH}`
+      ? { path: SIGNED_HEAD_PATH, contentType: 'text/plain; charset=utf-8' }
+      : resourceOf(below);
+  const body = file && (await folders.get(name)?.read(file.path));
+  if (file === undefined || body === undefined) return { status: 404, body: 'not found\n' };
+  return { status: 200, body, contentType: file.contentType };
+};
+
+const openLogs = async (options: MirrorServiceOptions): Promise<Map<string, MirroredLog>> => {
+  const { verify } = options.ports;
+  const logs = new Map<string, MirroredLog>();
+  for (const [origin, { keys, source }] of options.logs) {
+    logs.set(origin, await MirroredLog.open(options.root, { origin, keys, verify }, source));
+  }
+  return logs;
+};
+
+/**
+ * Starts a mirror.
+ * @throws KiriError DISK_*, FOLDER_LOCKED, STATE_CORRUPT, LOG_*, PORT_IN_USE, PORT_FAILED
+ */
+export const startMirrorService = async (options: MirrorServiceOptions): Promise<MirrorService> => {
+  const { root, ports, port, clock } = options;
+  const state = join(root, 'state');
+  try {
+    makeFolder(state);
+  } catch (error) {
+    throw toDiskError(error, 'open mirror folder', root);
+  }
+  const unlock = lockFolder(state);
+  try {
+    const logs = await openLogs(options);
+    const keys = new Map(Array.from(options.logs, ([origin, log]) => [origin, log.keys]));
+    const folders = new Map(
+      Array.from(logs.keys(), (origin) => {
+        const name = originFolder(origin);
+        return [name, folderSource(join(root, 'logs', name))];
+      }),
+    );
+    const witness = await startWitnessService({
+      root,
+      ports,
+      logs: keys,
+      port,
+      clock,
+      admit: async (body) => {
+        const opened = openRequest(keys, body, ports.verify);
+        if ('status' in opened) return opened;
+        const { head, text, logLine } = opened;
+        return logs.get(head.origin)?.admit({ ...head, note: `${text}\n${logLine}` });
+      },
+      others: (request) => serveFile(folders, request),
+    });
+    const followAll = (): void => {
+      for (const log of logs.values()) void log.follow();
+    };
+    const timer = setInterval(followAll, FOLLOW_INTERVAL_MS);
+    return {
+      url: witness.url,
+      port: witness.port,
+      status: () => {
+        const cosigned = witness.sizes();
+        return new Map(
+          Array.from(logs, ([origin, log]) => [
+            origin,
+            { ...log.status(), cosignedSize: cosigned.get(origin) ?? 0 },
+          ]),
+        );
+      },
+      close: async () => {
+        clearInterval(timer);
+        await witness.close();
+        for (const log of logs.values()) await log.settle();
+        unlock();
+      },
+    };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+};
