@@ -36,9 +36,13 @@ export const MAX_UNACKNOWLEDGED = 1_048_576;
 /** Epochs of the unbroken journal that a Void may still refer to. */
 export const MAX_EPOCHS = 4_096;
 
-/** Final refusals of one device: so many at once, then one per interval (each costs journal bytes). */
-export const FINAL_REFUSAL_BURST = 16;
-export const FINAL_REFUSAL_INTERVAL_MS = 1_000;
+/**
+ * Final refusals of one device: so many at once, then one per interval. Each costs journal bytes
+ * and one of the MAX_UNACKNOWLEDGED rows; at this pace one device that loops needs four months
+ * without the centre to fill them.
+ */
+export const FINAL_REFUSAL_BURST = 64;
+export const FINAL_REFUSAL_INTERVAL_MS = 10_000;
 /** Signed refusals of any kind to one sender, and senders remembered for it. */
 export const REFUSAL_BURST = 64;
 export const REFUSAL_INTERVAL_MS = 20;
