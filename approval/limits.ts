@@ -41,7 +41,7 @@ export const MAX_EPOCHS = 4_096;
  * and one of the MAX_UNACKNOWLEDGED rows; at this pace one device that loops needs four months
  * without the centre to fill them.
  */
-export const FINAL_REFUSAL_BURST = 64;
+export const FINAL_REFUSAL_BURST = 32;
 export const FINAL_REFUSAL_INTERVAL_MS = 10_000;
 /** Signed refusals of any kind to one sender, and senders remembered for it. */
 export const REFUSAL_BURST = 64;

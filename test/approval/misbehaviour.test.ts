@@ -144,8 +144,8 @@ t.test('final refusals of one line are rate-limited, and others are not touched'
   t.same(
     [...codes],
     [
-      ['DEVICE_EXPOSURE', 64],
-      ['RATE_LIMITED', 36],
+      ['DEVICE_EXPOSURE', 32],
+      ['RATE_LIMITED', 68],
     ],
   );
   const other = newPayer(world);
