@@ -60,8 +60,9 @@ export interface Tariff extends Named {
 }
 
 const CLAIM_TARIFF = -70_014;
-/** Longest step table and longest component list. */
-const MAX_STEPS = 96;
+/** Longest step table: a price for every quarter of an hour. */
+export const MAX_STEPS = 96;
+/** Longest component list. */
 const MAX_COMPONENTS = 8;
 
 const STEP = record<TariffStep>('step', { fromMinute: [1, uint(1439)], priceMicro: [2, AMOUNT] });

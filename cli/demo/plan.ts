@@ -1,6 +1,12 @@
 import { amountMicro, parseMajor, type AmountMicro } from '../../protocol/amount.ts';
 import { currencyOf } from '../../protocol/currency.ts';
-import { TARIFF_UNITS, type TariffComponent, type TariffUnit } from '../../protocol/tariff.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import {
+  MAX_STEPS,
+  TARIFF_UNITS,
+  type TariffComponent,
+  type TariffUnit,
+} from '../../protocol/tariff.ts';
 import type { Trace, TraceEvent } from '../../firmware-sim/core/trace.ts';
 
 /** One payee device: a toll gate, a drone pad, the controller of a charging site. */
@@ -179,6 +185,10 @@ function stepsOf(trace: Trace): TariffComponent['steps'] {
   const steps: { fromMinute: number; priceMicro: AmountMicro }[] = [];
   for (const [fromMinute, priceMicro] of [...prices].toSorted(([a], [b]) => a - b)) {
     if (steps.at(-1)?.priceMicro !== priceMicro) steps.push({ fromMinute, priceMicro });
+  }
+  if (steps.length > MAX_STEPS) {
+    const why = `the price changes ${steps.length} times a day, a tariff has up to ${MAX_STEPS} steps`;
+    throw new KiriError('TRACE_OPTIONS', why);
   }
   return steps;
 }

@@ -36,6 +36,7 @@ interface Summary {
   readonly files: readonly unknown[];
   readonly trace?: Readonly<Record<string, unknown>>;
   readonly findings: readonly string[];
+  readonly gatewayDownMs: number;
   readonly reconciles: boolean;
 }
 
@@ -66,6 +67,7 @@ async function assertRun(t: Test, args: readonly string[], known: Known): Promis
   const settled = micro(totals['presented']!) + micro(totals['carried']!);
   t.equal(settled, micro(known.total), 'presented and carried are all of it');
   t.equal(summary.attacks.filter(({ held }) => held).length, ATTACKS, 'every attack failed');
+  t.ok(summary.gatewayDownMs > 0, 'the gateway was killed');
   if (known.trace) t.match(summary.trace, known.trace);
   t.notOk(existsSync(`${out}.state`), 'the programs left nothing behind');
   t.equal(readdirSync(join(out, 'receipts')).length, known.accepted * 3, 'three files a receipt');
@@ -132,6 +134,16 @@ t.test('charging sessions: zero minutes, over a day, several chargers, a row twi
   });
 });
 
+t.test('one row is a trace', async (t) => {
+  const trace = file('one.csv', [
+    'charger_id,start_time,end_time,duration,location_id',
+    '1,2020-02-08 09:00:00,2020-02-08 09:10:00,600.0,126',
+  ]);
+  // 10 minutes and five of the attackers: 15 × 3.85.
+  const known = { currency: 'JPY', accepted: 1 + HONEST_ATTACKERS_PAYMENTS, total: '57.75' };
+  await assertRun(t, ['--trace', trace], known);
+});
+
 async function assertRefused(
   t: Test,
   args: readonly string[],
@@ -175,6 +187,23 @@ t.test('what cannot work is a clear error before anything starts', async (t) => 
   const both = ['--out', out, '--trace', good, '--rates'];
   await assertRefused(t, [...both, rates], 1, /TRACE_OPTIONS: .*leave the rates out/);
   await assertRefused(t, [...both, missing], 1, /TRACE_UNREADABLE: .*missing\.csv/);
+  // 100 prices in 100 minutes from 17:00 on; local time is five hours behind.
+  const clock = (hour: number, i: number): string =>
+    `${hour + Math.floor(i / 60)}:${String(i % 60).padStart(2, '0')}`;
+  const each = <T>(make: (i: number) => T): T[] => Array.from({ length: 100 }, (_, i) => make(i));
+  const restless = [
+    '--trace',
+    file('restless.csv', [
+      'day,time,commercial,color,type,make,model',
+      ...each((i) => `Sun,2020-05-17T${clock(22, i)}:00Z,FALSE,Blue,Truck,Ford,F-150`).slice(0, 97),
+    ]),
+    '--rates',
+    file('restless-rates.csv', [
+      'time,South,North',
+      ...each((i) => `${clock(17, i)},1,1.${i + 1}`),
+    ]),
+  ];
+  await assertRefused(t, ['--out', out, ...restless], 1, /TRACE_OPTIONS: .*97 times.*96 steps/);
   t.notOk(existsSync(out), 'no folder was made');
   t.notOk(existsSync(`${out}.state`), 'nor one for the programs');
 });
