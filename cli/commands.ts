@@ -63,15 +63,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./verify/verify.ts')).runVerify,
   },
   clearing: {
-    summary: "look into a clearing's store",
+    summary: "look into a clearing's store and evidence",
     usage:
       'Usage: kiri clearing search --store FILE [--from DATE] [--to DATE] [--merchant ID] [--party HEX]\n' +
       '                            [--min AMOUNT] [--max AMOUNT] [--json]\n' +
+      '       kiri clearing evidence-html FILE... [--out DIR]\n' +
       "  --store FILE    the clearing's SQLite file; it may go on working meanwhile\n" +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
       '  --merchant ID   the merchant, --party HEX the liable party\n' +
       '  --min, --max    what was charged, in major units such as 120 or 3.85\n' +
-      '  --json          one JSON object a line',
+      '  --json          one JSON object a line\n' +
+      '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,
   },
   demo: {

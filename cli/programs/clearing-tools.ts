@@ -1,8 +1,14 @@
 import { once } from 'node:events';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { writeFileDurable } from '../../platform/durable-file.ts';
 import { formatMajor, parseMajor } from '../../protocol/amount.ts';
 import { currencyOf } from '../../protocol/currency.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
 import { JST, civilTime, dayStartS, isoDate } from '../../sync/clearing/core/civil-time.ts';
+import { verifyEvidence } from '../../sync/clearing/core/evidence.ts';
+import { evidenceHtml } from '../../sync/clearing/core/evidence-html.ts';
 import { checkVersion } from '../../sync/clearing/schema.ts';
 import { searchReceipts } from '../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../sync/clearing/search.ts';
@@ -127,8 +133,42 @@ async function search(argv: readonly string[]): Promise<number> {
   return EXIT_OK;
 }
 
-/** `kiri clearing …`: tools over a clearing's store and files; none of them changes anything. */
+/** An evidence document is at most this long (DESIGN §6: one document below a megabyte). */
+const EVIDENCE_BYTES_MAX = 1_048_576;
+
+async function evidencePage(path: string, folder: string): Promise<string> {
+  const { size } = await stat(path).catch(() => {
+    throw new KiriError('FILE_UNREADABLE', `${path} cannot be read`);
+  });
+  if (size > EVIDENCE_BYTES_MAX) {
+    throw new KiriError('EVIDENCE_INVALID', `${path} is too long for evidence`);
+  }
+  const check = verifyEvidence(await readFile(path));
+  if (!check.ok) throw new KiriError('EVIDENCE_INVALID', `${path}: ${check.fault}`);
+  const page = join(folder, `${check.id}.html`);
+  await writeFileDurable(page, evidenceHtml(check.value, check.id), 0o644);
+  return page;
+}
+
+async function evidencePages(argv: readonly string[]): Promise<number> {
+  let parsed;
+  try {
+    const options = { out: { type: 'string', default: '.' } } as const;
+    parsed = parseArgs({ args: [...argv], options, allowPositionals: true });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  const { positionals, values } = parsed;
+  if (positionals.length === 0) throw new UsageError('kiri clearing evidence-html wants FILE...');
+  for (const path of positionals) {
+    process.stdout.write(`${await evidencePage(path, values.out)}\n`);
+  }
+  return EXIT_OK;
+}
+
+/** `kiri clearing …`: tools over a clearing's store and files; none of them changes what it reads. */
 export async function runClearingTool([name, ...rest]: readonly string[]): Promise<number> {
   if (name === 'search') return search(rest);
-  throw new UsageError('kiri clearing wants search');
+  if (name === 'evidence-html') return evidencePages(rest);
+  throw new UsageError('kiri clearing wants search or evidence-html');
 }
