@@ -43,7 +43,7 @@ export const until = async (
 };
 
 /** Records "pay <party> <text>" become entries, everything else is skipped. */
-const source: EntrySource = (record) => {
+export const source: EntrySource = (record) => {
   const text = Buffer.from(record).toString('utf8');
   const [kind, party] = text.split(' ');
   if (kind !== 'pay') return [];
