@@ -38,6 +38,21 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `Usage: kiri sync ledger|clearing --config FILE\n${CONFIG}`,
     load: loadSync,
   },
+  ledger: {
+    summary: 'give a lost log back from a mirror',
+    usage:
+      'Usage: kiri ledger restore --from MIRROR --to FOLDER --policy FILE\n' +
+      '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
+      '  --from MIRROR     a mirror: its address or its folder\n' +
+      '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
+      '  --policy FILE     the policy that the restored checkpoint must meet\n' +
+      '  --gateway FOLDER  the journals that the log follows, to find where it goes on\n' +
+      '  --approver-key F  the public key (COSE_Key) of that gateway\n' +
+      '  --new-journal     the journals were lost too: the log goes on with the first new record\n' +
+      '  --origin NAME     the log, where the policy names several\n' +
+      '  --json            print the result as JSON',
+    load: async () => (await import('./programs/ledger-tools.ts')).runLedgerTools,
+  },
   devices: {
     summary: 'run payers and payees',
     usage: `Usage: kiri devices --config FILE\n${CONFIG}`,

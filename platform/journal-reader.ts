@@ -25,12 +25,17 @@ const START: JournalPosition = { segment: 0, offset: 0, nextIndex: 0, head: '' }
  * Follows the journal in `folder` from another process. A block is returned only once something valid stands behind it
  * (next block, mark or next segment's header): the writer puts that there only after the block's sync has returned, so a
  * record that is merely visible in the page cache is never returned. No lock, no write, nothing to agree on with the writer.
+ * @param maxSliceBytes a slice ends with the block that takes it to this size; 1 gives one block at a time
  */
-export function journalReader(folder: string, files: JournalFs = nodeJournalFs): JournalReader {
+export function journalReader(
+  folder: string,
+  files: JournalFs = nodeJournalFs,
+  maxSliceBytes: number = MAX_SLICE_BYTES,
+): JournalReader {
   return {
     readFrom: async (position = START) => {
       try {
-        return readSlice(files, folder, position);
+        return readSlice(files, folder, position, maxSliceBytes);
       } catch (error) {
         throw toDiskError(error, 'read journal', folder);
       }
@@ -38,7 +43,12 @@ export function journalReader(folder: string, files: JournalFs = nodeJournalFs):
   };
 }
 
-function readSlice(files: JournalFs, folder: string, from: JournalPosition): JournalSlice {
+function readSlice(
+  files: JournalFs,
+  folder: string,
+  from: JournalPosition,
+  maxSliceBytes: number,
+): JournalSlice {
   const records: JournalRecord[] = [];
   let position = from;
   for (;;) {
@@ -50,7 +60,7 @@ function readSlice(files: JournalFs, folder: string, from: JournalPosition): Jou
     try {
       const place = placeOf(files, folder, fd, position, next !== undefined);
       if (place === undefined) return { records, nextPosition: position };
-      const read = readSegment(files, fd, place, records);
+      const read = readSegment(files, fd, place, records, maxSliceBytes);
       position = toPosition(position.segment, read.durable);
       if (read.isSliceFull) return { records, nextPosition: position };
       if (next === undefined) {
@@ -87,6 +97,7 @@ function readSegment(
   fd: number,
   from: SegmentPlace,
   records: JournalRecord[],
+  maxSliceBytes: number,
 ): SegmentRead {
   let durable = from;
   let held: Block | undefined;
@@ -96,7 +107,7 @@ function readSegment(
       for (const record of recordsOf(held, 0)) records.push(record);
       sliceBytes += held.end - held.at;
       durable = held.after;
-      if (sliceBytes >= MAX_SLICE_BYTES)
+      if (sliceBytes >= maxSliceBytes)
         return { durable, valid: durable, held: undefined, isSliceFull: true };
     }
     held = block;

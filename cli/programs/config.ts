@@ -97,7 +97,7 @@ export function readBytes(path: string): Uint8Array {
 }
 
 /** A public key file: one canonical COSE_Key. */
-function readPublicKey(path: string): PublicKey {
+export function readPublicKey(path: string): PublicKey {
   const decoded = decodeCanonical(readBytes(path), { maxBytes: 256 });
   const key = decoded.ok ? publicKeyFromCose(decoded.value) : undefined;
   if (!key) throw new KiriError('KEY_INVALID', `${path} is not a COSE_Key (Ed25519 or P-256)`);

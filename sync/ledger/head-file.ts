@@ -7,7 +7,8 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { LogHead } from './core/log-writer-types.ts';
 import { EMPTY_ROOT } from './core/merkle.ts';
 
-const PATH = 'state/head';
+/** Below the log's folder. */
+export const HEAD_PATH = 'state/head';
 
 const seal = (body: string): string => createHash('sha256').update(body).digest('hex');
 
@@ -18,7 +19,7 @@ export const writeHead = async (root: string, head: LogHead): Promise<void> => {
     root: Buffer.from(head.root).toString('hex'),
     cursor: head.cursor ?? null,
   });
-  await writeFileDurable(join(root, PATH), `${body}\n${seal(body)}\n`);
+  await writeFileDurable(join(root, HEAD_PATH), `${body}\n${seal(body)}\n`);
 };
 
 interface HeadJson {
@@ -32,7 +33,7 @@ interface HeadJson {
  * @throws KiriError STATE_CORRUPT where the file is not what was written
  */
 export const readHead = async (root: string): Promise<LogHead> => {
-  const path = join(root, PATH);
+  const path = join(root, HEAD_PATH);
   const bytes = await readIfPresent(path);
   if (bytes === undefined) return { size: 0, root: EMPTY_ROOT };
   const [body, sealed, ...rest] = bytes.toString('utf8').split('\n');

@@ -1,0 +1,105 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { nodeJournalFs } from '../../platform/journal-fs.ts';
+import { journalReader } from '../../platform/journal-reader.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { approverSource } from '../../sync/ledger/approver-source.ts';
+import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
+import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
+import { originFolder } from '../../sync/ledger/mirror-log.ts';
+import { restoreLog, type RestoreOptions } from '../../sync/ledger/restore-log.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
+import { readBytes, readPublicKey } from './config.ts';
+
+function policyIn(path: string | undefined): Policy {
+  if (path === undefined) throw new UsageError('--policy FILE is needed');
+  const policy = parsePolicy(readBytes(path));
+  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${path}: ${policy.reason}`);
+  return policy.value;
+}
+
+/** The log's name: stated, or the only one of the policy. */
+function originOf(stated: string | undefined, policy: Policy): string {
+  const names = new Set(policy.logs.map((log) => log.key.name));
+  const [only] = names;
+  if (stated !== undefined) return stated;
+  if (names.size !== 1 || only === undefined) {
+    throw new UsageError('the policy names several logs: --origin NAME is needed');
+  }
+  return only;
+}
+
+/** A mirror's address or folder, or the folder of one copy in it. */
+function copyAt(from: string, origin: string): LogSource {
+  const name = originFolder(origin);
+  if (/^https?:\/\//.test(from)) return httpSource(`${from.replace(/\/+$/, '')}/logs/${name}`);
+  const inMirror = join(from, 'logs', name);
+  return folderSource(existsSync(inMirror) ? inMirror : from);
+}
+
+type Journal = NonNullable<RestoreOptions['journal']>;
+
+function journalOf(gateway: string, keyFile: string | undefined): Journal {
+  if (keyFile === undefined) throw new UsageError('--gateway wants --approver-key FILE too');
+  const { source } = approverSource(gateway, readPublicKey(keyFile).alg);
+  // One block a slice: the log may end behind any block.
+  return { source, reader: journalReader(join(gateway, 'signed'), nodeJournalFs, 1) };
+}
+
+async function runRestore(argv: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      from: { type: 'string' },
+      to: { type: 'string' },
+      policy: { type: 'string' },
+      origin: { type: 'string' },
+      gateway: { type: 'string' },
+      'approver-key': { type: 'string' },
+      'new-journal': { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const { from, to, gateway } = values;
+  if (from === undefined || to === undefined) throw new UsageError('--from and --to are needed');
+  if ((gateway === undefined) !== values['new-journal']) {
+    throw new UsageError('either --gateway FOLDER or --new-journal is needed');
+  }
+  const policy = policyIn(values.policy);
+  const origin = originOf(values.origin, policy);
+  const restored = await restoreLog({
+    from: copyAt(from, origin),
+    to: resolve(to),
+    origin,
+    policy,
+    verify: noteVerify(nodeVerifier()),
+    ...(gateway === undefined ? {} : { journal: journalOf(gateway, values['approver-key']) }),
+  });
+  if (values.json) print(JSON.stringify(restored.ok ? { ok: true, ...restored.value } : restored));
+  else if (!restored.ok) print(`not restored: ${restored.reason}`);
+  else {
+    const { size, finalSize, nextJournalIndex } = restored.value;
+    print(`restored ${origin}: ${size} entries, ${finalSize} of them final`);
+    print(`the log goes on at journal record ${nextJournalIndex}, once its quorum knows this head`);
+  }
+  return restored.ok ? EXIT_OK : EXIT_FAILED;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** `kiri ledger restore`. */
+export async function runLedgerTools([part, ...rest]: readonly string[]): Promise<number> {
+  try {
+    if (part === 'restore') return await runRestore(rest);
+  } catch (error) {
+    // What parseArgs throws is the user's: an option that does not exist.
+    if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
+    throw error;
+  }
+  throw new UsageError('kiri ledger wants restore');
+}
