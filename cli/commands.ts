@@ -39,13 +39,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: loadSync,
   },
   ledger: {
-    summary: 'give a lost log back from a mirror',
+    summary: 'check a log folder, or give a lost one back from a mirror',
     usage:
       'Usage: kiri ledger restore --from MIRROR --to FOLDER --policy FILE\n' +
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
+      '       kiri ledger fsck FOLDER --policy FILE [--json]\n' +
       '  --from MIRROR     a mirror: its address or its folder\n' +
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
-      '  --policy FILE     the policy that the restored checkpoint must meet\n' +
+      '  --policy FILE     the policy that the checkpoint must meet\n' +
       '  --gateway FOLDER  the journals that the log follows, to find where it goes on\n' +
       '  --approver-key F  the public key (COSE_Key) of that gateway\n' +
       '  --new-journal     the journals were lost too: the log goes on with the first new record\n' +

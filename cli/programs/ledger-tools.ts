@@ -8,6 +8,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import { fsckLog } from '../../sync/ledger/fsck-log.ts';
 import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
 import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { restoreLog, type RestoreOptions } from '../../sync/ledger/restore-log.ts';
@@ -88,18 +89,40 @@ async function runRestore(argv: readonly string[]): Promise<number> {
   return restored.ok ? EXIT_OK : EXIT_FAILED;
 }
 
+async function runFsck(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    options: { policy: { type: 'string' }, json: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  });
+  const [folder, ...more] = positionals;
+  if (folder === undefined || more.length > 0) throw new UsageError('one log FOLDER is needed');
+  const policy = policyIn(values.policy);
+  const report = await fsckLog(resolve(folder), policy, noteVerify(nodeVerifier()));
+  const isSound = report.problems.length === 0;
+  if (values.json) print(JSON.stringify({ ok: isSound, ...report }));
+  else {
+    for (const { path, reason } of report.problems) print(`WRONG  ${path}: ${reason}`);
+    for (const { path, reason } of report.notes) print(`note   ${path}: ${reason}`);
+    const { recordedSize = 0, finalSize = 0 } = report;
+    print(`${isSound ? 'sound' : 'NOT SOUND'}: ${recordedSize} recorded, ${finalSize} final`);
+  }
+  return isSound ? EXIT_OK : EXIT_FAILED;
+}
+
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** `kiri ledger restore`. */
+/** `kiri ledger restore` and `kiri ledger fsck`. */
 export async function runLedgerTools([part, ...rest]: readonly string[]): Promise<number> {
   try {
     if (part === 'restore') return await runRestore(rest);
+    if (part === 'fsck') return await runFsck(rest);
   } catch (error) {
     // What parseArgs throws is the user's: an option that does not exist.
     if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
     throw error;
   }
-  throw new UsageError('kiri ledger wants restore');
+  throw new UsageError('kiri ledger wants restore or fsck');
 }

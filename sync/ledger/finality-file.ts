@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { readIfPresent } from '../../platform/durable-file.ts';
 import type { LogEffect } from './core/log-writer-types.ts';
 
-const PATH = 'state/finality';
+/** Below the log's folder. */
+export const FINALITY_PATH = 'state/finality';
 /** Nothing more is measured beyond this size. */
 const MAX_FINALITY_BYTES = 64 * 1024 * 1024;
 
@@ -21,7 +22,7 @@ export interface FinalityRecorder {
 
 /** Appends events in order; failures are ignored, because no payment depends on them. */
 export const finalityRecorder = async (root: string): Promise<FinalityRecorder> => {
-  const path = join(root, PATH);
+  const path = join(root, FINALITY_PATH);
   let bytes = await stat(path).then(
     (found) => found.size,
     () => 0,
@@ -57,7 +58,7 @@ const parseLine = (line: string): FinalityEvent | undefined => {
 
 /** The times of every measured leaf, in log order. */
 export const readFinality = async (root: string): Promise<readonly LeafTimes[]> => {
-  const text = (await readIfPresent(join(root, PATH)))?.toString('utf8') ?? '';
+  const text = (await readIfPresent(join(root, FINALITY_PATH)))?.toString('utf8') ?? '';
   const times: LeafTimes[] = [];
   let waiting: LeafTimes[] = [];
   for (const event of text.split('\n').map(parseLine)) {

@@ -1,0 +1,188 @@
+/**
+ * Full check of a log folder at rest: everything that a stranger can check (verify-log.ts), and what only its owner has:
+ * the stored head against tiles, entries and payloads beyond the published checkpoint, leftovers, the measurements.
+ * A problem is something that must not be; a note is something that a crash may leave behind and nothing depends on.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { toDiskError } from '../../platform/disk-error.ts';
+import { readIfPresent } from '../../platform/durable-file.ts';
+import { bytesEqual } from '../../protocol/bytes.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { payloadPath } from './core/log-batch.ts';
+import { type GrowingCopy, growCopy, reaches } from './core/mirror.ts';
+import type { Verify } from './core/note-key.ts';
+import type { Policy } from './core/policy.ts';
+import { parseTilePath, tileWidth } from './core/tile.ts';
+import { emptyTree, treeRoot } from './core/tree.ts';
+import { FINALITY_PATH } from './finality-file.ts';
+import { HEAD_PATH, readHead } from './head-file.ts';
+import { nativeHash } from './log-copy.ts';
+import { readEntries, readPayloads, readTree } from './log-folder.ts';
+import { folderSource } from './log-source.ts';
+import { verifyLog } from './verify-log.ts';
+
+interface Remark {
+  /** Below the log's folder. */
+  readonly path: string;
+  readonly reason: string;
+}
+
+export interface FsckReport {
+  /** Entries under the stored head (L1); absent where there is none or it cannot be read. */
+  readonly recordedSize?: number;
+  /** Entries under the published checkpoint that meets the policy (L2). */
+  readonly finalSize?: number;
+  readonly problems: readonly Remark[];
+  readonly notes: readonly Remark[];
+}
+
+const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
+
+const filesBelow = async (root: string): Promise<string[]> => {
+  try {
+    const entries = await readdir(root, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name).slice(join(root, '/').length))
+      .toSorted();
+  } catch (error) {
+    throw toDiskError(error, 'read log folder', root);
+  }
+};
+
+/** Recomputes the tree of the stored head from entries and payloads alone, and compares the tiles' edge with it. */
+const checkHead = async (root: string, size: number, head: Uint8Array): Promise<Remark[]> => {
+  const source = folderSource(root);
+  const copy: GrowingCopy = { tree: emptyTree(), bundle: { leaves: [], payloads: [] } };
+  for (let index = 0; copy.tree.size < size; index += 1) {
+    const [leaves, payloads] = [
+      await readEntries(source, index, size),
+      await readPayloads(source, index, size),
+    ];
+    const grown = growCopy(copy, { leaves, payloads }, nativeHash);
+    if (!grown.ok) return [{ path: payloadPath(index), reason: grown.reason }];
+  }
+  if (!reaches(copy, { size, root: head }, nativeHash)) {
+    return [{ path: HEAD_PATH, reason: 'the entries do not lead to the stored head' }];
+  }
+  const edge = treeRoot(await readTree(source, size, nativeHash), nativeHash);
+  const same = bytesEqual(edge, head);
+  return same ? [] : [{ path: HEAD_PATH, reason: 'the tiles do not lead to the stored head' }];
+};
+
+/** A file that the checkpoint does not cover: explained by the stored head, or a leftover. */
+const remarkOn = (path: string, size: number): Remark | undefined => {
+  const tile = parseTilePath(path.startsWith('tlog/') ? path.slice('tlog/'.length) : '');
+  if (!tile.ok) {
+    const isPayload = /^payload\/(?:x[0-9]{3}\/)*[0-9]{3}$/.test(path);
+    // A payload bundle grows in place, and a content key is made before the first record under it.
+    return isPayload || path.startsWith('keys/') ? undefined : { path, reason: 'is unknown' };
+  }
+  const { level, index, width } = tile.value;
+  const covered = width <= tileWidth(size, level === 'entries' ? 0 : level, index);
+  return covered
+    ? undefined
+    : { path, reason: 'lies beyond the stored head: written, never signed' };
+};
+
+/** Partial tiles beside their full one: a crash came between writing and removing. */
+const stalePartials = (paths: readonly string[]): Remark[] => {
+  const all = new Set(paths);
+  return paths.flatMap((path) => {
+    const [, full] = /^(tlog\/tile\/.+)\.p\/[0-9]+$/.exec(path) ?? [];
+    const isStale = full !== undefined && all.has(full);
+    return isStale ? [{ path, reason: 'stale partial tile: the full one is there' }] : [];
+  });
+};
+
+const checkFinality = async (root: string, size: number): Promise<Remark[]> => {
+  const text = (await readIfPresent(join(root, FINALITY_PATH)))?.toString('utf8') ?? '';
+  const lines = text.split('\n').slice(0, -1);
+  let damaged = 0;
+  let beyond = 0;
+  for (const line of lines) {
+    try {
+      const event = JSON.parse(line) as { readonly size?: unknown };
+      if (typeof event.size !== 'number') damaged += 1;
+      else if (event.size > size) beyond += 1;
+    } catch {
+      damaged += 1;
+    }
+  }
+  const remarks: Remark[] = [];
+  if (damaged > 0) remarks.push({ path: FINALITY_PATH, reason: `${damaged} lines are damaged` });
+  if (beyond > 0) {
+    remarks.push({ path: FINALITY_PATH, reason: `${beyond} lines name more than the stored head` });
+  }
+  return remarks;
+};
+
+/** The stored head, or what is wrong with its file. */
+const findHead = async (
+  root: string,
+  hasFile: boolean,
+): Promise<{ size: number; root: Uint8Array } | string> => {
+  if (!hasFile) return 'is missing: nothing says what this log may sign';
+  try {
+    return await readHead(root);
+  } catch (error) {
+    if (error instanceof KiriError && error.code === 'STATE_CORRUPT') return 'is damaged';
+    throw error;
+  }
+};
+
+const checkState = async (
+  root: string,
+  head: { size: number; root: Uint8Array },
+  finalSize: number,
+): Promise<Remark[]> => {
+  if (finalSize > head.size) {
+    return [{ path: HEAD_PATH, reason: `is older than the published ${finalSize} entries` }];
+  }
+  try {
+    return await checkHead(root, head.size, head.root);
+  } catch (error) {
+    if (!(error instanceof KiriError) || !/^LOG_/.test(error.code)) throw error;
+    return [{ path: HEAD_PATH, reason: error.message }];
+  }
+};
+
+/**
+ * Checks a log folder that no writer is working on.
+ * @throws KiriError DISK_*: an unreadable disk is no verdict
+ */
+export const fsckLog = async (
+  root: string,
+  policy: Policy,
+  verify: Verify,
+): Promise<FsckReport> => {
+  const paths = await filesBelow(root);
+  const temporary = paths.filter((path) => TEMPORARY.test(path));
+  const served = paths.filter((path) => /^(?:tlog|payload|keys)\//.test(path));
+  const counted = served.filter((path) => !TEMPORARY.test(path));
+  const stale = stalePartials(counted);
+  const report = await verifyLog(folderSource(root), counted, policy, verify);
+  const problems: Remark[] = [...report.problems];
+  const notes: Remark[] = [
+    ...stale,
+    ...temporary.map((path) => ({ path, reason: 'left by a crash; the next start removes it' })),
+  ];
+  const finalSize = report.head?.size;
+  const head = await findHead(root, paths.includes(HEAD_PATH));
+  if (typeof head === 'string') problems.push({ path: HEAD_PATH, reason: head });
+  else {
+    problems.push(...(await checkState(root, head, finalSize ?? 0)));
+    for (const path of report.uncovered) {
+      const remark = remarkOn(path, head.size);
+      if (remark !== undefined) notes.push(remark);
+    }
+    notes.push(...(await checkFinality(root, head.size)));
+  }
+  return {
+    ...(typeof head === 'string' ? {} : { recordedSize: head.size }),
+    ...(finalSize === undefined ? {} : { finalSize }),
+    problems,
+    notes,
+  };
+};
