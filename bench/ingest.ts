@@ -64,6 +64,7 @@ export async function measureIngest(
         leafIndex: round * count + i,
         cosignedAtS: nowS,
         outcomeHash,
+        clearing: world.issuer.key.id,
       };
       const entry = readEvidence(registry, verifier, bytes, context);
       if (!entry.ok) throw new Error(`${entry.code}: ${entry.reason}`);

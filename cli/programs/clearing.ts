@@ -37,10 +37,11 @@ async function openClearing(config: Config): Promise<Clearing> {
     throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
   }
   const policy = policyOf(config);
+  const signer = loadSigner(config.path('keyFile'));
   const service = await ClearingService.open(
     {
       database: openSqlite(join(folder, 'clearing.sqlite')),
-      signer: loadSigner(config.path('keyFile')),
+      signer,
       outFolder: config.path('outFolder'),
       directory: directoryOf(registry),
       policyHash: policy.hash,
@@ -55,6 +56,7 @@ async function openClearing(config: Config): Promise<Clearing> {
     policy,
     registry,
     verifier,
+    clearing: signer.key.id,
     contentKey: createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile')))),
     headFile: join(folder, 'head.json'),
   });

@@ -32,6 +32,8 @@ export interface PullOptions {
   readonly verifier: Verifier;
   /** Opens the wrapped content keys: P-256, private. */
   readonly contentKey: KeyObject;
+  /** Id of this clearing's key. */
+  readonly clearing: Uint8Array;
   /** The head ingested last stands in this file, so that a log that shrank or forked is noticed. */
   readonly headFile: string;
 }
@@ -227,8 +229,9 @@ export class LogPuller {
     const key = parsed && (await this.#contentKey(toHex(parsed.kid)));
     const plain = parsed && key && openPayload(parsed, key);
     if (!parsed || !plain) return reject('PAYLOAD_SEALED', 'the payload cannot be opened');
-    const { registry, verifier } = this.#options;
-    const context = { ...place, cosignedAtS, outcomeHash: parsed.receiptPayloadHash };
+    const { registry, verifier, clearing } = this.#options;
+    const outcomeHash = parsed.receiptPayloadHash;
+    const context = { ...place, cosignedAtS, outcomeHash, clearing };
     const entry = readEvidence(registry, verifier, plain, context);
     return entry.ok ? entry.value : reject(entry.code, entry.reason);
   }

@@ -24,6 +24,8 @@ export interface EntryContext extends LogPlace {
   readonly cosignedAtS: number;
   /** SHA-256 of the outcome's payload, as the log's leaf commits to it. */
   readonly outcomeHash: Uint8Array;
+  /** Id of this clearing's key: each allowance names the one clearing that settles it. */
+  readonly clearing: Uint8Array;
 }
 
 /** A verified entry, and which row of which approver it is. */
@@ -209,6 +211,9 @@ export function readEvidence(
   const parties = partiesOf(registry, value, businessTimeS);
   if (!parties.ok) return parties;
   const { payer, payee, mandate } = parties.value;
+  if (!bytesEqual(payer.allowance.clearing, context.clearing)) {
+    return refused('CREDENTIAL_INVALID', 'the allowance names another clearing');
+  }
   const signed = checkSignature(verifier, payer.deviceKey, sign1, 'the Payment');
   if (!signed.ok) return signed;
   const answered = checkSignature(verifier, mandate.gatewayKey, outcome.sign1, 'the answer');

@@ -141,7 +141,7 @@ type Scene = {
   readonly payer: Payer;
   readonly log: LogInMemory;
   readonly service: ClearingService;
-  readonly puller: () => Promise<LogPuller>;
+  readonly puller: (clearing?: Uint8Array) => Promise<LogPuller>;
 };
 
 const scene = async (
@@ -156,8 +156,9 @@ const scene = async (
   const log = new LogInMemory();
   const { service } = await inMemory({ directory: directoryOf(registry) });
   test.teardown(() => service.close());
-  const puller = (): Promise<LogPuller> =>
+  const puller = (clearing = world.signers.clearing.key.id): Promise<LogPuller> =>
     LogPuller.open({
+      clearing,
       source: log.source,
       origin: ORIGIN,
       policy: log.policy,
@@ -294,6 +295,18 @@ t.test('a crash before the head is stored, or a damaged head, books nothing twic
   t.match(await service.reconcile(), { receipts: 2, reconciles: true });
 });
 
+t.test(
+  'a receipt is settled by the clearing that its allowance names and by no other',
+  async (t) => {
+    const { world, payer, log, service, puller } = await scene(t);
+    log.append([purchase(world, payer)]);
+    const stranger = await puller(world.signers.registrar.key.id);
+    const result = await stranger.pull(service, NOW_S + 60);
+    t.match(result, { faultCount: 1, faults: [/names another clearing/] });
+    t.match(await service.reconcile(), { receipts: 0 });
+  },
+);
+
 t.test('a log that holds one receipt twice is acknowledged for it once', async (t) => {
   const { world, payer, log, service, puller } = await scene(t);
   const [one, two] = [purchase(world, payer), purchase(world, payer)];
@@ -379,21 +392,4 @@ t.test('what was pulled is presented from the acquirer’s own documents', async
   t.same(cut.blocked, []);
   t.match(cut.files, [{ presentments: 1, sumMinor: 200n, member: '00000012345' }]);
   t.ok((await service.reconcile()).reconciles);
-});
-
-t.test('a registry says which documents it cannot use and keeps the others', async (t) => {
-  const world = newWorld();
-  const other = newWorld();
-  const registry = buildRegistry(world.trust, [
-    ...documentsOf(world),
-    other.mandate,
-    other.payee.merchant,
-    other.payer.binding,
-    other.payer.allowance,
-    utf8ToBytes('junk'),
-  ]);
-  t.equal(registry.payers.size, 1);
-  t.equal(registry.payees.size, 1);
-  t.equal(registry.approvers.size, 1);
-  t.equal(registry.faults.length, 4);
 });
