@@ -143,7 +143,7 @@ const checkState = async (
   try {
     return await checkHead(root, head.size, head.root);
   } catch (error) {
-    if (!(error instanceof KiriError) || !/^LOG_/.test(error.code)) throw error;
+    if (!(error instanceof KiriError) || !error.code.startsWith('LOG_')) throw error;
     return [{ path: HEAD_PATH, reason: error.message }];
   }
 };
