@@ -92,6 +92,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,
   },
+  'scan-pan': {
+    summary: 'look for card numbers in files of any kind',
+    usage:
+      'Usage: kiri scan-pan PATH...\n' +
+      '  PATH  a file, or a folder with everything in it; links are not followed\n' +
+      'Prints file, offset and length of each find, never its digits. Exit code 1 if there is one.',
+    load: async () => (await import('./programs/scan-pan.ts')).runScanPan,
+  },
   demo: {
     summary: 'the main job, end to end, on built-in or recorded traffic',
     usage:

@@ -1,0 +1,133 @@
+import { lstat, open, opendir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { systemCode } from '../../platform/disk-error.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { PanScanner } from '../../sync/clearing/core/pan-scan.ts';
+import type { PanHit } from '../../sync/clearing/core/pan-scan.ts';
+import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
+import type { SqlRow } from '../../sync/clearing/sql.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
+
+const CHUNK_BYTES = 65_536;
+/** Finds printed of one file; they are counted all the same. */
+const PRINTED_MAX = 100;
+
+async function* filesOf(path: string): AsyncGenerator<string> {
+  const stats = await lstat(path);
+  if (stats.isFile()) yield path;
+  if (!stats.isDirectory()) return;
+  for await (const entry of await opendir(path)) yield* filesOf(join(path, entry.name));
+}
+
+async function scanFile(path: string, found: (hit: PanHit) => void): Promise<void> {
+  const scanner = new PanScanner();
+  const file = await open(path);
+  try {
+    const buffer = new Uint8Array(CHUNK_BYTES);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES);
+      if (bytesRead === 0) break;
+      for (const hit of scanner.push(buffer.subarray(0, bytesRead))) found(hit);
+    }
+  } finally {
+    await file.close();
+  }
+  for (const hit of scanner.end()) found(hit);
+}
+
+/** Rows of a store in memory at a time. */
+const PAGE_ROWS = 200;
+
+/**
+ * A store value by value: in the file's pages the texts of a row stand without anything between them, and two
+ * amounts side by side would read as one number.
+ */
+async function scanStore(path: string, found: (place: string, hit: PanHit) => void): Promise<void> {
+  const database = openSqliteReadOnly(path);
+  const all = (sql: string, ...values: readonly bigint[]): Promise<readonly SqlRow[]> =>
+    database.transaction((session) => session.all(sql, ...values));
+  try {
+    for (const table of await all("SELECT name FROM sqlite_master WHERE type = 'table'")) {
+      const name = String(table['name']);
+      const sql = `SELECT rowid AS "row id", * FROM "${name.replaceAll('"', '""')}"
+        WHERE rowid > ? ORDER BY rowid LIMIT ${PAGE_ROWS}`;
+      let last = -1n;
+      for (;;) {
+        const rows = await all(sql, last);
+        for (const row of rows) {
+          last = row['row id'] as bigint;
+          for (const [column, value] of Object.entries(row)) {
+            const scanner = new PanScanner();
+            const bytes = value instanceof Uint8Array ? value : Buffer.from(String(value));
+            for (const hit of [...scanner.push(bytes), ...scanner.end()]) {
+              found(`${name}/${last}/${column}`, hit);
+            }
+          }
+        }
+        if (rows.length < PAGE_ROWS) break;
+      }
+    }
+  } finally {
+    await database.close();
+  }
+}
+
+const SQLITE_MAGIC = 'SQLite format 3\0';
+
+async function isStore(path: string): Promise<boolean> {
+  const file = await open(path);
+  try {
+    const head = Buffer.alloc(SQLITE_MAGIC.length);
+    await file.read(head, 0, head.length, 0);
+    return head.toString('latin1') === SQLITE_MAGIC;
+  } finally {
+    await file.close();
+  }
+}
+
+/** What belongs to a store and is read with it: its write-ahead log and the index of that. */
+async function isPartOfStore(path: string): Promise<boolean> {
+  const store = /^(.+)-(?:wal|shm)$/.exec(path)?.[1];
+  return store !== undefined && (await isStore(store).catch(() => false));
+}
+
+async function scanPath(path: string, found: (place: string, hit: PanHit) => void): Promise<void> {
+  if (await isPartOfStore(path)) return;
+  if (await isStore(path)) await scanStore(path, found);
+  else await scanFile(path, (hit) => found('', hit));
+}
+
+/** `kiri scan-pan PATH...`: 0 when nothing in the files reads as a card number, 1 when something does. */
+export async function runScanPan(argv: readonly string[]): Promise<number> {
+  let paths: readonly string[];
+  try {
+    paths = parseArgs({ args: [...argv], options: {}, allowPositionals: true }).positionals;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  if (paths.length === 0) throw new UsageError('kiri scan-pan wants PATH...');
+  let files = 0;
+  let finds = 0;
+  try {
+    for (const path of paths) {
+      for await (const name of filesOf(path)) {
+        files++;
+        let printed = 0;
+        await scanPath(name, (place, { offset, digits, charset }) => {
+          finds++;
+          if (++printed > PRINTED_MAX) return;
+          const where = place === '' ? String(offset) : `${place}:${offset}`;
+          const plain = name.replaceAll(/\p{Cc}/gu, '?');
+          process.stdout.write(`${plain}:${where}: ${'*'.repeat(digits)} (${charset})\n`);
+        });
+      }
+    }
+  } catch (cause) {
+    if (cause instanceof KiriError) throw cause;
+    const code = systemCode(cause) ?? 'read error';
+    throw new KiriError('FILE_UNREADABLE', `a path cannot be read: ${code}`, { cause });
+  }
+  process.stdout.write(`${files} files, ${finds} finds\n`);
+  return finds === 0 ? EXIT_OK : EXIT_FAILED;
+}
