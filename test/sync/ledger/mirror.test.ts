@@ -4,13 +4,16 @@ import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { createKeyFile } from '../../../identity/edge/key-file.ts';
 import { fetchBytes } from '../../../platform/http-client.ts';
 import { systemClock } from '../../../platform/system-clock.ts';
 import { bytesEqual, fromHex, utf8ToBytes } from '../../../protocol/bytes.ts';
+import { ALG_EDDSA } from '../../../protocol/public-key.ts';
 import { KiriError } from '../../../protocol/kiri-error.ts';
 import { parseCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
 import { verifyConsistency } from '../../../sync/ledger/core/merkle.ts';
 import type { ForkEvidence } from '../../../sync/ledger/core/mirror.ts';
+import { encodeVerifierKey } from '../../../sync/ledger/core/note-key.ts';
 import { parseNote } from '../../../sync/ledger/core/note.ts';
 import { verifyNote } from '../../../sync/ledger/core/note-verify.ts';
 import { serveLog } from '../../../sync/ledger/log-server.ts';
@@ -243,6 +246,7 @@ t.test(
   },
 );
 
+const KIRI = fileURLToPath(new URL('../../../cli/kiri.js', import.meta.url));
 const PROCESS = fileURLToPath(new URL('./mirror-process.js', import.meta.url));
 const KILLS = 10;
 
@@ -290,3 +294,36 @@ t.test(`${KILLS} SIGKILLs of a mirror process: what was cosigned is there, whole
   t.ok((status?.storedSize ?? 0) >= (status?.cosignedSize ?? 0));
   await mirror.close();
 });
+
+t.test(
+  'kiri mirror: the program reads its configuration, cosigns, and tells what it holds',
+  async (t) => {
+    const base = await temporaryFolder(t);
+    const log = new MadeLog(join(base, 'log'));
+    await log.append(7);
+    const server = await serveLog(log.root, 0);
+    t.teardown(() => server.close());
+    createKeyFile(join(base, 'key'), ALG_EDDSA);
+    const config = {
+      folder: 'mirror',
+      name: MIRROR,
+      keyFile: 'key',
+      logs: [{ origin: ORIGIN, vkey: encodeVerifierKey(realLog().key), url: server.url }],
+    };
+    await writeFile(join(base, 'config.json'), JSON.stringify(config));
+    const child = spawn(process.execPath, [KIRI, 'mirror', '--config', join(base, 'config.json')], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const [ready] = (await once(child.stdout, 'data')) as [Buffer];
+    const { port } = JSON.parse(ready.toString('utf8')) as { port: number };
+    t.equal((await post(`http://127.0.0.1:${port}`, await log.request(0)))[0], 200);
+    child.stdin.write('{"id":1}\n');
+    const [status] = (await once(child.stdout, 'data')) as [Buffer];
+    t.match(JSON.parse(status.toString('utf8')), {
+      id: 1,
+      logs: { [ORIGIN]: { storedSize: 7, cosignedSize: 7, forked: false } },
+    });
+    child.stdin.end();
+    t.same(await once(child, 'exit'), [0, null]);
+  },
+);
