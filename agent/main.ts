@@ -178,4 +178,9 @@ function failed(error: unknown): number {
   return isUsage ? EXIT_USAGE : EXIT_FAILED;
 }
 
-process.exitCode = await run(process.argv.slice(2)).catch(failed);
+// Not awaited: the bundle is a script, and scripts have no top-level await.
+void run(process.argv.slice(2))
+  .catch(failed)
+  .then((code) => {
+    process.exitCode = code;
+  });

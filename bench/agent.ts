@@ -28,7 +28,7 @@ const SETTLE_MS = 300;
 const START_TIMEOUT_MS = 20_000;
 const EMPTY_SCRIPT = 'console.log(\'{"link":"up"}\'); setInterval(() => {}, 1000);';
 
-const BUNDLE = fileURLToPath(new URL('../agent/kiri-agent.js', import.meta.url));
+const BUNDLE = fileURLToPath(new URL('../agent/kiri-agent.cjs', import.meta.url));
 const BUNDLER = fileURLToPath(new URL('../../packaging/bundle-agent.js', import.meta.url));
 
 interface Run {
@@ -120,7 +120,8 @@ export async function measureAgent(
   gateway: GatewayUnderTest,
   runs: number,
 ): Promise<readonly Figure[]> {
-  if (!existsSync(BUNDLE)) execFileSync(process.execPath, [BUNDLER], { stdio: 'inherit' });
+  if (!existsSync(BUNDLE))
+    execFileSync(process.execPath, [BUNDLER], { stdio: ['ignore', 'ignore', 'inherit'] });
   const folder = deviceFolder(gateway);
   const taken = new Map<Variant, Run[]>();
   for (let run = -1; run < runs; run += 1) {

@@ -1,9 +1,11 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { Script } from 'node:vm';
 import t from 'tap';
 import { encodeCanonical } from '../../protocol/cbor/encode.ts';
 import { coseKeyOf, type PublicKey } from '../../protocol/public-key.ts';
@@ -155,13 +157,41 @@ t.test('a wrong call is exit 2, a missing file exit 1', async (t) => {
   t.equal((await run(['--help'])).code, 0);
 });
 
-t.test('the bundle starts alone in an empty folder', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'kiri-bundle-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const file = join(folder, 'kiri-agent.mjs');
-  const made = spawnSync(process.execPath, [join(ROOT, 'packaging/bundle-agent.js'), file]);
-  t.equal(made.status, 0, String(made.stderr));
-  const help = spawnSync(process.execPath, [file, '--help'], { cwd: folder, encoding: 'utf8' });
-  t.equal(help.status, 0, help.stderr);
-  t.match(help.stdout, /kiri-agent/);
-});
+t.test(
+  'the bundle starts alone in an empty folder, with any cache beside it or none',
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'kiri-bundle-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    const file = join(folder, 'kiri-agent.cjs');
+    const cacheFile = join(folder, 'kiri-agent.cache');
+    const made = spawnSync(process.execPath, [join(ROOT, 'packaging/bundle-agent.js'), file]);
+    t.equal(made.status, 0, String(made.stderr));
+    const starts = (what: string): void => {
+      const help = spawnSync(process.execPath, [file, '--help'], { cwd: folder, encoding: 'utf8' });
+      t.equal(help.status, 0, `${what}: ${help.stderr}`);
+      t.match(help.stdout, /kiri-agent/, what);
+      t.equal(help.stderr, '', what);
+    };
+    starts('its own cache');
+    const cache = readFileSync(cacheFile);
+    const digest = createHash('sha256').update(cache).digest('hex');
+    t.ok(readFileSync(file, 'utf8').includes(digest), 'the bundle names its cache');
+    const damaged = Buffer.from(cache);
+    damaged.fill(0xff, cache.length >> 1);
+    // V8 takes the cache of any source of the same length for its own.
+    const [, literal = ''] = /^const source = (".*");$/m.exec(readFileSync(file, 'utf8')) ?? [];
+    const { length } = JSON.parse(literal) as string;
+    const foreign = new Script("(() => console.log('foreign'))".padEnd(length));
+    for (const [what, bytes] of [
+      ['foreign', foreign.createCachedData()],
+      ['damaged', damaged],
+      ['cut', cache.subarray(0, 1_000)],
+      ['empty', Buffer.alloc(0)],
+    ] as const) {
+      writeFileSync(cacheFile, bytes);
+      starts(what);
+    }
+    rmSync(cacheFile);
+    starts('no cache');
+  },
+);
