@@ -1,15 +1,18 @@
-import { lstat, open, opendir } from 'node:fs/promises';
+import { lstat, open, opendir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemCode } from '../../platform/disk-error.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { PanScanner } from '../../sync/clearing/core/pan-scan.ts';
 import type { PanHit } from '../../sync/clearing/core/pan-scan.ts';
+import { readIpmMessages, type LocatedMessage } from '../../sync/clearing/core/ipm-file.ts';
+import { ipmProfile } from '../../sync/clearing/core/ipm-profile.ts';
 import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
 import type { SqlRow } from '../../sync/clearing/sql.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 
 const CHUNK_BYTES = 65_536;
+const IPM_PROFILES = ['kiri-ipm-onus', 'kiri-ipm-onus-cp500'];
 /** Finds printed of one file; they are counted all the same. */
 const PRINTED_MAX = 100;
 
@@ -73,6 +76,43 @@ async function scanStore(path: string, found: (place: string, hit: PanHit) => vo
   }
 }
 
+/** Settlement files are read whole by their verifier too; a larger one is scanned as bytes. */
+const IPM_BYTES_MAX = 64 * 1024 * 1024;
+
+/** A settlement file in a form that we read; undefined for every other file. */
+async function ipmMessages(path: string): Promise<readonly LocatedMessage[] | undefined> {
+  if (!path.endsWith('.ipm') || (await lstat(path)).size > IPM_BYTES_MAX) return undefined;
+  const bytes = new Uint8Array(await readFile(path));
+  for (const name of IPM_PROFILES) {
+    const profile = ipmProfile(name);
+    const messages = profile && readIpmMessages(bytes, profile);
+    if (messages?.ok) return messages.value;
+  }
+  return undefined;
+}
+
+/**
+ * A settlement file field by field: its fields stand without anything between them, and the end of
+ * one with the beginning of the next would read as a number that is in neither.
+ */
+function scanMessages(
+  messages: readonly LocatedMessage[],
+  found: (place: string, hit: PanHit) => void,
+): void {
+  for (const { record, message } of messages) {
+    const values = [
+      ...[...message.fields].map(([field, value]) => [`DE${field}`, String(value)] as const),
+      ...[...message.pds].map(([tag, value]) => [`PDS${tag}`, value] as const),
+    ];
+    for (const [place, value] of values) {
+      const scanner = new PanScanner();
+      for (const hit of [...scanner.push(Buffer.from(value)), ...scanner.end()]) {
+        found(`record ${record}/${place}`, hit);
+      }
+    }
+  }
+}
+
 const SQLITE_MAGIC = 'SQLite format 3\0';
 
 async function isStore(path: string): Promise<boolean> {
@@ -94,7 +134,9 @@ async function isPartOfStore(path: string): Promise<boolean> {
 
 async function scanPath(path: string, found: (place: string, hit: PanHit) => void): Promise<void> {
   if (await isPartOfStore(path)) return;
-  if (await isStore(path)) await scanStore(path, found);
+  const messages = await ipmMessages(path);
+  if (messages) scanMessages(messages, found);
+  else if (await isStore(path)) await scanStore(path, found);
   else await scanFile(path, (hit) => found('', hit));
 }
 

@@ -13,7 +13,7 @@ const PAN_MAX = 19;
 /** Two digits of length before the number, as DE2 of ISO 8583 has them. */
 const LENGTH_DIGITS = 2;
 /** Ids and hashes are hex strings of at least so many characters; the digits in them are no number of anything. */
-const HEX_ID_MIN = 32;
+const HEX_ID_MIN = 24;
 
 // 0 is not issued for cards; 1 only by airlines with 15 digits, and milliseconds of our time begin with 1.
 const ISSUED = /^(?:[2-9]\d{12,18}|1\d{14})$/;
