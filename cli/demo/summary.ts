@@ -37,19 +37,6 @@ export interface Summary extends SummaryTotals {
   }[];
   readonly trace?: Json;
   readonly gatewayDownMs: number;
-  readonly totals: {
-    readonly deviceReceipts: string;
-    readonly gatewayAccepted: string;
-    readonly ledger: string;
-    readonly presented: string;
-    readonly carried: string;
-    readonly otherStates: string;
-  };
-  readonly counts: {
-    readonly deviceReceipts: number;
-    readonly gatewayAccepted: number;
-    readonly ledger: number;
-  };
   readonly findings: readonly string[];
 }
 
