@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { decodeCanonical } from '../../protocol/cbor/decode.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { publicKeyFromCose, type PublicKey } from '../../protocol/public-key.ts';
+import { parseVerifierKey, type VerifierKey } from '../../sync/ledger/core/note-key.ts';
 import { UsageError } from '../command.ts';
 
 /** A configuration file is read whole; none needs more. */
@@ -56,6 +57,13 @@ export class Config {
 
   publicKey(key: string): PublicKey {
     return readPublicKey(this.path(key));
+  }
+
+  /** A log's or witness's verifier key (c2sp.org/signed-note). */
+  vkey(key: string): VerifierKey {
+    const parsed = parseVerifierKey(this.text(key));
+    if (!parsed.ok) throw this.#fault(key, `a vkey: ${parsed.reason}`);
+    return parsed.value;
   }
 
   /** Contents of several files. */

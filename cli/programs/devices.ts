@@ -16,6 +16,8 @@ import { configFromArgs, type Config } from './config.ts';
 export const RECEIPT_NAME_DIGITS = 24;
 /** Answers of one request travel together, so a burst costs one line each way. */
 const MAX_WANTS_PER_REQUEST = 1024;
+/** Outcomes kept to be asked for. */
+const MAX_OUTCOMES = 65_536;
 
 interface Devices {
   readonly payers: ReadonlyMap<string, Payer>;
@@ -23,6 +25,17 @@ interface Devices {
   /** Last outcome of each purchase, also of those that ended after `pay` had answered. */
   readonly outcomes: Map<string, PaymentOutcome>;
   readonly notices: Map<string, number>;
+}
+
+/** The journals keep every outcome; this only answers `outcomes`, so the oldest may go. */
+function remember(outcomes: Map<string, PaymentOutcome>, outcome: PaymentOutcome): void {
+  outcomes.delete(outcome.ref);
+  outcomes.set(outcome.ref, outcome);
+  if (outcomes.size <= MAX_OUTCOMES) return;
+  for (const oldest of outcomes.keys()) {
+    outcomes.delete(oldest);
+    break;
+  }
 }
 
 function text(request: Request, key: string): string {
@@ -174,7 +187,7 @@ export async function runDevices(argv: readonly string[]): Promise<number> {
   }
   const payers = new Map<string, Payer>();
   for (const part of config.parts('payers')) {
-    const onOutcome = (outcome: PaymentOutcome): void => void outcomes.set(outcome.ref, outcome);
+    const onOutcome = (outcome: PaymentOutcome): void => remember(outcomes, outcome);
     payers.set(part.text('ref'), await startPayer({ ...optionsOf(part), onOutcome }));
   }
   const ready = Promise.all([...payees.values(), ...payers.values()].map((one) => one.ready()));

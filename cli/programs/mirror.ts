@@ -1,9 +1,8 @@
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { systemClock } from '../../platform/system-clock.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
 import { noteVerify, witnessSigner } from '../../sync/ledger/core/note-ports.ts';
-import { parseVerifierKey, type VerifierKey } from '../../sync/ledger/core/note-key.ts';
+import type { VerifierKey } from '../../sync/ledger/core/note-key.ts';
 import { httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
 import { startMirrorService } from '../../sync/ledger/mirror-service.ts';
 import { serve } from '../serve.ts';
@@ -13,11 +12,9 @@ import { configFromArgs, type Config } from './config.ts';
 function logsOf(config: Config): Map<string, { keys: VerifierKey[]; source: LogSource }> {
   const logs = new Map<string, { keys: VerifierKey[]; source: LogSource }>();
   for (const part of config.parts('logs')) {
-    const key = parseVerifierKey(part.text('vkey'));
-    if (!key.ok) throw new KiriError('CONFIG_INVALID', `a log's vkey: ${key.reason}`);
     const origin = part.text('origin');
     const log = logs.get(origin) ?? { keys: [], source: httpSource(part.text('url')) };
-    log.keys.push(key.value);
+    log.keys.push(part.vkey('vkey'));
     logs.set(origin, log);
   }
   return logs;

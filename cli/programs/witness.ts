@@ -1,9 +1,8 @@
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { systemClock } from '../../platform/system-clock.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
 import { noteVerify, witnessSigner } from '../../sync/ledger/core/note-ports.ts';
-import { parseVerifierKey, type VerifierKey } from '../../sync/ledger/core/note-key.ts';
+import type { VerifierKey } from '../../sync/ledger/core/note-key.ts';
 import { startWitnessService } from '../../sync/ledger/witness-service.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
@@ -11,10 +10,8 @@ import { configFromArgs, type Config } from './config.ts';
 function logsOf(config: Config): Map<string, VerifierKey[]> {
   const logs = new Map<string, VerifierKey[]>();
   for (const part of config.parts('logs')) {
-    const key = parseVerifierKey(part.text('vkey'));
-    if (!key.ok) throw new KiriError('CONFIG_INVALID', `a log's vkey: ${key.reason}`);
     const origin = part.text('origin');
-    logs.set(origin, [...(logs.get(origin) ?? []), key.value]);
+    logs.set(origin, [...(logs.get(origin) ?? []), part.vkey('vkey')]);
   }
   return logs;
 }
