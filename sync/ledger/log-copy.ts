@@ -9,6 +9,7 @@ import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { wrappedKeyPath } from './content-keys.ts';
 import { type TreeHead, parseCheckpoint } from './core/checkpoint.ts';
+import { parseLeaf } from './core/leaf.ts';
 import type { BatchFiles, LogFile } from './core/log-batch.ts';
 import { EMPTY_ROOT, type Sha256 } from './core/merkle.ts';
 import { type GrowingCopy, fullFiles, growCopy, reaches } from './core/mirror.ts';
@@ -189,7 +190,7 @@ export class LogCopy {
         readEntries(source, index, size),
         readPayloads(source, index, size),
       ]);
-      const keys = await this.#keyFiles(source, payloads.slice(known));
+      const keys = await this.#keyFiles(source, leaves.slice(known), payloads.slice(known));
       if (!keys.ok) return keys;
       const grown = growCopy(copy, { leaves, payloads }, nativeHash);
       if (!grown.ok) return grown;
@@ -203,10 +204,13 @@ export class LogCopy {
   /** The wrapped keys that the records name and the folder does not have yet. */
   async #keyFiles(
     source: LogSource,
+    leaves: readonly Uint8Array[],
     records: readonly Uint8Array[],
   ): Promise<Outcome<readonly LogFile[]>> {
     const files = new Map<string, LogFile>();
-    for (const record of records) {
+    for (const [at, record] of records.entries()) {
+      // A checkpoint stands in clear: there is no key to fetch.
+      if (parseLeaf(leaves[at] ?? record)?.kind !== 'receipt') continue;
       const parsed = parsePayloadRecord(record);
       if (parsed === undefined) return bad('a payload record is malformed');
       const kid = toHex(parsed.kid);

@@ -5,9 +5,9 @@
  */
 import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
 import type { TreeHead } from './checkpoint.ts';
-import { encodeLeaf } from './leaf.ts';
+import { commitsTo } from './leaf.ts';
 import { type BatchFiles, type LogFile, type OpenBundle, appendBatch } from './log-batch.ts';
-import { HASH_BYTES, type Sha256, verifyConsistency } from './merkle.ts';
+import { type Sha256, verifyConsistency } from './merkle.ts';
 import { type Outcome, bad, ok } from './text.ts';
 import { TILE_WIDTH } from './tile.ts';
 import { type Tree, treeRoot } from './tree.ts';
@@ -23,10 +23,6 @@ export interface ServedBundle {
   readonly leaves: readonly Uint8Array[];
   readonly payloads: readonly Uint8Array[];
 }
-
-const commits = (leaf: Uint8Array, record: Uint8Array, hash?: Sha256): boolean =>
-  record.length > HASH_BYTES &&
-  bytesEqual(leaf, encodeLeaf(record.subarray(0, HASH_BYTES), record.subarray(HASH_BYTES), hash));
 
 /**
  * Appends what a served bundle has beyond the copy. The entries that the copy has already must be served unchanged.
@@ -45,7 +41,7 @@ export const growCopy = (
   }
   for (const [at, leaf] of leaves.entries()) {
     const record = payloads[at] ?? leaf;
-    if (at >= known && !commits(leaf, record, hash)) {
+    if (at >= known && !commitsTo(leaf, record, hash)) {
       return bad(`entry ${first + at} does not commit to its payload`);
     }
     const [oldLeaf, oldRecord] = [bundle.leaves[at], bundle.payloads[at]];

@@ -5,7 +5,12 @@ import { toHex, utf8ToBytes } from '../../../../protocol/bytes.ts';
 import { ALG_EDDSA } from '../../../../protocol/public-key.ts';
 import { encodeCheckpoint, parseCheckpoint } from '../../../../sync/ledger/core/checkpoint.ts';
 import { cosign, splitCosignature } from '../../../../sync/ledger/core/cosignature.ts';
-import { encodeLeaf } from '../../../../sync/ledger/core/leaf.ts';
+import {
+  commitsTo,
+  encodeLeaf,
+  encodeNoteLeaf,
+  parseLeaf,
+} from '../../../../sync/ledger/core/leaf.ts';
 import { EMPTY_ROOT } from '../../../../sync/ledger/core/merkle.ts';
 import { parseNote, parseSignatureLines, signNote } from '../../../../sync/ledger/core/note.ts';
 import {
@@ -329,3 +334,35 @@ t.test('a leaf is 33 bytes over receipt hash and ciphertext hash', async (t) => 
   t.equal(toHex(encodeLeaf(new Uint8Array(receipt), ciphertext)), expected.toString('hex'));
   t.throws(() => encodeLeaf(new Uint8Array(31), ciphertext), RangeError);
 });
+
+t.test(
+  'a leaf of version 2 or 3 commits to a checkpoint text, whatever its cosignatures',
+  async (t) => {
+    const { createHash } = await import('node:crypto');
+    const text = `kiri.example/site/2026q3\n5\n${Buffer.alloc(32, 7).toString('base64')}\n`;
+    const digest = createHash('sha256').update(text).digest();
+    const line = `\u2014 kiri.example/site/2026q3 ${Buffer.alloc(68, 1).toString('base64')}\n`;
+    const note = utf8ToBytes(`${text}\n${line}`);
+    for (const [kind, version] of [
+      ['predecessor', 2],
+      ['rollUp', 3],
+    ] as const) {
+      const leaf = encodeNoteLeaf(kind, text);
+      t.equal(toHex(leaf), Buffer.concat([Buffer.of(version), digest]).toString('hex'));
+      t.same(parseLeaf(leaf), { kind, commitment: new Uint8Array(digest) });
+      t.ok(commitsTo(leaf, note));
+      t.ok(commitsTo(leaf, utf8ToBytes(`${text}\n${line}${line}`)), 'one more cosignature');
+      t.notOk(commitsTo(leaf, utf8ToBytes(`${text.replace('5', '6')}\n${line}`)));
+      t.notOk(commitsTo(leaf, utf8ToBytes(text)), 'no signature part');
+    }
+    const record = new Uint8Array(40).fill(9);
+    const receipt = encodeLeaf(record.subarray(0, 32), record.subarray(32));
+    t.equal(parseLeaf(receipt)?.kind, 'receipt');
+    t.ok(commitsTo(receipt, record));
+    t.notOk(commitsTo(receipt, record.subarray(0, 32)));
+    t.notOk(commitsTo(receipt, note));
+    t.equal(parseLeaf(new Uint8Array(33).fill(4)), undefined);
+    t.equal(parseLeaf(receipt.subarray(1)), undefined);
+    t.notOk(commitsTo(new Uint8Array(33).fill(4), record));
+  },
+);
