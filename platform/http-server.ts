@@ -39,6 +39,8 @@ export interface ServerOptions {
   readonly port: number;
   readonly maxBodyBytes: number;
   readonly requestTimeoutMs?: number;
+  /** Open at once; default 256. */
+  readonly maxConnections?: number;
 }
 
 /**
@@ -60,7 +62,7 @@ export async function listenLoopback(
   const server = createServer(limits, (req, res) => {
     void serve(handler, options.maxBodyBytes, req, res);
   });
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
   // Whoever asks and does not read would hold the whole answer in memory for ever. Later than the 408 of a late request.
   server.timeout = 2 * requestTimeout;
   const port = await listen(server, options.port);

@@ -32,6 +32,7 @@ export async function runMirror(argv: readonly string[]): Promise<number> {
     logs: logsOf(config),
     port: config.port('port'),
     clock: systemClock(),
+    keyMark: `${config.path('keyFile')}.used`,
   });
   return serve(
     { port: service.port },

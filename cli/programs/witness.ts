@@ -28,6 +28,7 @@ export async function runWitness(argv: readonly string[]): Promise<number> {
     logs: logsOf(config),
     port: config.port('port'),
     clock: systemClock(),
+    keyMark: `${config.path('keyFile')}.used`,
   });
   return serve(
     { port: service.port },

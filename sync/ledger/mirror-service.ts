@@ -33,6 +33,8 @@ export interface MirrorServiceOptions {
   /** 0 takes any free port. */
   readonly port: number;
   readonly clock: Clock;
+  /** See WitnessServiceOptions. */
+  readonly keyMark?: string;
 }
 
 export interface MirrorService {
@@ -97,6 +99,7 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
       logs: keys,
       port,
       clock,
+      ...(options.keyMark === undefined ? {} : { keyMark: options.keyMark }),
       admit: async (body) => {
         const opened = openRequest(keys, body, ports.verify);
         if ('status' in opened) return opened;

@@ -1,12 +1,9 @@
 /**
- * A witness as an HTTP service on the loopback address: POST /add-checkpoint. One file per log below `state/witness/`
- * holds the last cosigned checkpoint; it is durable before the cosignature leaves, and read back by its own signature.
+ * A witness as an HTTP service on the loopback address: POST /add-checkpoint. One journal for all logs
+ * (witness-journal.ts) holds what was cosigned; a head is durable in it before its cosignature leaves.
  */
-import { createHash } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toDiskError } from '../../platform/disk-error.ts';
-import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import { type HttpAnswer, type HttpRequest, listenLoopback } from '../../platform/http-server.ts';
 import { makeFolder } from '../../platform/make-folder.ts';
@@ -15,16 +12,20 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { VerifierKey } from './core/note-key.ts';
 import {
   MAX_REQUEST_BYTES,
+  MAX_WITNESSED_LOGS,
   type WitnessInput,
   type WitnessPorts,
   type WitnessState,
   type WitnessedHead,
-  restoreHead,
   stepWitness,
   witnessState,
 } from './core/witness.ts';
+import { WitnessJournal, type WitnessJournalOptions } from './witness-journal.ts';
 
-export interface WitnessServiceOptions {
+export interface WitnessServiceOptions extends Pick<
+  WitnessJournalOptions,
+  'keyMark' | 'compactBytes' | 'files'
+> {
   /** The witness's own folder. */
   readonly root: string;
   readonly ports: WitnessPorts;
@@ -45,48 +46,30 @@ export interface WitnessService {
   readonly port: number;
   /** Sizes cosigned so far, by origin. */
   sizes(): ReadonlyMap<string, number>;
+  /** Group commits of this run: one fdatasync for all heads that were waiting. */
+  commits(): number;
   close(): Promise<void>;
 }
 
-/** More waiting requests than this are answered 503 before anything is read from them. */
-const MAX_WAITING = 256;
+/** More requests than this under way are answered 503 before anything is read from them. */
+const MAX_WAITING = 2_048;
+/** One kept open per gateway, and some. */
+const MAX_CONNECTIONS = 2_048;
 
-const headPath = (folder: string, origin: string): string =>
-  join(folder, createHash('sha256').update(origin).digest('hex'));
-
-const HEAD_NAME = /^[0-9a-f]{64}$/;
-
-/** Reads every stored head. A damaged one stops the start: a witness must never begin anew at size 0. */
-const readHeads = async (folder: string, ports: WitnessPorts): Promise<WitnessedHead[]> => {
-  const heads: WitnessedHead[] = [];
-  for (const name of await readdir(folder)) {
-    if (!HEAD_NAME.test(name)) continue;
-    const path = join(folder, name);
-    const note = new Uint8Array((await readIfPresent(path)) ?? []);
-    const head = restoreHead(note, ports.signer.key, ports.verify);
-    if (!head.ok || headPath(folder, head.value.origin) !== path) {
-      const why = head.ok ? 'it belongs to another log' : head.reason;
-      throw new KiriError('STATE_CORRUPT', `${path}: ${why}; retire this witness key`);
-    }
-    heads.push(head.value);
-  }
-  return heads;
-};
-
-/** Runs the core: one request at a time goes through it, one head at a time to the disk. */
+/** Runs the core: one request at a time goes through it; the heads of many go to the disk together. */
 class WitnessHost {
-  readonly #folder: string;
+  readonly #journal: WitnessJournal;
   readonly #options: WitnessServiceOptions;
   readonly #state: WitnessState;
   readonly #answers = new Map<number, (answer: HttpAnswer) => void>();
+  #underWay = 0;
   #lastRequest = 0;
   #broken: string | undefined;
-  #storing: Promise<void> = Promise.resolve();
 
-  constructor(folder: string, options: WitnessServiceOptions, heads: readonly WitnessedHead[]) {
-    this.#folder = folder;
+  constructor(options: WitnessServiceOptions, journal: WitnessJournal) {
     this.#options = options;
-    this.#state = witnessState(options.logs, heads);
+    this.#journal = journal;
+    this.#state = witnessState(options.logs, journal.heads());
   }
 
   sizes(): ReadonlyMap<string, number> {
@@ -101,11 +84,20 @@ class WitnessHost {
     }
     if (method !== 'POST') return { status: 405, body: 'POST only\n' };
     // What is in memory may be ahead of the disk after a failed write: no word leaves until a restart.
-    if (this.#broken !== undefined || this.#answers.size >= MAX_WAITING) {
+    if (this.#broken !== undefined || this.#underWay >= MAX_WAITING) {
       return { status: 503, body: `${this.#broken ?? 'BUSY'}\n` };
     }
-    const refusal = await admit?.(body);
-    if (refusal !== undefined) return refusal;
+    this.#underWay += 1;
+    try {
+      const refusal = await admit?.(body);
+      if (refusal !== undefined) return refusal;
+      return await this.#add(body);
+    } finally {
+      this.#underWay -= 1;
+    }
+  }
+
+  #add(body: Uint8Array): Promise<HttpAnswer> {
     return new Promise((resolve) => {
       this.#lastRequest += 1;
       this.#answers.set(this.#lastRequest, resolve);
@@ -113,34 +105,22 @@ class WitnessHost {
     });
   }
 
-  /** Waits for the writes under way. */
-  flush(): Promise<void> {
-    return this.#storing;
-  }
-
   #run(input: WitnessInput): void {
     const { clock, ports } = this.#options;
     for (const effect of stepWitness(this.#state, input, clock.now().unixMs, ports)) {
-      if (effect.kind === 'respond') {
-        this.#respond(effect.requestId, effect.answer);
-      } else {
-        // One after the other: the file must end up with the head that was checked last.
-        this.#storing = this.#storing.then(() => this.#store(effect.requestId, effect.head));
-      }
+      if (effect.kind === 'respond') this.#respond(effect.requestId, effect.answer);
+      else void this.#store(effect.requestId, effect.head);
     }
   }
 
   async #store(requestId: number, head: WitnessedHead): Promise<void> {
-    if (this.#broken === undefined) {
-      try {
-        await writeFileDurable(headPath(this.#folder, head.origin), head.note);
-        this.#run({ kind: 'persisted', requestId });
-        return;
-      } catch (error) {
-        this.#broken = error instanceof KiriError ? error.code : 'DISK_FAILED';
-      }
+    try {
+      await this.#journal.store(head);
+    } catch (error) {
+      this.#broken ??= error instanceof KiriError ? error.code : 'DISK_FAILED';
     }
-    this.#respond(requestId, { status: 503, body: `${this.#broken}\n` });
+    if (this.#broken === undefined) this.#run({ kind: 'persisted', requestId });
+    else this.#respond(requestId, { status: 503, body: `${this.#broken}\n` });
   }
 
   #respond(requestId: number, answer: HttpAnswer): void {
@@ -163,23 +143,33 @@ export const startWitnessService = async (
     throw toDiskError(error, 'open witness folder', folder);
   }
   const unlock = lockFolder(folder);
+  let journal: WitnessJournal | undefined;
   try {
-    const host = new WitnessHost(folder, options, await readHeads(folder, options.ports));
+    const { logs } = options;
+    if (logs.size > MAX_WITNESSED_LOGS) {
+      throw new KiriError('CONFIG_INVALID', `a witness has at most ${MAX_WITNESSED_LOGS} logs`);
+    }
+    const heads = await WitnessJournal.open({ ...options, folder });
+    journal = heads;
+    const host = new WitnessHost(options, heads);
     const server = await listenLoopback((request) => host.answer(request), {
       port: options.port,
       maxBodyBytes: MAX_REQUEST_BYTES,
+      maxConnections: MAX_CONNECTIONS,
     });
     return {
       url: server.url,
       port: server.port,
       sizes: () => host.sizes(),
+      commits: () => heads.commits,
       close: async () => {
         await server.close();
-        await host.flush();
+        await heads.close();
         unlock();
       },
     };
   } catch (error) {
+    await journal?.close();
     unlock();
     throw error;
   }

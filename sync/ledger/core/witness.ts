@@ -7,7 +7,7 @@ import { bytesEqual, utf8ToBytes } from '../../../protocol/bytes.ts';
 import { invariant } from '../../../protocol/kiri-error.ts';
 import { type TreeHead, parseCheckpoint } from './checkpoint.ts';
 import { cosign } from './cosignature.ts';
-import { EMPTY_ROOT, verifyConsistency } from './merkle.ts';
+import { EMPTY_ROOT, type Sha256, verifyConsistency } from './merkle.ts';
 import { parseNote, signatureLine } from './note.ts';
 import type { Signer, Verify, VerifierKey } from './note-key.ts';
 import { verifyNote } from './note-verify.ts';
@@ -16,6 +16,10 @@ import { type Outcome, bad, decodeUtf8, ok, parseDecimal } from './text.ts';
 
 /** 63 proof lines and a checkpoint with 16 signatures fit many times over. */
 export const MAX_REQUEST_BYTES = 65_536;
+/** Logs of one witness: what it keeps of them fits in memory and in a snapshot of the journal. */
+export const MAX_WITNESSED_LOGS = 10_000;
+/** Origin, size, root and some extension lines: a stored head stays small whatever a log signs. */
+const MAX_TEXT_CHARACTERS = 4_096;
 
 /** The head that this witness cosigned last for one log. */
 export interface WitnessedHead extends TreeHead {
@@ -49,6 +53,7 @@ export type WitnessEffect =
 export interface WitnessPorts {
   readonly signer: Signer;
   readonly verify: Verify;
+  readonly hash?: Sha256;
 }
 
 interface AddCheckpoint {
@@ -108,6 +113,7 @@ export const openRequest = (
   if (!request.ok) return refuse(400, request.reason);
   const note = parseNote(request.value.note);
   if (!note.ok) return refuse(400, note.reason);
+  if (note.value.text.length > MAX_TEXT_CHARACTERS) return refuse(400, 'checkpoint too long');
   const head = parseCheckpoint(note.value.text);
   if (!head.ok) return refuse(400, head.reason);
   const keys = logs.get(head.value.origin);
@@ -126,7 +132,7 @@ export const openRequest = (
 const judge = (
   state: WitnessState,
   body: Uint8Array,
-  verify: Verify,
+  { verify, hash }: WitnessPorts,
 ): OpenedRequest | WitnessAnswer => {
   const opened = openRequest(state.logs, body, verify);
   if ('status' in opened) return opened;
@@ -140,7 +146,7 @@ const judge = (
   } else if (oldSize === size) {
     // Same size, other root: tlog-witness asks for 409 here. The proof of equal sizes is empty.
     if (path.length > 0) return refuse(422, 'a proof between equal sizes is empty');
-  } else if (!verifyConsistency(oldSize, size, latest.root, root, path)) {
+  } else if (!verifyConsistency(oldSize, size, latest.root, root, path, hash)) {
     return refuse(422, 'the consistency proof does not verify');
   }
   if (size === 0 && !bytesEqual(root, EMPTY_ROOT)) return refuse(422, 'not the empty tree');
@@ -174,7 +180,7 @@ export const stepWitness = (
     state.waiting.delete(requestId);
     return [{ kind: 'respond', requestId, answer }];
   }
-  const verdict = judge(state, input.body, ports.verify);
+  const verdict = judge(state, input.body, ports);
   if ('status' in verdict) return [{ kind: 'respond', requestId, answer: verdict }];
   const line = cosign(verdict.text, ports.signer, Math.floor(nowMs / 1000));
   const head: WitnessedHead = {

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { fetchBytes } from '../../../platform/http-client.ts';
+import { type JournalFs, nodeJournalFs } from '../../../platform/journal-fs.ts';
 import { systemClock } from '../../../platform/system-clock.ts';
 import { utf8ToBytes } from '../../../protocol/bytes.ts';
 import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
@@ -13,7 +14,11 @@ import { verifyNote } from '../../../sync/ledger/core/note-verify.ts';
 import { encodeBase64 } from '../../../sync/ledger/core/text.ts';
 import { encodeAddCheckpoint } from '../../../sync/ledger/core/witness.ts';
 import { requestCosignature } from '../../../sync/ledger/witness-client.ts';
-import { startWitnessService, type WitnessService } from '../../../sync/ledger/witness-service.ts';
+import {
+  startWitnessService,
+  type WitnessService,
+  type WitnessServiceOptions,
+} from '../../../sync/ledger/witness-service.ts';
 import { ORIGIN, realLog, realVerify, realWitness } from './keys.ts';
 import { WITNESS, temporaryFolder } from './rig.ts';
 import { mth, proof } from './rfc6962.ts';
@@ -40,13 +45,18 @@ const isCosigned = (size: number, lines: string): boolean => {
   const note = parseNote(utf8ToBytes(`${textOf(size)}\n${lines}`));
   return note.ok && verifyNote(note.value, [realWitness(WITNESS).key], realVerify).ok;
 };
-const serve = (root: string, port = 0): Promise<WitnessService> =>
+const serve = (
+  root: string,
+  port = 0,
+  more: Partial<WitnessServiceOptions> = {},
+): Promise<WitnessService> =>
   startWitnessService({
     root,
     ports: { signer: realWitness(WITNESS), verify: realVerify },
     logs: new Map([[ORIGIN, [log.key]]]),
     port,
     clock: systemClock(),
+    ...more,
   });
 
 t.test('the HTTP side: paths, methods, sizes, and the answers of tlog-witness', async (t) => {
@@ -79,48 +89,130 @@ t.test('the HTTP side: paths, methods, sizes, and the answers of tlog-witness', 
   await witness.close();
 });
 
-t.test('a damaged or foreign head file stops the start, by name', async (t) => {
+t.test(
+  'state that does not read back stops the start: the key is retired, never begun anew',
+  async (t) => {
+    const root = await temporaryFolder(t);
+    const folder = join(root, 'state/witness');
+    const keyMark = join(root, 'w1.used');
+    const start = (more: object = {}) => serve(root, 0, { keyMark, ...more });
+    let witness = await start();
+    await post(witness.url, bodyOf(0, 5));
+    await post(witness.url, bodyOf(5, 9));
+    await witness.close();
+    const sound = join(root, 'sound');
+    await cp(folder, sound, { recursive: true });
+    const journal = join(folder, 'journal-1/0000000000000000.journal');
+    const bytes = await readFile(journal);
+    const flipped = Buffer.from(bytes);
+    flipped[bytes.indexOf('w1')]! ^= 1;
+    const damages: [string, () => Promise<unknown>][] = [
+      ['a changed byte', () => writeFile(journal, flipped)],
+      ['an emptied journal', () => writeFile(journal, '')],
+      ['a segment gone', () => rm(journal)],
+      ['the journal gone', () => rm(join(folder, 'journal-1'), { recursive: true })],
+      ['current gone', () => rm(join(folder, 'current'))],
+      ['current damaged', () => writeFile(join(folder, 'current'), '01\n')],
+      ['current naming no journal', () => writeFile(join(folder, 'current'), '2\n')],
+      ['all of it gone', () => rm(folder, { recursive: true })],
+      ['a head file of the older layout', () => writeFile(join(folder, 'a'.repeat(64)), 'x')],
+    ];
+    for (const [what, damage] of damages) {
+      await damage();
+      await t.rejects(start(), { code: 'STATE_CORRUPT', message: /retire this witness key/ }, what);
+      await rm(folder, { recursive: true, force: true });
+      await cp(sound, folder, { recursive: true });
+    }
+    await t.rejects(
+      start({ ports: { signer: realWitness('witness.example/other'), verify: realVerify } }),
+      { code: 'STATE_CORRUPT', message: /another key/ },
+    );
+    witness = await start();
+    t.same([...witness.sizes()], [[ORIGIN, 9]], 'sound again');
+    await witness.close();
+    // A write torn by the crash was never acknowledged: the head before it counts.
+    await appendFile(journal, bytes.subarray(-40));
+    witness = await start();
+    t.same([...witness.sizes()], [[ORIGIN, 9]]);
+    await witness.close();
+  },
+);
+
+t.test('the journal stays bounded: heads alone go into the next generation', async (t) => {
   const root = await temporaryFolder(t);
-  let witness = await serve(root);
-  await post(witness.url, bodyOf(0, 5));
-  await witness.close();
   const folder = join(root, 'state/witness');
-  const [name = ''] = (await readdir(folder)).filter((entry) => entry.length === 64);
-  const path = join(folder, name);
-  const good = await readFile(path);
-  for (const bytes of [
-    Buffer.alloc(0),
-    good.subarray(5),
-    Buffer.from(good.toString('utf8').replace('\n5\n', '\n4\n')),
-  ]) {
-    await writeFile(path, bytes);
-    await t.rejects(serve(root), { code: 'STATE_CORRUPT', message: new RegExp(name) });
-  }
-  await writeFile(path, good);
-  const foreign = join(folder, '0'.repeat(64));
-  await writeFile(foreign, good);
-  await t.rejects(serve(root), { code: 'STATE_CORRUPT', message: /another log/ });
-  await rm(foreign);
-  witness = await serve(root);
-  t.same([...witness.sizes()], [[ORIGIN, 5]]);
+  const keyMark = join(root, 'w1.used');
+  let witness = await serve(root, 0, { compactBytes: 4_096, keyMark });
+  for (let size = 1; size <= 60; size += 1) await post(witness.url, bodyOf(size - 1, size));
+  t.equal(witness.commits(), 60);
   await witness.close();
+  const [current, ...rest] = (await readdir(folder)).filter((name) => name.startsWith('journal-'));
+  t.same(rest, [], 'older generations are gone');
+  t.match(current, /^journal-([5-9]|1[0-9])$/);
+  const { size } = await stat(join(folder, current!, '0000000000000000.journal'));
+  t.ok(size < 8_192, `${size} bytes`);
+  // A generation that was never named is what a crash between snapshot and name leaves: it is dropped.
+  await cp(join(folder, current!), join(folder, 'journal-99'), { recursive: true });
+  witness = await serve(root, 0, { keyMark });
+  t.same([...witness.sizes()], [[ORIGIN, 60]]);
+  await witness.close();
+  t.notOk((await readdir(folder)).includes('journal-99'));
 });
 
 t.test('a failed write leaves no cosignature behind, until a restart', async (t) => {
   const root = await temporaryFolder(t);
-  const witness = await serve(root);
+  let isBroken = false;
+  const files: JournalFs = {
+    ...nodeJournalFs,
+    fdatasync: (fd, done) => {
+      if (isBroken) done(Object.assign(new Error('no'), { code: 'EIO' }));
+      else nodeJournalFs.fdatasync(fd, done);
+    },
+  };
+  let witness = await serve(root, 0, { files });
   await post(witness.url, bodyOf(0, 5));
-  // A folder stands where the head's file is: the rename onto it fails, as on a broken disk.
-  const folder = join(root, 'state/witness');
-  const [name = ''] = (await readdir(folder)).filter((entry) => entry.length === 64);
-  await rm(join(folder, name));
-  await mkdir(join(folder, name));
+  isBroken = true;
   t.same(await post(witness.url, bodyOf(5, 9)), [503, 'DISK_FAILED\n']);
-  t.same(await post(witness.url, bodyOf(9, 12)), [503, 'DISK_FAILED\n']);
+  isBroken = false;
+  t.same(
+    await post(witness.url, bodyOf(9, 12)),
+    [503, 'DISK_FAILED\n'],
+    'also when it works again',
+  );
   t.match(await requestCosignature('w1', witness.url, { oldSize: 0, path: [], checkpoint: '' }), {
     kind: 'witnessFailed',
     trouble: /503/,
   });
+  await witness.close();
+  witness = await serve(root);
+  t.same([...witness.sizes()], [[ORIGIN, 5]], 'what failed was never there');
+  await witness.close();
+});
+
+t.test('many origins share one sync; a restart knows every one of them', async (t) => {
+  const root = await temporaryFolder(t);
+  const origins = Array.from({ length: 40 }, (_, at) => `kiri.example/gw${at}/2026q4`);
+  const signers = origins.map((origin) => realLog(origin));
+  const logs = new Map(origins.map((origin, at) => [origin, [signers[at]!.key]]));
+  const body = (at: number, old: number, size: number): Uint8Array => {
+    const head = { origin: origins[at]!, size, root: mth(leaves.slice(0, size)) };
+    const path = old === 0 ? [] : proof(old, leaves.slice(0, size)).map(encodeBase64);
+    return encodeAddCheckpoint(old, path, signNote(encodeCheckpoint(head), signers[at]!));
+  };
+  let witness = await serve(root, 0, { logs });
+  for (const [old, size] of [
+    [0, 3],
+    [3, 7],
+  ] as const) {
+    const bodies = origins.map((_, at) => body(at, old, size));
+    const answers = await Promise.all(bodies.map((one) => post(witness.url, one)));
+    t.ok(answers.every(([status]) => status === 200));
+  }
+  t.ok(witness.commits() < 40, `${witness.commits()} syncs for 80 checkpoints`);
+  await witness.close();
+  witness = await serve(root, 0, { logs });
+  t.same(witness.sizes(), new Map(origins.map((origin) => [origin, 7])));
+  t.same(await post(witness.url, body(3, 0, 9)), [409, '7\n']);
   await witness.close();
 });
 
