@@ -103,10 +103,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   demo: {
     summary: 'the main job, end to end, on built-in or recorded traffic',
     usage:
-      'Usage: kiri demo [--trace FILE] [--rates FILE] [--speed N] [--out DIR] [--json] [--keep]\n' +
+      'Usage: kiri demo [--trace FILE] [--rates FILE] [--speed N] [--policy demo|full]\n' +
+      '                 [--out DIR] [--json] [--keep]\n' +
       '  --trace FILE  recorded vehicle passages or charging sessions (CSV)\n' +
       '  --rates FILE  toll by time of day for passages (CSV)\n' +
       '  --speed N     replay N times as fast as recorded; 0 = as fast as it goes (default)\n' +
+      '  --policy NAME who makes a receipt final: demo = one witness (default);\n' +
+      '                full = 3 of 4 witnesses and a mirror, one witness stopped, the log lost and restored\n' +
       '  --out DIR     where the artefacts go (default out)\n' +
       '  --json        print the summary as JSON and nothing else\n' +
       "  --keep        keep the programs' own state in DIR.state",

@@ -12,7 +12,8 @@ import { RECEIPT_NAME_DIGITS } from '../programs/devices.ts';
 import type { HonestPayment } from './attacks.ts';
 import type { World } from './identities.ts';
 import { payerPrograms } from './play.ts';
-import { gatewayFolder, ledgerFolder, type Site } from './site.ts';
+import { gatewayFolder, ledgerFolder } from './configs.ts';
+import type { Site } from './site.ts';
 
 /** Receipts that devices hold, and their sum. */
 export interface Held {

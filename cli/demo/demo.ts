@@ -11,13 +11,14 @@ import { ATTACKERS, TAMPERED } from './attacks.ts';
 import { writeContents } from '../verify/contents.ts';
 import { SUMMARY_FILE } from '../verify/summary.ts';
 import { collectLedger, collectProofs, collectReceipts } from './collect.ts';
+import { ledgerFolder } from './configs.ts';
 import { dropState, prepareFolders } from './folders.ts';
-import { makeWorld } from './identities.ts';
+import { makeWorld, type World } from './identities.ts';
 import { parseDemoOptions, type DemoOptions } from './options.ts';
 import { storyPlan, tracePlan, withAttackers, type Plan } from './plan.ts';
 import type { Json } from './processes.ts';
 import { openReport, type Report } from './report.ts';
-import { ledgerFolder, startSite, stopSite, type Site } from './site.ts';
+import { startSite, stopSite, type Site } from './site.ts';
 import { Story, type Told } from './story.ts';
 import { summarise, type Summary } from './summary.ts';
 
@@ -64,14 +65,16 @@ async function finish(
   collectLedger(world, outDir);
   await collectProofs(world, outDir);
   const policy = parsePolicy(readFileSync(join(outDir, 'trust', 'policy.txt')));
+  const { name, purpose } = world.policy;
+  const later = await readFinality(ledgerFolder(world.stateDir));
   const summary = summarise({
     title: plan.title,
     currency: currencyOf(plan.currency)!,
     origin: world.origin,
-    policyHash: policy.ok ? toHex(policy.value.hash) : '',
+    policy: { name, purpose, hash: policy.ok ? toHex(policy.value.hash) : '' },
     told,
     held,
-    finality: await readFinality(ledgerFolder(world.stateDir)),
+    finality: [...(told.lostLog?.finality ?? []), ...later],
     ...(trace ? { trace } : {}),
   });
   writeFileSync(join(outDir, SUMMARY_FILE), `${JSON.stringify(summary, null, 2)}\n`);
@@ -79,8 +82,12 @@ async function finish(
   return summary;
 }
 
+function span({ p50, p99 }: Summary['approvalMs']): string {
+  return p50 === null ? '-' : `${p50} / ${p99} ms`;
+}
+
 function closingTable(report: Report, summary: Summary, outDir: string): void {
-  const { payments, approvalMs, finalityMs, totals, currency, counts } = summary;
+  const { payments, approvalMs, finalityMs, totals, currency, counts, policy, restored } = summary;
   const money = (text: string): string => `${currency} ${text}`;
   const refused = Object.entries(payments.refused).map(
     ([code, n]) => [`  ${code}`, String(n)] as const,
@@ -91,10 +98,23 @@ function closingTable(report: Report, summary: Summary, outDir: string): void {
     ['voided by the restart, paid anew', String(payments.paidAnew)],
     ['refused, by code', String(refused.reduce((sum, [, n]) => sum + Number(n), 0))],
     ...refused,
-    ['approval p50 / p99', `${approvalMs.p50} / ${approvalMs.p99} ms`],
-    ['finality online p50 / p99', `${finalityMs.online.p50} / ${finalityMs.online.p99} ms`],
-    ['backlog final after', `${finalityMs.backlogDrainedMs} ms`],
-    ['policy', `demo ${summary.policy.hash.slice(0, 12)}`],
+    ['approval p50 / p99', span(approvalMs)],
+  ]);
+  report.table(`final (L2) under policy "${policy.name}", SHA-256 ${policy.hash.slice(0, 16)}`, [
+    ['policy', policy.purpose],
+    ['L2 online p50 / p99', span(finalityMs.online)],
+    ...(finalityMs.witnessGone
+      ? [['L2 with one witness dead p50 / p99', span(finalityMs.witnessGone)] as const]
+      : []),
+    ['backlog L2 after', `${finalityMs.backlogDrainedMs} ms`],
+    ...(restored
+      ? [
+          [
+            'log restored from the mirror',
+            `${restored.entries} entries in ${restored.ms} ms`,
+          ] as const,
+        ]
+      : []),
   ]);
   report.table('do the totals agree', [
     [`device receipts (${counts.deviceReceipts})`, money(totals.deviceReceipts)],
@@ -108,6 +128,12 @@ function closingTable(report: Report, summary: Summary, outDir: string): void {
   report.line('artefacts', `${outDir}; check them with: npx kiri verify ${outDir}`);
 }
 
+function spoken({ cosigners }: World): string {
+  const of = (kind: string): number => cosigners.filter((one) => one.kind === kind).length;
+  const witnesses = of('witness') === 1 ? 'witness' : `${of('witness')} witnesses`;
+  return of('mirror') === 0 ? witnesses : `${witnesses}, mirror`;
+}
+
 /** `kiri demo`: the main job, end to end. Exit code 0 only if all of it reconciles and every attack failed. */
 export async function runDemo(argv: readonly string[]): Promise<number> {
   const options = parseDemoOptions(argv);
@@ -117,12 +143,12 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   const folders = prepareFolders(options.outDir);
 
   report.step(`identities and credentials: ${plan.title}`);
-  const world = makeWorld(plan, folders.stateDir, Math.floor(Date.now() / 1000));
+  const world = makeWorld(plan, folders.stateDir, Math.floor(Date.now() / 1000), options.policy);
   report.line(
     'enrolled',
     `${world.payers.length} payers of ${plan.parties} liable parties, ${world.payees.length} payees`,
   );
-  report.step('start gateway, witness, ledger, clearing and devices');
+  report.step(`start gateway, ${spoken(world)}, ledger, clearing and devices`);
   const site = await startSite(world, options.outDir, ATTACKERS);
   const abort = (): void => {
     for (const program of site.programs) program.kill();

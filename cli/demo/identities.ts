@@ -12,6 +12,7 @@ import { OVERAGE_BY_OPERATOR } from '../../identity/core/documents/mandate.ts';
 import * as issue from '../../identity/core/issue.ts';
 import { createKeyFile } from '../../identity/edge/key-file.ts';
 import { packStatuses } from '../../identity/edge/status-zlib.ts';
+import { POLICIES, type Cosigner, type FinalityPolicy } from './finality-policy.ts';
 import type { PayeePlan, PayerPlan, Plan } from './plan.ts';
 
 /** A device as the demonstration enrolled it: where its key is, and what it shows. */
@@ -36,7 +37,9 @@ export interface World {
   readonly clearing: Signer;
   readonly gatewayKey: PublicKey;
   readonly logKey: PublicKey;
-  readonly witnessKey: PublicKey;
+  readonly policy: FinalityPolicy;
+  /** Witnesses and mirror of the policy, with their keys. */
+  readonly cosigners: readonly (Cosigner & { readonly key: PublicKey })[];
   /** P-256 key that content keys are wrapped to; the private half is the clearing's. */
   readonly contentKey: PublicKey;
   readonly origin: string;
@@ -58,7 +61,6 @@ const UNACKNOWLEDGED_FACTOR = 2n;
 export const paths = {
   gatewayKey: (stateDir: string): string => join(stateDir, 'gateway', 'key.json'),
   logKey: (stateDir: string): string => join(stateDir, 'ledger', 'key.json'),
-  witnessKey: (stateDir: string): string => join(stateDir, 'witness', 'key.json'),
   clearingKey: (stateDir: string): string => join(stateDir, 'clearing', 'key.json'),
   contentKey: (stateDir: string): string => join(stateDir, 'clearing', 'content-key.pem'),
 };
@@ -320,7 +322,12 @@ function makeContentKey(stateDir: string): PublicKey {
  * Step 1 of the story: every key is made in its holder's own folder, every credential is signed by
  * whoever signs it in real life.
  */
-export function makeWorld(plan: Plan, stateDir: string, nowS: number): World {
+export function makeWorld(
+  plan: Plan,
+  stateDir: string,
+  nowS: number,
+  policy: FinalityPolicy = POLICIES.demo,
+): World {
   const office = new Office(stateDir, nowS);
   const authorities = makeAuthorities(office);
   const { issuer, clearing } = authorities;
@@ -357,7 +364,8 @@ export function makeWorld(plan: Plan, stateDir: string, nowS: number): World {
     clearing,
     gatewayKey,
     logKey: office.key('ledger').key,
-    witnessKey: office.key('witness').key,
+    policy,
+    cosigners: policy.cosigners.map((one) => ({ ...one, key: office.key(one.place).key })),
     contentKey: makeContentKey(stateDir),
     origin,
     mandate,

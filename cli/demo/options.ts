@@ -1,12 +1,14 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { UsageError } from '../command.ts';
+import { POLICIES, type FinalityPolicy } from './finality-policy.ts';
 
 export interface DemoOptions {
   readonly trace?: string;
   readonly rates?: string;
   /** 0: as fast as it goes. */
   readonly speed: number;
+  readonly policy: FinalityPolicy;
   readonly outDir: string;
   readonly json: boolean;
   readonly keep: boolean;
@@ -25,16 +27,24 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
     ...(values.trace === undefined ? {} : { trace: values.trace }),
     ...(values.rates === undefined ? {} : { rates: values.rates }),
     speed,
+    policy: policyNamed(values.policy ?? 'demo'),
     outDir: resolve(values.out ?? 'out'),
     json: values.json ?? false,
     keep: values.keep ?? false,
   };
 }
 
+function policyNamed(name: string): FinalityPolicy {
+  if (name === 'demo' || name === 'full') return POLICIES[name];
+  const known = Object.keys(POLICIES).join(' or ');
+  throw new UsageError(`--policy ${name} is not a policy of the demonstration: ${known}`);
+}
+
 function parsed(argv: readonly string[]): {
   trace?: string;
   rates?: string;
   speed?: string;
+  policy?: string;
   out?: string;
   json?: boolean;
   keep?: boolean;
@@ -46,6 +56,7 @@ function parsed(argv: readonly string[]): {
         trace: { type: 'string' },
         rates: { type: 'string' },
         speed: { type: 'string' },
+        policy: { type: 'string' },
         out: { type: 'string' },
         json: { type: 'boolean' },
         keep: { type: 'boolean' },

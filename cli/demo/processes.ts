@@ -1,6 +1,7 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { KiriError } from '../../protocol/kiri-error.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
@@ -18,6 +19,20 @@ function parseLine(line: string): Json | undefined {
     return typeof value === 'object' && value !== null ? (value as Json) : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/**
+ * Runs a `kiri` command that ends by itself and prints JSON.
+ * @throws KiriError COMMAND_FAILED with what it said
+ */
+export async function runCommand(args: readonly string[]): Promise<Json> {
+  try {
+    const { stdout } = await promisify(execFile)(process.execPath, [LAUNCHER, ...args]);
+    return JSON.parse(stdout) as Json;
+  } catch (error) {
+    const { message, stdout = '' } = error as Error & { stdout?: string };
+    throw new KiriError('COMMAND_FAILED', `${message} ${stdout}`.trim(), { cause: error });
   }
 }
 

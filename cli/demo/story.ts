@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fetchBytes } from '../../platform/http-client.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { Attacks, type AttackResult, type HonestPayment } from './attacks.ts';
+import { loseAndRestoreLog, type LostLog } from './lost-log.ts';
 import type { Plan } from './plan.ts';
 import { Player, type Played } from './play.ts';
 import type { Json, Program } from './processes.ts';
@@ -13,6 +14,9 @@ export interface Told {
   readonly played: readonly Played[];
   readonly attacks: readonly AttackResult[];
   readonly honest: readonly HonestPayment[];
+  /** Unix time from which one witness was gone, where the policy has one to spare. */
+  readonly witnessGoneAtMs?: number;
+  readonly lostLog?: LostLog;
   /** Unix times of the uplink's cut and its return. */
   readonly cutAtMs: number;
   readonly restoredAtMs: number;
@@ -30,6 +34,10 @@ export interface Told {
 const ONLINE_END = 0.3;
 const OFFLINE_END = 0.6;
 const KILL_END = 0.9;
+/** Where one witness to spare is stopped, while the uplink is there. */
+const WITNESS_GONE = 0.15;
+/** Where the log is lost and restored, if a mirror has it. */
+const LOG_LOST = 0.95;
 /** How much of the third part is under way when the plug is pulled. */
 const KILL_AT = 0.3;
 const FINAL_TIMEOUT_MS = 30_000;
@@ -61,13 +69,15 @@ export class Story {
       purchases.slice(Math.floor(purchases.length * from), Math.floor(purchases.length * to));
 
     this.#report.step('pay online');
-    await this.#player.play(part(0, ONLINE_END), 'paid online');
+    await this.#player.play(part(0, WITNESS_GONE), 'paid online');
+    const witnessGoneAtMs = await this.#stopSpareWitness();
+    await this.#player.play(part(WITNESS_GONE, ONLINE_END), 'paid online');
     this.#sayPaid();
 
     this.#report.step('cut the uplink and go on paying');
     const cutAtMs = Date.now();
     for (const uplink of this.#site.uplinks) uplink.cut();
-    this.#report.line('uplink', 'cut: the gateway reaches neither witness nor clearing');
+    this.#report.line('uplink', 'cut: the gateway reaches neither witnesses nor clearing');
     await this.#player.play(part(ONLINE_END, OFFLINE_END), 'paid offline');
     this.#sayPaid();
 
@@ -78,17 +88,26 @@ export class Story {
     this.#report.step('restore the uplink');
     const restoredAtMs = Date.now();
     for (const uplink of this.#site.uplinks) uplink.restore();
-    const whileDraining = this.#player.play(part(KILL_END, 1), 'paid while the backlog drains');
-    await whileDraining;
+    await this.#player.play(part(KILL_END, LOG_LOST), 'paid while the backlog drains');
+    await this.#player.settle();
+    await this.#untilFinal();
+    const allFinalAtMs = Date.now();
+    const lostLog = await this.#loseLog();
+    await this.#player.play(part(LOG_LOST, 1), 'paid once the backlog is final');
     await this.#player.settle();
     const ledger = await this.#untilFinal();
-    const allFinalAtMs = Date.now();
-    this.#report.line('ledger', `${String(ledger['finalSize'])} entries final under policy "demo"`);
+    const { name, purpose } = this.#site.world.policy;
+    this.#report.line(
+      'ledger',
+      `${String(ledger['finalSize'])} entries final (L2) under policy "${name}", ${purpose}`,
+    );
     const settled = await this.#settle();
     return {
       played: this.#player.played,
       attacks: results,
       honest,
+      ...(witnessGoneAtMs === undefined ? {} : { witnessGoneAtMs }),
+      ...(lostLog === undefined ? {} : { lostLog }),
       cutAtMs,
       restoredAtMs,
       allFinalAtMs,
@@ -96,6 +115,26 @@ export class Story {
       ledger,
       ...settled,
     };
+  }
+
+  /** SIGKILL for a witness without which the policy is still met; it does not come back. */
+  async #stopSpareWitness(): Promise<number | undefined> {
+    const { world, cosigners, programs } = this.#site;
+    const { spare } = world.policy;
+    if (spare === undefined) return undefined;
+    await this.#untilFinal();
+    const { program } = cosigners.get(spare)!;
+    program.kill();
+    await program.exited;
+    programs.delete(program);
+    this.#report.line('witness', `${spare} killed for good (pid ${program.pid})`);
+    return Date.now();
+  }
+
+  async #loseLog(): Promise<LostLog | undefined> {
+    if (this.#site.world.cosigners.every(({ kind }) => kind !== 'mirror')) return undefined;
+    this.#report.step("lose the log's disk and restore it from the mirror");
+    return loseAndRestoreLog(this.#site, this.#report);
   }
 
   #sayPaid(): void {

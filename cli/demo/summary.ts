@@ -15,7 +15,8 @@ import type { Told } from './story.ts';
 export interface Summary extends SummaryTotals {
   readonly title: string;
   readonly currency: string;
-  readonly policy: { readonly name: string; readonly hash: string };
+  /** What "final" (L2) means in this run: the policy's name, what it is good for, SHA-256 of its text. */
+  readonly policy: { readonly name: string; readonly purpose: string; readonly hash: string };
   readonly payments: {
     readonly offered: number;
     readonly accepted: number;
@@ -25,7 +26,18 @@ export interface Summary extends SummaryTotals {
     readonly unknown: number;
   };
   readonly approvalMs: Quantiles;
-  readonly finalityMs: { readonly online: Quantiles; readonly backlogDrainedMs: number };
+  /** From acceptance to L2 under the policy above; `witnessGone`: with one witness killed. */
+  readonly finalityMs: {
+    readonly online: Quantiles;
+    readonly witnessGone?: Quantiles;
+    readonly backlogDrainedMs: number;
+  };
+  /** The log that was lost and came back from the mirror. */
+  readonly restored?: {
+    readonly entries: number;
+    readonly finalEntries: number;
+    readonly ms: number;
+  };
   readonly files: readonly (SummaryTotals['files'][number] & {
     readonly presentments: number;
     readonly sha256: string;
@@ -63,7 +75,7 @@ export interface Seen {
   readonly title: string;
   readonly currency: Currency;
   readonly origin: string;
-  readonly policyHash: string;
+  readonly policy: Summary['policy'];
   readonly told: Told;
   readonly held: Held;
   readonly finality: readonly LeafTimes[];
@@ -104,14 +116,26 @@ function booksOf({ books }: Told, currency: Currency): Books {
   };
 }
 
-/** Entries that were accepted with the uplink there and no backlog before them. */
-function onlineFinality(finality: readonly LeafTimes[], { cutAtMs, allFinalAtMs }: Told): number[] {
-  return finality
-    .filter(
-      ({ acceptedAtMs, finalAtMs }) =>
-        finalAtMs !== undefined && finalAtMs < cutAtMs && acceptedAtMs < allFinalAtMs,
-    )
-    .map(({ acceptedAtMs, finalAtMs }) => finalAtMs! - acceptedAtMs);
+/** Entries that were final before the uplink was cut, in two groups: before and after a witness was killed. */
+function finalityOf(seen: Seen): Summary['finalityMs'] {
+  const { cutAtMs, allFinalAtMs, restoredAtMs, witnessGoneAtMs = cutAtMs } = seen.told;
+  const between = (fromMs: number, toMs: number): Quantiles =>
+    quantiles(
+      seen.finality.flatMap(({ acceptedAtMs, finalAtMs = cutAtMs }) =>
+        finalAtMs >= fromMs && finalAtMs < toMs ? [finalAtMs - acceptedAtMs] : [],
+      ),
+    );
+  return {
+    online: between(0, witnessGoneAtMs),
+    ...(witnessGoneAtMs < cutAtMs ? { witnessGone: between(witnessGoneAtMs, cutAtMs) } : {}),
+    backlogDrainedMs: allFinalAtMs - restoredAtMs,
+  };
+}
+
+function restoredOf({ lostLog }: Told): Pick<Summary, 'restored'> {
+  if (!lostLog) return {};
+  const { entries, finalEntries, restoreMs } = lostLog;
+  return { restored: { entries, finalEntries, ms: Math.round(restoreMs) } };
 }
 
 function refusedByCode(told: Told): Record<string, number> {
@@ -161,7 +185,7 @@ export function summarise(seen: Seen): Summary {
   return {
     title: seen.title,
     currency: currency.alpha,
-    policy: { name: 'demo', hash: seen.policyHash },
+    policy: seen.policy,
     payments: {
       offered: told.played.length + told.attacks.length,
       accepted: kinds('accepted') + told.honest.length,
@@ -170,10 +194,8 @@ export function summarise(seen: Seen): Summary {
       unknown: held.unknown,
     },
     approvalMs: quantiles(times),
-    finalityMs: {
-      online: quantiles(onlineFinality(seen.finality, told)),
-      backlogDrainedMs: told.allFinalAtMs - told.restoredAtMs,
-    },
+    finalityMs: finalityOf(seen),
+    ...restoredOf(told),
     receipts: { count: held.count, sumMicro: held.sumMicro.toString() },
     ledger: [
       {

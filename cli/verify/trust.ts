@@ -102,15 +102,14 @@ function loadPolicy(
   return undefined;
 }
 
-/** vkey files say what the policy says, in one line. */
+/** Beside `log.vkey` each witness and mirror has such a file; each says in one line what the policy says. */
 function checkNoteKeys(
   files: Artefacts,
   prefix: string,
   policy: Policy | undefined,
   findings: Findings,
 ): void {
-  const check = (name: string, keys: readonly VerifierKey[] | undefined): void => {
-    const path = `${prefix}${name}`;
+  const check = (path: string, keys: readonly VerifierKey[] | undefined): void => {
     const bytes = files.read(path);
     if (!bytes || !keys) return;
     findings.count('log and witness keys');
@@ -119,14 +118,17 @@ function checkNoteKeys(
       findings.fault(path, 'is not a key of the policy');
     }
   };
+  const logPath = `${prefix}log.vkey`;
   check(
-    'log.vkey',
+    logPath,
     policy?.logs.map((log) => log.key),
   );
-  check(
-    'witness.vkey',
-    policy?.witnesses.map((witness) => witness.key),
-  );
+  const others = files
+    .below(prefix)
+    .filter((path) => path !== logPath && /^[^/]+\.vkey$/.test(path.slice(prefix.length)));
+  const witnesses = policy?.witnesses.map((witness) => witness.key);
+  if (others.length === 0) check(`${prefix}witness.vkey`, witnesses);
+  for (const path of others) check(path, witnesses);
 }
 
 /** `binding-car-1.cbor` speaks of the key file `car-1`, `mandate.cbor` of the gateway's. */

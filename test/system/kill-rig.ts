@@ -10,7 +10,7 @@ import { makeWorld, type EnrolledDevice, type World } from '../../cli/demo/ident
 import type { Plan } from '../../cli/demo/plan.ts';
 import { Program } from '../../cli/demo/processes.ts';
 import { RawDevice, type RawAnswer } from '../../cli/demo/raw-device.ts';
-import { gatewayConfig, gatewayFolder } from '../../cli/demo/site.ts';
+import { gatewayConfig, gatewayFolder } from '../../cli/demo/configs.ts';
 import { writeTrust } from '../../cli/demo/trust-folder.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
