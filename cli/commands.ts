@@ -54,6 +54,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --json            print the result as JSON',
     load: async () => (await import('./programs/ledger-tools.ts')).runLedgerTools,
   },
+  party: {
+    summary: 'read what a liable party paid, from the log itself',
+    usage:
+      'Usage: kiri party receipts --log LOG --key FILE --policy FILE [--out DIR] [--json]\n' +
+      '  --log LOG      a log: its folder or its address\n' +
+      "  --key FILE     the party's private P-256 key for key agreement (PEM, mode 0600)\n" +
+      '  --policy FILE  the policy that the checkpoint must meet\n' +
+      '  --out DIR      writes each Payment, Offer and Receipt there as COSE bytes as sent\n' +
+      '  --json         one JSON object a line',
+    load: async () => (await import('./programs/party-tools.ts')).runPartyTools,
+  },
   devices: {
     summary: 'run payers and payees',
     usage: `Usage: kiri devices --config FILE\n${CONFIG}`,

@@ -173,6 +173,7 @@ function makeParty(office: Office, issuer: Signer, plan: Plan, number: number): 
     currency: plan.currency,
     capMicro: amountMicro(capMicro),
     overCommitPermille: 1000,
+    agreementKey: makeAgreementKey(office.place('parties', `party-${number}`, 'agreement-key.pem')),
   });
   const { notBeforeS, expiresS, issuedS } = office.dated();
   const policy = issue.issuePolicy(signer, {
@@ -309,10 +310,10 @@ function makeMandate(
 }
 
 /** P-256, because content keys are wrapped by ECDH; the private half is a PEM file of mode 0600. */
-function makeContentKey(stateDir: string): PublicKey {
+function makeAgreementKey(path: string): PublicKey {
   const { privateKey, publicKey: key } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
-  writeFileSync(paths.contentKey(stateDir), pem, { mode: 0o600, flag: 'wx' });
+  writeFileSync(path, pem, { mode: 0o600, flag: 'wx' });
   const { x, y } = key.export({ format: 'jwk' });
   const point = Buffer.concat([Buffer.from(x!, 'base64url'), Buffer.from(y!, 'base64url')]);
   return publicKey(ALG_ES256, new Uint8Array(point))!;
@@ -366,7 +367,7 @@ export function makeWorld(
     logKey: office.key('ledger').key,
     policy,
     cosigners: policy.cosigners.map((one) => ({ ...one, key: office.key(one.place).key })),
-    contentKey: makeContentKey(stateDir),
+    contentKey: makeAgreementKey(paths.contentKey(stateDir)),
     origin,
     mandate,
     statusList: issue.issueStatusList(issuer, {

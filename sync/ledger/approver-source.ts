@@ -1,6 +1,6 @@
 /**
- * The approver's journals as entries of its log. The log is a cursor over the SIGNED journal; MONEY and OFFERS are read
- * along only as far as each signed row needs, so that a long journal is never in memory. The ledger never holds the
+ * The approver's journals as entries of its log. The log is a cursor over the SIGNED journal; MONEY, OFFERS and
+ * DOCUMENTS are read along only as far as each signed row needs, so that a long journal is never in memory. The ledger never holds the
  * approver's key.
  */
 import { join } from 'node:path';
@@ -10,15 +10,16 @@ import type { JournalPosition, JournalReader } from '../../platform/ports.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { EVIDENCE } from '../../protocol/messages/evidence.ts';
-import type { CoseAlg } from '../../protocol/public-key.ts';
+import type { CoseAlg, PublicKey } from '../../protocol/public-key.ts';
+import { JournalFollower } from './journal-follower.ts';
 import type { EntrySource, LedgerEntry } from './ledger-types.ts';
+import { PartyKeys } from './party-keys.ts';
 
 /**
  * A signature is written after its Offer and its answer were durable; what a reader sees of another journal may lag by
  * the mark that announces its last block. Longer than this means damage.
  */
 const MAX_LAG_MS = 5_000;
-const LAG_PAUSE_MS = 50;
 
 /** What `startLedgerService` wants of a gateway: its journals' folders and the algorithm of its key. */
 export interface ApproverSource {
@@ -26,33 +27,7 @@ export interface ApproverSource {
   readonly source: EntrySource;
 }
 
-/** One journal read from the start, slice by slice, to where it is needed. */
-class Follower {
-  readonly #reader: JournalReader;
-  readonly #take: (record: Uint8Array) => void;
-  #position: JournalPosition | undefined;
-
-  constructor(folder: string, take: (record: Uint8Array) => void) {
-    this.#reader = journalReader(folder);
-    this.#take = take;
-  }
-
-  /** Reads on while something is lacking. @returns whether nothing is lacking any more */
-  async readWhile(isLacking: () => boolean, maxLagMs: number): Promise<boolean> {
-    for (let waitedMs = 0; isLacking();) {
-      const slice = await this.#reader.readFrom(this.#position);
-      for (const { record } of slice.records) this.#take(record);
-      this.#position = slice.nextPosition;
-      if (slice.records.length > 0) continue;
-      if (waitedMs >= maxLagMs) return false;
-      await new Promise((resolve) => setTimeout(resolve, LAG_PAUSE_MS));
-      waitedMs += LAG_PAUSE_MS;
-    }
-    return true;
-  }
-}
-
-const entryOf = (evidence: Evidence): LedgerEntry => ({
+const entryOf = (evidence: Evidence, partyKey: PublicKey | undefined): LedgerEntry => ({
   receiptPayloadHash: payloadHash(evidence.outcomePayload),
   payloadPlain: EVIDENCE.encode({
     payment: evidence.payment,
@@ -61,11 +36,12 @@ const entryOf = (evidence: Evidence): LedgerEntry => ({
     answeredAtMs: evidence.answeredAtMs,
   }),
   partyRef: evidence.party,
+  ...(partyKey === undefined ? {} : { partyKey }),
   acceptedAtMs: evidence.answeredAtMs,
 });
 
 /**
- * @param folder the gateway's journals: `money/`, `offers/`, `signed/`
+ * @param folder the gateway's journals: `money/`, `offers/`, `signed/`, `documents/`
  * @param alg of the approver's key
  */
 export const approverSource = (
@@ -74,8 +50,14 @@ export const approverSource = (
   maxLagMs: number = MAX_LAG_MS,
 ): ApproverSource => {
   const joiner = new EvidenceJoiner(alg);
-  const offers = new Follower(join(folder, 'offers'), (record) => joiner.offerRecord(record));
-  const money = new Follower(join(folder, 'money'), (record) => joiner.moneyRecord(record));
+  const offers = new JournalFollower(join(folder, 'offers'), (record) =>
+    joiner.offerRecord(record),
+  );
+  const money = new JournalFollower(join(folder, 'money'), (record) => {
+    joiner.moneyRecord(record);
+    partyKeys.moneyRecord(record);
+  });
+  const partyKeys = new PartyKeys(folder, maxLagMs);
   const signed = journalReader(join(folder, 'signed'));
   let nextIndex = 0;
 
@@ -84,6 +66,7 @@ export const approverSource = (
       throw new KiriError('JOURNAL_CORRUPT', `${folder}: a signature without its answer`);
     }
     // An Offer that is not there costs clearing one payment until it is handed in again, and holds up no other.
+    await partyKeys.settle();
     await offers.readWhile(() => joiner.lacksOffer(record), maxLagMs);
     return joiner.signedRecord(record);
   };
@@ -109,7 +92,7 @@ export const approverSource = (
     reader: signed,
     source: async (record, index) => {
       await skipTo(index);
-      const entries = (await read(record)).map(entryOf);
+      const entries = (await read(record)).map((row) => entryOf(row, partyKeys.keyOf(row.party)));
       nextIndex = index + 1;
       return entries;
     },

@@ -1,7 +1,7 @@
 /**
  * One content key per party and month (DESIGN section 5): erasing it erases what that party paid in that month. The
- * secret half stays in `state/content-keys/`, mode 0600; `keys/<kid>` holds the key wrapped to the issuer and may be
- * served. A period is a calendar month in Japan Standard Time, the zone of the settlement windows' default.
+ * secret half stays in `state/content-keys/`, mode 0600; `keys/<kid>` holds the key wrapped to the issuer and the party and
+ * may be served. A period is a calendar month in Japan Standard Time, the zone of the settlement windows' default.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import { CONTENT_KEY_BYTES, contentKeyId, wrapContentKey } from './key-wrap.ts';
+import type { LedgerEntry } from './ledger-types.ts';
 import type { ContentKey } from './payload-record.ts';
 
 const KID_BYTES = 16;
@@ -25,42 +26,46 @@ export const wrappedKeyPath = (kid: string): string => `keys/${kid}`;
 export const periodOf = (unixMs: number): string =>
   new Date(unixMs + JST_OFFSET_MS).toISOString().slice(0, 7);
 
+/** What of an entry chooses its key. */
+type KeyedEntry = Pick<LedgerEntry, 'partyRef' | 'partyKey' | 'acceptedAtMs'>;
+
 export interface ContentKeys {
   /**
-   * The key for a party's payment at a time; made, wrapped and durable before it is returned.
+   * The key for a party's payment at a time; made, wrapped and durable before it is returned. A party whose credential
+   * names a key-agreement key only later reads its receipts from the next month on.
    * @throws KiriError DISK_*, STATE_CORRUPT
    */
-  keyFor(partyRef: Uint8Array, acceptedAtMs: number): Promise<ContentKey>;
+  keyFor(entry: KeyedEntry): Promise<ContentKey>;
 }
 
 /** Opens the keys below a log folder; new ones are wrapped to `issuer` (P-256). */
 export const openContentKeys = (root: string, issuer: PublicKey): ContentKeys => {
   const cache = new Map<string, Promise<ContentKey>>();
-  const load = async (path: string): Promise<ContentKey> => {
+  const load = async (path: string, party: PublicKey | undefined): Promise<ContentKey> => {
     const stored = await readIfPresent(path);
-    if (stored === undefined) return make(path);
+    if (stored === undefined) return make(path, party);
     if (stored.length !== KID_BYTES + CONTENT_KEY_BYTES) {
       throw new KiriError('STATE_CORRUPT', `${path} is no content key`);
     }
     const kid = new Uint8Array(stored.subarray(0, KID_BYTES));
     return { kid, key: new Uint8Array(stored.subarray(KID_BYTES)) };
   };
-  const make = async (path: string): Promise<ContentKey> => {
+  const make = async (path: string, party: PublicKey | undefined): Promise<ContentKey> => {
     const key = new Uint8Array(randomBytes(CONTENT_KEY_BYTES));
     // The wrapped form first: a key in use that the issuer cannot open would make its payloads unpayable.
-    const wrapped = wrapContentKey(key, issuer);
+    const wrapped = wrapContentKey(key, issuer, party);
     const kid = contentKeyId(wrapped);
     await writeFileDurable(join(root, wrappedKeyPath(toHex(kid))), wrapped, 0o644);
     await writeFileDurable(path, Buffer.concat([kid, key]), 0o600);
     return { kid, key };
   };
   return {
-    keyFor: (partyRef, acceptedAtMs) => {
+    keyFor: ({ partyRef, partyKey, acceptedAtMs }) => {
       const party = createHash('sha256').update(partyRef).digest('hex');
       const path = join(root, 'state/content-keys', periodOf(acceptedAtMs), party);
       const known = cache.get(path);
       if (known !== undefined) return known;
-      const loading = load(path);
+      const loading = load(path, partyKey);
       const [oldest] = cache.keys();
       if (cache.size >= MAX_CACHED_KEYS && oldest !== undefined) cache.delete(oldest);
       cache.set(path, loading);

@@ -161,7 +161,7 @@ class LedgerHost implements LedgerService {
   }
 
   async #seal(entry: LedgerEntry): Promise<LogEntry> {
-    const key = await this.#options.keys.keyFor(entry.partyRef, entry.acceptedAtMs);
+    const key = await this.#options.keys.keyFor(entry);
     const payload = sealPayload(entry.payloadPlain, entry.receiptPayloadHash, key);
     const leaf = leafOfRecord(payload, this.#options.ports.hash) ?? new Uint8Array(0);
     return { leaf, payload, acceptedAtMs: entry.acceptedAtMs };

@@ -1,5 +1,6 @@
 /** What the ledger service is given and what it shows. */
 import type { Clock, JournalReader } from '../../platform/ports.ts';
+import type { PublicKey } from '../../protocol/public-key.ts';
 import type { ContentKeys } from './content-keys.ts';
 import type { LogPhase, LogPorts } from './core/log-writer-types.ts';
 
@@ -11,6 +12,8 @@ export interface LedgerEntry {
   readonly payloadPlain: Uint8Array;
   /** Reference of the liable party: chooses the content key, stands nowhere in the log. */
   readonly partyRef: Uint8Array;
+  /** P-256 key that the party's credential names for key agreement; absent: the content key goes to the issuer alone. */
+  readonly partyKey?: PublicKey;
   /** Unix milliseconds. */
   readonly acceptedAtMs: number;
 }

@@ -1,7 +1,8 @@
 /**
  * One record of a payload bundle: SHA-256 of the Receipt payload (32 bytes) ‖ COSE_Encrypt0 (A256GCM). The hash stands in
  * front so that whoever stores the record can check it against the log's leaf without a key; it is bound to the
- * ciphertext as external data. What is inside is the journal's record and opaque here.
+ * ciphertext as external data. What is inside is the journal's record and opaque here; it is padded (ISO/IEC 7816-4: 0x80,
+ * then zeros) to a multiple of 128 bytes, so that a record's size tells neither an amount nor the text of an Offer.
  */
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
 import { concatBytes } from '../../protocol/bytes.ts';
@@ -19,6 +20,25 @@ const GCM_TAG_BYTES = 16;
 const KID_BYTES = 16;
 /** The bundle's uint16 length minus hash, headers and tag. */
 const MAX_PLAIN_BYTES = 65_000;
+/** What a record's length may tell: how many of these it has. */
+
+const PADDED_TO_BYTES = 128;
+const PADDING_MARK = 0x80;
+
+const pad = (plain: Uint8Array): Uint8Array => {
+  const blocks = Math.floor(plain.length / PADDED_TO_BYTES) + 1;
+  const padded = new Uint8Array(blocks * PADDED_TO_BYTES);
+  padded.set(plain);
+  padded[plain.length] = PADDING_MARK;
+  return padded;
+};
+
+/** `undefined` where nothing but zeros is there, or something else behind them. */
+const unpad = (padded: Uint8Array): Uint8Array | undefined => {
+  let end = padded.length - 1;
+  while (end >= 0 && padded[end] === 0) end -= 1;
+  return padded[end] === PADDING_MARK ? new Uint8Array(padded.subarray(0, end)) : undefined;
+};
 
 const PROTECTED = encodeCanonical(new Map<number, CborValue>([[1, ALG_A256GCM]]));
 
@@ -54,10 +74,11 @@ export const sealPayload = (
   if (plain.length > MAX_PLAIN_BYTES || receiptPayloadHash.length !== HASH_BYTES) {
     throw new KiriError('PAYLOAD_TOO_LARGE', `a payload has at most ${MAX_PLAIN_BYTES} bytes`);
   }
-  const nonce = nonceFor(key, receiptPayloadHash, plain);
+  const padded = pad(plain);
+  const nonce = nonceFor(key, receiptPayloadHash, padded);
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(encStructure(receiptPayloadHash));
-  const sealed = [cipher.update(plain), cipher.final(), cipher.getAuthTag()];
+  const sealed = [cipher.update(padded), cipher.final(), cipher.getAuthTag()];
   const header = new Map<number, CborValue>([
     [4, kid],
     [5, nonce],
@@ -99,7 +120,7 @@ export const parsePayloadRecord = (record: Uint8Array): PayloadRecord | undefine
   return { receiptPayloadHash: record.subarray(0, HASH_BYTES), kid, nonce, ciphertext };
 };
 
-/** Decrypts a record; `undefined` where the key is another or any byte was changed. */
+/** Decrypts a record and takes the padding off; `undefined` where the key is another or any byte was changed. */
 export const openPayload = (record: PayloadRecord, key: Uint8Array): Uint8Array | undefined => {
   const decipher = createDecipheriv('aes-256-gcm', key, record.nonce);
   const body = record.ciphertext.length - GCM_TAG_BYTES;
@@ -107,7 +128,7 @@ export const openPayload = (record: PayloadRecord, key: Uint8Array): Uint8Array 
   decipher.setAuthTag(record.ciphertext.subarray(body));
   try {
     const plain = [decipher.update(record.ciphertext.subarray(0, body)), decipher.final()];
-    return new Uint8Array(Buffer.concat(plain));
+    return unpad(Buffer.concat(plain));
   } catch {
     return undefined;
   }

@@ -1,18 +1,55 @@
+import { createECDH } from 'node:crypto';
 import t from 'tap';
+import { openDocument } from '../../identity/core/document.ts';
 import { ALLOWANCE, MAX_ALLOWANCE_VALIDITY_S } from '../../identity/core/documents/allowance.ts';
 import { MAX_OPEN_PAYMENTS } from '../../identity/core/documents/binding.ts';
+import { PARTY_CREDENTIAL } from '../../identity/core/documents/credentials.ts';
 import { checkPolicy, type Policy } from '../../identity/core/documents/policy.ts';
 import { OVERAGE_BY_ISSUER } from '../../identity/core/documents/mandate.ts';
 import { MAX_PAYEE_KEYS } from '../../identity/core/documents/merchant.ts';
 import * as issue from '../../identity/core/issue.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
-import { ALG_EDDSA, publicKey } from '../../protocol/public-key.ts';
+import { ALG_EDDSA, ALG_ES256, publicKey, type PublicKey } from '../../protocol/public-key.ts';
 import * as fixture from './fixture.ts';
 
 const { VALID, NOW_S, JPY, yen } = fixture;
 const world = fixture.newWorld();
 const { signers } = world;
 const hash32 = new Uint8Array(32).fill(9);
+
+const p256 = (fillWith: number): PublicKey => {
+  const ecdh = createECDH('prime256v1');
+  ecdh.setPrivateKey(Buffer.alloc(32, fillWith));
+  return publicKey(ALG_ES256, new Uint8Array(ecdh.getPublicKey().subarray(1)))!;
+};
+
+/** A party's key for key agreement: on P-256, sound, and no signing key. */
+function agreementRefusals(): [RegExp, () => Uint8Array][] {
+  const facts = { ...fixture.PARTY_FACTS, key: signers.party.key };
+  const offCurve = publicKey(ALG_ES256, new Uint8Array(64).fill(1))!;
+  const rows: readonly (readonly [RegExp, Partial<typeof facts> & { agreementKey: PublicKey }])[] =
+    [
+      [/not on P-256/, { agreementKey: signers.device.key }],
+      [/not on the curve/, { agreementKey: offCurve }],
+      [/signing key/, { key: p256(4), agreementKey: p256(4) }],
+    ];
+  return rows.map(([reason, change]) => [
+    reason,
+    () => issue.issueParty(signers.issuer, { ...facts, ...change }),
+  ]);
+}
+
+void t.test('a party credential carries the key that content keys are wrapped to', async (t) => {
+  const { issuer, party } = signers;
+  const cose = issue.issueParty(issuer, {
+    ...fixture.PARTY_FACTS,
+    key: party.key,
+    agreementKey: p256(4),
+  });
+  const opened = openDocument(world.trust.verifier, issuer.key, PARTY_CREDENTIAL, cose);
+  t.ok(opened.ok);
+  t.same(opened.ok ? opened.value.value.agreementKey : undefined, p256(4));
+});
 
 void t.test('a maker signs nothing that a reader would refuse', async (t) => {
   const { issuer, party, device, registrar, acquirer, payee, gateway } = signers;
@@ -44,6 +81,7 @@ void t.test('a maker signs nothing that a reader would refuse', async (t) => {
           overCommitPermille: 999,
         }),
     ],
+    ...agreementRefusals(),
     [
       /expires before/,
       () =>

@@ -1,7 +1,9 @@
 import type { AmountMicro } from '../../../protocol/amount.ts';
-import { claims, type ClaimsCodec } from '../../../protocol/claims.ts';
+import { claims, COSE_KEY, type ClaimsCodec } from '../../../protocol/claims.ts';
+import { ALG_ES256, type PublicKey } from '../../../protocol/public-key.ts';
 import { AMOUNT, text, U32, U8 } from '../../../protocol/schema.ts';
 import { looksLikeCardNumber } from '../card-number.ts';
+import { keyFault } from '../key-check.ts';
 import {
   CLAIM_ACQUIRER,
   CLAIM_CLEARING,
@@ -25,6 +27,18 @@ export interface PartyCredential extends Credential {
   readonly capMicro: AmountMicro;
   /** Ceilings of its devices may add up to cap × this ÷ 1,000; at least 1,000. */
   readonly overCommitPermille: number;
+  /**
+   * P-256 key for ECDH: content keys of the ledger are wrapped to it too, so that the party reads
+   * its own receipts there. Never the signing key (NIST SP 800-57 part 1, 5.2: one key, one use).
+   */
+  readonly agreementKey?: PublicKey;
+}
+
+function agreementFault({ agreementKey, key }: PartyCredential): string | undefined {
+  if (agreementKey === undefined) return undefined;
+  if (agreementKey.alg !== ALG_ES256) return 'the key for key agreement is not on P-256';
+  if (agreementKey.hex === key.hex) return 'the key for key agreement is the signing key';
+  return keyFault(agreementKey);
 }
 
 export const PARTY_CREDENTIAL: ClaimsCodec<PartyCredential> = claims<Credential, PartyCredential>(
@@ -37,13 +51,14 @@ export const PARTY_CREDENTIAL: ClaimsCodec<PartyCredential> = claims<Credential,
     currency: [3, CURRENCY],
     capMicro: [4, AMOUNT],
     overCommitPermille: [5, U32],
+    agreementKey: [6, COSE_KEY, 'optional'],
   },
   (value) => {
     if (looksLikeCardNumber(value.fundingAccount) || looksLikeCardNumber(value.reference)) {
       return 'a reference looks like a card number';
     }
     if (value.overCommitPermille < 1000) return 'over-commit factor is below 1';
-    return credentialFault(value);
+    return credentialFault(value) ?? agreementFault(value);
   },
 );
 

@@ -1,5 +1,5 @@
 /** A small output folder with real signatures, made through the real writers. */
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as issue from '../../../identity/core/issue.ts';
@@ -62,7 +62,13 @@ export interface OutWorld {
   readonly log: Signer;
   readonly witness: Signer;
   readonly tariff: Uint8Array;
+  /** P-256 keys that the log's content keys are wrapped to. */
+  readonly issuerContent: KeyObject;
+  readonly partyContent: KeyObject;
 }
+
+const newContentKey = (): KeyObject =>
+  generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
 export const newOutWorld = (deviceKind: 'ed25519' | 'p256' = 'ed25519'): OutWorld => {
   const world = newWorld(deviceKind);
@@ -74,7 +80,8 @@ export const newOutWorld = (deviceKind: 'ed25519' | 'p256' = 'ed25519'): OutWorl
     currency: JPY,
     components: [{ unit: 0, steps: [{ fromMinute: 0, priceMicro: amountMicro(3_850_000n) }] }],
   });
-  return { world, log: newSigner(), witness: newSigner(), tariff };
+  const [issuerContent, partyContent] = [newContentKey(), newContentKey()];
+  return { world, log: newSigner(), witness: newSigner(), tariff, issuerContent, partyContent };
 };
 
 export const paymentBy = (
@@ -205,9 +212,9 @@ const putLog = async (
   batches: readonly number[],
 ): Promise<string> => {
   const base = `ledger/${ORIGIN}`;
-  const recipient = nodeSigner(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey).key;
+  const [issuer, party] = [out.issuerContent, out.partyContent].map((one) => nodeSigner(one).key);
   const key = new Uint8Array(randomBytes(32));
-  const wrapped = wrapContentKey(key, recipient);
+  const wrapped = wrapContentKey(key, issuer!, party);
   const content = { kid: contentKeyId(wrapped), key };
   await folder.put(`${base}/keys/${toHex(content.kid)}`, wrapped);
   const tree = emptyTree();

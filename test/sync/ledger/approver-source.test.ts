@@ -1,14 +1,18 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import {
   ACCEPTED_RECORD,
+  DOCUMENTS_RECORD,
   MAX_SIGNED_ROWS,
   OFFER_RECORD,
   PRESENTED_RECORD,
   SIGNED_RECORD,
   VOID_RECORD,
 } from '../../../approval/records.ts';
+import { issueParty } from '../../../identity/core/issue.ts';
+import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
 import { openJournal } from '../../../platform/journal.ts';
 import type { Journal } from '../../../platform/ports.ts';
 import { amountMicro } from '../../../protocol/amount.ts';
@@ -22,6 +26,7 @@ import { REFUSAL } from '../../../protocol/messages/refusal.ts';
 import { ALG_EDDSA } from '../../../protocol/public-key.ts';
 import { approverSource } from '../../../sync/ledger/approver-source.ts';
 import type { LedgerEntry } from '../../../sync/ledger/ledger-types.ts';
+import { newWorld, PARTY_FACTS } from '../../identity/fixture.ts';
 import { temporaryFolder } from './rig.ts';
 
 const LINE = new Uint8Array(16).fill(1);
@@ -40,28 +45,39 @@ class Journals {
   readonly offers: Journal;
   readonly money: Journal;
   readonly signedRows: Journal;
+  readonly documents: Journal;
   #sequence = 0;
 
-  private constructor(folder: string, offers: Journal, money: Journal, signedRows: Journal) {
+  private constructor(folder: string, journals: readonly Journal[]) {
+    const [offers, money, signedRows, documents] = journals;
     this.folder = folder;
-    this.offers = offers;
-    this.money = money;
-    this.signedRows = signedRows;
+    this.offers = offers!;
+    this.money = money!;
+    this.signedRows = signedRows!;
+    this.documents = documents!;
   }
 
   static async open(folder: string): Promise<Journals> {
-    const names = ['offers', 'money', 'signed'];
+    const names = ['offers', 'money', 'signed', 'documents'];
     const opened = await Promise.all(names.map((name) => openJournal(join(folder, name))));
-    const [offers, money, signedRows] = opened.map(({ journal }) => journal);
-    const documentsHash = new Uint8Array(32);
-    money!.append(PRESENTED_RECORD.encode({ line: LINE, party: PARTY, documentsHash }));
-    return new Journals(folder, offers!, money!, signedRows!);
+    return new Journals(
+      folder,
+      opened.map(({ journal }) => journal),
+    );
   }
 
-  #payment(offerPayload: Uint8Array): Uint8Array {
+  /** A payer shows its documents; `isKept` false: the set is not in DOCUMENTS, which is damage. */
+  present(line: Uint8Array, party: Uint8Array, cose: readonly Uint8Array[], isKept = true): void {
+    const documentsHash = new Uint8Array(randomBytes(32));
+    const documents = cose.length > 0 ? cose : [new Uint8Array(70)];
+    if (isKept) this.documents.append(DOCUMENTS_RECORD.encode({ documentsHash, documents }));
+    this.money.append(PRESENTED_RECORD.encode({ line, party, documentsHash }));
+  }
+
+  #payment(offerPayload: Uint8Array, line: Uint8Array): Uint8Array {
     this.#sequence += 1;
     const payload = PAYMENT.encode({
-      line: LINE,
+      line,
       approver: APPROVER,
       payee: PAYEE,
       counter: this.#sequence,
@@ -76,7 +92,7 @@ class Journals {
   }
 
   /** One accepted Payment; its Offer is registered unless it is to be missing. */
-  accept(hasOffer = true): number {
+  accept({ hasOffer = true, line = LINE }: { hasOffer?: boolean; line?: Uint8Array } = {}): number {
     const offer = OFFER.encode({
       payee: PAYEE,
       approver: APPROVER,
@@ -89,7 +105,7 @@ class Journals {
       tariffVersion: 1,
     });
     if (hasOffer) this.offers.append(OFFER_RECORD.encode({ offer: signed(offer) }));
-    const payment = this.#payment(offer);
+    const payment = this.#payment(offer, line);
     const receiptPayload = RECEIPT.encode({
       paymentHash: new Uint8Array(32),
       epoch: new Uint8Array(8),
@@ -105,7 +121,7 @@ class Journals {
 
   /** A Void, perhaps instead of an acceptance that never left. */
   void(reverses?: number): number {
-    const payment = this.#payment(new Uint8Array(1));
+    const payment = this.#payment(new Uint8Array(1), LINE);
     const refusalPayload = REFUSAL.encode({
       paymentHash: new Uint8Array(32),
       code: 'OFFER_EXPIRED',
@@ -125,11 +141,15 @@ class Journals {
   }
 
   async commit(): Promise<void> {
-    for (const journal of [this.offers, this.money, this.signedRows]) await journal.commit();
+    for (const journal of this.#all()) await journal.commit();
   }
 
   async close(): Promise<void> {
-    for (const journal of [this.offers, this.money, this.signedRows]) await journal.close();
+    for (const journal of this.#all()) await journal.close();
+  }
+
+  #all(): readonly Journal[] {
+    return [this.documents, this.offers, this.money, this.signedRows];
   }
 }
 
@@ -149,6 +169,7 @@ async function readFrom(folder: string, fromIndex = 0): Promise<LedgerEntry[]> {
 
 t.test('every signed answer becomes one entry, with all that proves it', async (t) => {
   const journals = await Journals.open(await temporaryFolder(t));
+  journals.present(LINE, PARTY, []);
   journals.sign([journals.accept(), journals.void()]);
   const taken = journals.accept();
   journals.sign([journals.void(taken)]);
@@ -176,6 +197,7 @@ t.test('every signed answer becomes one entry, with all that proves it', async (
 
 t.test('a journal longer than any bound of the joiner is read from any place', async (t) => {
   const journals = await Journals.open(await temporaryFolder(t));
+  journals.present(LINE, PARTY, []);
   const count = 18_000; // more answers than the joiner may hold unsigned
   for (let from = 0; from < count; from += MAX_SIGNED_ROWS) {
     const rows = Math.min(MAX_SIGNED_ROWS, count - from);
@@ -189,7 +211,8 @@ t.test('a journal longer than any bound of the joiner is read from any place', a
 
 t.test('an acceptance without its Offer holds up no other', async (t) => {
   const journals = await Journals.open(await temporaryFolder(t));
-  journals.sign([journals.accept(), journals.accept(false), journals.accept()]);
+  journals.present(LINE, PARTY, []);
+  journals.sign([journals.accept(), journals.accept({ hasOffer: false }), journals.accept()]);
   await journals.commit();
   await journals.close();
   const offers = (await readFrom(journals.folder)).map((entry) => {
@@ -201,8 +224,46 @@ t.test('an acceptance without its Offer holds up no other', async (t) => {
 
 t.test('a signature without its answer is damage', async (t) => {
   const journals = await Journals.open(await temporaryFolder(t));
+  journals.present(LINE, PARTY, []);
   journals.sign([journals.accept() + 1]);
   await journals.commit();
   await journals.close();
   await t.rejects(readFrom(journals.folder), { code: 'JOURNAL_CORRUPT' });
+});
+
+t.test('each entry brings the key that its party’s content key is wrapped to', async (t) => {
+  const world = newWorld();
+  const { issuer, party } = world.signers;
+  const agreementKey = nodeSigner(
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+  ).key;
+  const facts = { ...PARTY_FACTS, key: party.key };
+  const bare = issueParty(issuer, facts);
+  const keyed = issueParty(issuer, { ...facts, agreementKey });
+  const others = [world.payer.registrar, world.payer.binding, world.payer.allowance];
+  const lines = [1, 2, 3].map((n) => new Uint8Array(16).fill(n));
+  const [own, second, stranger] = lines;
+  const journals = await Journals.open(await temporaryFolder(t));
+  const pay = async (line: Uint8Array): Promise<void> => {
+    journals.sign([journals.accept({ line })]);
+    await journals.commit();
+  };
+  journals.present(own!, party.key.id, [...others, bare]);
+  await pay(own!);
+  journals.present(own!, party.key.id, [...others, keyed]);
+  await pay(own!);
+  // Another line of the party; the set was read ahead or not, the key is the party's.
+  journals.present(second!, party.key.id, [keyed, ...others]);
+  await pay(second!);
+  // A set that is not there costs this party its copy, after that no other waits for anything.
+  journals.present(stranger!, PARTY, [], false);
+  await pay(stranger!);
+  await pay(own!);
+  await journals.close();
+  const keys = (await readFrom(journals.folder)).map((entry) => entry.partyKey?.hex);
+  t.equal(keys.length, 5);
+  const { hex } = agreementKey;
+  t.same(keys.slice(1), [hex, hex, undefined, hex]);
+  await writeFile(join(journals.folder, 'documents/x'), 'not a segment');
+  t.equal((await readFrom(journals.folder)).length, 5, 'whatever lies there');
 });
