@@ -48,6 +48,11 @@ export function checkApprover(
   if (!known) {
     return refused('GATEWAY_UNTRUSTED', `no issuer's mandate for approver ${toHex(approver)}`);
   }
+  const closing = trust.closings.get(toHex(approver));
+  if (closing) {
+    const why = `the issuer has closed it at sequence ${closing.throughSequence}: ${closing.reason}`;
+    return refused('GATEWAY_UNTRUSTED', why);
+  }
   const inTime = checkNow(floorS, known.period, now);
   return inTime.ok ? accepted(known) : refused('GATEWAY_UNTRUSTED', inTime.reason);
 }

@@ -41,7 +41,11 @@ export function onPaid(state: PayeeState, payload: Uint8Array, out: PayeeEffect[
   };
   const number = append(state, SALE.encode(record), out, 'urgent');
   state.salesKept += 1;
-  const fault = faultOf(open, terms);
+  const closing = state.trust.closings.get(toHex(terms.approver));
+  const isClosed = closing !== undefined && receipt.value.value.sequence > closing.throughSequence;
+  const fault = isClosed
+    ? `its approver was closed at sequence ${closing.throughSequence}`
+    : faultOf(open, terms);
   if (fault !== undefined || !open) {
     out.push({ kind: 'notice', code: 'OFFER_MISMATCH', reason: fault ?? '' });
     return;

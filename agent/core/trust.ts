@@ -3,7 +3,7 @@ import { decodeSign, decodeSign1 } from '../../protocol/cose.ts';
 import { refused, type Checked, type Refused } from '../../protocol/refusal.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import { TARIFF, type Tariff } from '../../protocol/tariff.ts';
-import { verifyPolicy, verifyTariff } from '../../identity/core/centre.ts';
+import { verifyApproverClosing, verifyPolicy, verifyTariff } from '../../identity/core/centre.ts';
 import {
   verifyMandate,
   verifyPayee,
@@ -14,6 +14,10 @@ import {
   type VerifiedPayer,
 } from '../../identity/core/chain.ts';
 import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
+import {
+  APPROVER_CLOSING,
+  type ApproverClosing,
+} from '../../identity/core/documents/approver-closing.ts';
 import { BINDING } from '../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
@@ -47,6 +51,8 @@ export interface TrustBook {
   /** By key id in hex. */
   readonly payees: Map<string, TrustedPayee>;
   readonly approvers: Map<string, VerifiedMandate>;
+  /** Approvers that the issuer has closed, by key id in hex; the closing issued last. */
+  readonly closings: Map<string, ApproverClosing>;
   /** By the hash, in hex, that Offers carry. */
   readonly tariffs: Map<string, TrustedTariff>;
   /** This device as a payer: party, line, allowance. */
@@ -64,6 +70,7 @@ export function newTrustBook(trust: Trust, ownHex: string): TrustBook {
     ownHex,
     payees: new Map(),
     approvers: new Map(),
+    closings: new Map(),
     tariffs: new Map(),
     own: undefined,
     policy: undefined,
@@ -77,6 +84,7 @@ const ORDER: readonly string[] = [
   ACQUIRER_CREDENTIAL.typ,
   MERCHANT_CREDENTIAL.typ,
   GATEWAY_MANDATE.typ,
+  APPROVER_CLOSING.typ,
   PARTY_CREDENTIAL.typ,
   REGISTRAR_CREDENTIAL.typ,
   BINDING.typ,
@@ -135,6 +143,8 @@ function learnOne(book: TrustBook, { typ, kid, cose }: Sorted): Checked<true> {
       return learnPayees(book, kid, cose);
     case GATEWAY_MANDATE.typ:
       return learnApprover(book, cose);
+    case APPROVER_CLOSING.typ:
+      return learnClosing(book, cose);
     case TARIFF.typ:
       return learnTariff(book, kid, cose);
     default:
@@ -178,6 +188,19 @@ function learnApprover(book: TrustBook, cose: Uint8Array): Checked<true> {
   if (isFull(book.approvers, hex)) return FULL;
   book.approvers.set(hex, mandate.value);
   book.floorS = Math.max(book.floorS, mandate.value.mandate.issuedS);
+  return DONE;
+}
+
+/** Outlives the mandate: what its key signed is judged by it for as long as receipts are. */
+function learnClosing(book: TrustBook, cose: Uint8Array): Checked<true> {
+  const opened = verifyApproverClosing(book.trust, cose);
+  if (!opened.ok) return opened;
+  const closing = opened.value.value;
+  const hex = toHex(closing.approver);
+  if (isFull(book.closings, hex)) return FULL;
+  const held = book.closings.get(hex);
+  if (!held || held.issuedS < closing.issuedS) book.closings.set(hex, closing);
+  book.floorS = Math.max(book.floorS, closing.issuedS);
   return DONE;
 }
 

@@ -15,9 +15,15 @@ import {
   type VerifiedPayee,
   type VerifiedPayer,
 } from '../../identity/core/chain.ts';
-import { verifyClearing, verifyStatusList, verifyTariff } from '../../identity/core/centre.ts';
+import {
+  verifyApproverClosing,
+  verifyClearing,
+  verifyStatusList,
+  verifyTariff,
+} from '../../identity/core/centre.ts';
 import { openDocument } from '../../identity/core/document.ts';
 import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
+import { APPROVER_CLOSING } from '../../identity/core/documents/approver-closing.ts';
 import { BINDING } from '../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
@@ -111,6 +117,10 @@ export class DocumentBook {
       case TARIFF.typ:
         return this.#checkSigned(this.payees.get(signer)?.[0]?.key, (key) =>
           verifyTariff(this.trust.verifier, key, cose),
+        );
+      case APPROVER_CLOSING.typ:
+        return this.#checkSigned(this.trust.issuerKey, () =>
+          verifyApproverClosing(this.trust, cose),
         );
       case STATUS_LIST.typ:
         return this.#checkSigned(this.trust.issuerKey, () => verifyStatusList(this.trust, cose));
@@ -218,6 +228,7 @@ const RANKS: ReadonlyMap<string, number> = new Map([
   [CLEARING_CREDENTIAL.typ, 0],
   [GATEWAY_MANDATE.typ, 0],
   [STATUS_LIST.typ, 0],
+  [APPROVER_CLOSING.typ, 0],
 ]);
 
 /** Where a document stands in the chain: what others rest on comes first. */

@@ -7,6 +7,7 @@ import { TARIFF, type Tariff } from '../../protocol/tariff.ts';
 import type { Trust, VerifiedBinding } from './chain.ts';
 import { invalid, openDocument, type Opened } from './document.ts';
 import { ACKNOWLEDGEMENT, type Acknowledgement } from './documents/acknowledgement.ts';
+import { APPROVER_CLOSING, type ApproverClosing } from './documents/approver-closing.ts';
 import {
   CLOSING,
   ROLE_DEVICE,
@@ -48,6 +49,14 @@ export function verifyAcknowledgement(
   return bytesEqual(opened.value.value.approver, approver)
     ? opened
     : invalid(ACKNOWLEDGEMENT.typ, 'is for another approver');
+}
+
+/** By the issuer alone: who may acknowledge may not end an approver. */
+export function verifyApproverClosing(
+  trust: Trust,
+  cose: Uint8Array,
+): Checked<Opened<ApproverClosing>> {
+  return openDocument(trust.verifier, trust.issuerKey, APPROVER_CLOSING, cose);
 }
 
 export function verifyStatement(

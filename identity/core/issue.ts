@@ -5,6 +5,7 @@ import { TARIFF, type Tariff } from '../../protocol/tariff.ts';
 import { documentPayload, signDocument } from './document.ts';
 import { ACKNOWLEDGEMENT, type Acknowledgement } from './documents/acknowledgement.ts';
 import { ALLOWANCE, ALLOWANCE_VALIDITY_S, type Allowance } from './documents/allowance.ts';
+import { APPROVER_CLOSING, type ApproverClosing } from './documents/approver-closing.ts';
 import {
   BINDING,
   CLOSING,
@@ -63,6 +64,10 @@ export function issueClearing(
 
 export function issueMandate(issuer: Signer, facts: Facts<GatewayMandate, 'subject'>): Uint8Array {
   return signDocument(GATEWAY_MANDATE, issuer, { ...facts, subject: facts.key.id });
+}
+
+export function issueApproverClosing(issuer: Signer, facts: Facts<ApproverClosing>): Uint8Array {
+  return signDocument(APPROVER_CLOSING, issuer, facts);
 }
 
 /** `expiresS` is `notBeforeS` + 96 h where the facts name none (DESIGN §2). */

@@ -4,6 +4,7 @@ import { accepted, refused, type Checked } from '../../protocol/refusal.ts';
 import { MAX_MESSAGE_BYTES } from '../../protocol/schema.ts';
 import { TARIFF } from '../../protocol/tariff.ts';
 import { ALLOWANCE } from './documents/allowance.ts';
+import { APPROVER_CLOSING } from './documents/approver-closing.ts';
 import { BINDING, CLOSING } from './documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
@@ -25,6 +26,7 @@ const BY_TYP = new Map<string, DocumentKind>([
   [MERCHANT_CREDENTIAL.typ, 'merchant'],
   [GATEWAY_MANDATE.typ, 'mandate'],
   [TARIFF.typ, 'tariff'],
+  [APPROVER_CLOSING.typ, 'approver-closing'],
 ]);
 
 type DocumentKind =
@@ -38,7 +40,8 @@ type DocumentKind =
   | 'policy'
   | 'merchant'
   | 'mandate'
-  | 'tariff';
+  | 'tariff'
+  | 'approver-closing';
 
 /** COSE bytes by what they say they are; nothing is verified yet. */
 export type SortedDocuments = { readonly [kind in DocumentKind]?: Uint8Array };

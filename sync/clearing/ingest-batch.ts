@@ -42,6 +42,12 @@ export const noCounts = (): IngestCounts => ({
 
 const CAUSE = 'ingest';
 
+/** What a finding says of a receipt that is held back. */
+const WHY_WITHHELD = {
+  RECEIPT_AND_VOID: 'the approver’s operator bears it',
+  APPROVER_CLOSED: 'signed above the sequence at which the issuer closed its approver',
+} as const;
+
 const paymentOf = (row: SqlRow | undefined): PaymentOnLine | undefined =>
   row && {
     paymentHash: bytesOf(row, 'payment_hash'),
@@ -247,7 +253,7 @@ export class IngestBatch {
       await this.#note(
         placement.reason,
         toHex(receipt.paymentHash),
-        'the approver’s operator bears it',
+        WHY_WITHHELD[placement.reason],
       );
     }
     if (!('lane' in placement)) return;

@@ -5,7 +5,7 @@ import { decodeSign1, signSign1, verifySign1 } from '../../protocol/cose.ts';
 import { CHALLENGE_REQUEST, OFFER_STOCK } from '../../protocol/messages/envelopes.ts';
 import { OFFER } from '../../protocol/messages/offer.ts';
 import { PAYMENT, type Payment } from '../../protocol/messages/payment.ts';
-import { issueTariff } from '../../identity/core/issue.ts';
+import { issueApproverClosing, issueTariff } from '../../identity/core/issue.ts';
 import { JPY, newSigner, NOW_S } from '../identity/fixture.ts';
 import { payeeDocumentsOf, receiptOf, refusalOf, TARIFF_FACTS } from './harness.ts';
 import { kit, paid, PAYER, PayeeRig, payFor, PRESENTED_OK } from './payee-rig.ts';
@@ -152,6 +152,30 @@ t.test('a Receipt that is not the approver’s, or not for us, opens nothing', (
   t.equal(rig.unsynced.length, 0, 'and is not kept');
   rig.inbox('paid', paid(payment)).sync();
   t.equal(rig.released.length, 1, 'the real one still opens');
+  t.end();
+});
+
+t.test('a Receipt above the closing of its approver is kept and opens nothing', (t) => {
+  const closing = (throughSequence: number, issuedS: number): Uint8Array =>
+    issueApproverClosing(signers.issuer, {
+      approver: signers.gateway.key.id,
+      issuedS,
+      throughSequence,
+      reason: 'board dead',
+    });
+  // The harness signs sequence 1.
+  for (const [closings, released] of [
+    [[closing(0, NOW_S)], 0],
+    [[closing(1, NOW_S)], 1],
+    [[closing(1, NOW_S), closing(0, NOW_S - 1)], 1],
+    [[closing(0, NOW_S), closing(1, NOW_S - 1)], 0],
+  ] as const) {
+    const rig = new PayeeRig([...payeeDocumentsOf(kit), ...closings]).connect().ask();
+    rig.inbox('paid', paid(payFor(rig.lastOffer.cose))).sync();
+    t.equal(rig.released.length, released);
+    t.equal(rig.state.salesKept, 1, 'the evidence is kept');
+    t.same(rig.notices, released === 1 ? [] : ['OFFER_MISMATCH']);
+  }
   t.end();
 });
 

@@ -167,6 +167,20 @@ t.test('the gateway at hand decides what is asked at all', (t) => {
   waiting.linkUp(newSigner().key.id);
   t.match(waiting.outcome, { kind: 'refused', code: 'GATEWAY_UNTRUSTED' });
 
+  const closing = issue.issueApproverClosing(kit.world.signers.issuer, {
+    approver: kit.world.signers.gateway.key.id,
+    issuedS: NOW_S,
+    throughSequence: 7,
+    reason: 'board dead',
+  });
+  const closed = new PayerRig(kit, [...documentsOf(kit), closing]).linkUp();
+  closed.give({ kind: 'want', want: wantOf(kit) });
+  t.match(closed.outcome, {
+    kind: 'refused',
+    code: 'GATEWAY_UNTRUSTED',
+    reason: /closed it at sequence 7: board dead/,
+  });
+
   const late = new PayerRig(kit).give({ kind: 'want', want: wantOf(kit) }).pass(10_000);
   t.match(late.outcome, { kind: 'refused', code: 'OFFER_UNKNOWN' }, 'and ends after its time');
   t.match(late.outcome, { reason: /no connection/ });

@@ -2,6 +2,7 @@ import t from 'tap';
 import * as centre from '../../identity/core/centre.ts';
 import { verifyBinding } from '../../identity/core/chain.ts';
 import * as issue from '../../identity/core/issue.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { Checked } from '../../protocol/refusal.ts';
 import * as fixture from './fixture.ts';
@@ -53,6 +54,30 @@ void t.test(
     );
   },
 );
+
+void t.test('only the issuer ends an approver', async (t) => {
+  const facts = {
+    approver: gateway.key.id,
+    issuedS: NOW_S,
+    throughSequence: 9,
+    reason: 'board dead',
+  };
+  const seen = get(centre.verifyApproverClosing(trust, issue.issueApproverClosing(issuer, facts)));
+  t.match(seen.value, { throughSequence: 9, reason: 'board dead' });
+  for (const signer of [clearing, gateway, stranger]) {
+    const forged = issue.issueApproverClosing(signer, facts);
+    t.match(refusalOf(centre.verifyApproverClosing(trust, forged)), /not signed by key/);
+  }
+  // By hand from kiri.cddl: {1: iss, 2: sub, 6: iat, -70018: {1: 9, 2: "board dead"}}.
+  const text = (id: string): string => `7820${Buffer.from(id).toString('hex')}`;
+  const ids = `01${text(issuer.key.hex)}02${text(gateway.key.hex)}`;
+  const claims = `3a00011181a20109026a${Buffer.from('board dead').toString('hex')}`;
+  const expected = `a4${ids}061a${NOW_S.toString(16).padStart(8, '0')}${claims}`;
+  const signed = get(decodeSign1(issue.issueApproverClosing(issuer, facts)));
+  t.equal(Buffer.from(signed.payload).toString('hex'), expected);
+  const long = { ...facts, reason: 'x'.repeat(65) };
+  t.throws(() => issue.issueApproverClosing(issuer, long), 'a reason is short');
+});
 
 void t.test('statement, policy and tariff: the right signer and the right subject', async (t) => {
   const statement = issue.issueStatement(issuer, {

@@ -3,6 +3,7 @@ import t from 'tap';
 import { openDocument } from '../../identity/core/document.ts';
 import { ACKNOWLEDGEMENT } from '../../identity/core/documents/acknowledgement.ts';
 import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
+import { APPROVER_CLOSING } from '../../identity/core/documents/approver-closing.ts';
 import { BINDING, CLOSING } from '../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
@@ -58,6 +59,12 @@ const acknowledgement = issue.issueAcknowledgement(signers.clearing, {
   count: 800,
   sumMicro: yen(64_000),
 });
+const approverClosing = issue.issueApproverClosing(signers.issuer, {
+  approver: signers.gateway.key.id,
+  issuedS: NOW_S,
+  throughSequence: 812,
+  reason: 'board dead',
+});
 const statusList = issue.issueStatusList(signers.issuer, {
   uri: fixture.LIST,
   issuedS: NOW_S,
@@ -108,6 +115,7 @@ const SINGLE: readonly Row[] = [
   row(ACKNOWLEDGEMENT, acknowledgement, signers.clearing),
   row(STATEMENT, statement, signers.issuer),
   row(STATUS_LIST, statusList, signers.issuer),
+  row(APPROVER_CLOSING, approverClosing, signers.issuer),
 ];
 const ALL: readonly Row[] = [
   ...SINGLE,

@@ -52,6 +52,15 @@ const documents = new Map<string, Uint8Array>([
     }),
   ],
   [
+    'approver-closing',
+    issue.issueApproverClosing(issuer, {
+      issuedS,
+      approver: fill(16, 1),
+      throughSequence: 5,
+      reason: 'board dead',
+    }),
+  ],
+  [
     'statement',
     issue.issueStatement(issuer, {
       issuedS,
@@ -107,6 +116,7 @@ t.test(
       'acknowledgement',
       'acquirer',
       'allowance',
+      'approver-closing',
       'binding',
       'clearing',
       'closing',

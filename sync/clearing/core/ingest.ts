@@ -28,6 +28,8 @@ export type VerifiedReceipt = LogPlace & {
   readonly approver: Uint8Array;
   /** The approver's row number of this Receipt. */
   readonly sequence: number;
+  /** The issuer has closed the approver below this sequence: not paid without somebody's look. */
+  readonly isAfterClosing?: boolean;
   readonly payee: Uint8Array;
   /** Whose money goes where. A receipt is always a debit. */
   readonly key: Omit<AggregateKey, 'sign'>;
@@ -83,8 +85,11 @@ export type ReceiptFacts = {
 /** Why a verified record cannot be booked at all; it is listed, and holds up nothing else. */
 type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT';
 
-/** Why value is held back: a Void exists as well, so the approver's operator bears it (DESIGN §4). */
-type WithheldReason = 'RECEIPT_AND_VOID';
+/**
+ * Why value is held back: a Void exists as well, so the approver's operator bears it (DESIGN §4); or the approver was
+ * closed at a lower sequence, and somebody has to look at what its key signed afterwards.
+ */
+type WithheldReason = 'RECEIPT_AND_VOID' | 'APPROVER_CLOSED';
 
 /** What becomes of a receipt. `lane` says on which lines it is presented. */
 export type Placement =
@@ -123,6 +128,7 @@ const proofAgainst = (receipt: VerifiedReceipt, facts: ReceiptFacts): ConflictPr
  */
 const placementOf = (receipt: VerifiedReceipt, facts: ReceiptFacts): Placement => {
   if (facts.isVoided) return { bucket: 'withheld', reason: 'RECEIPT_AND_VOID' };
+  if (receipt.isAfterClosing) return { bucket: 'withheld', reason: 'APPROVER_CLOSED' };
   const proof = proofAgainst(receipt, facts);
   if (proof) return { bucket: 'conflict', lane: 'conflict', proof };
   if (receipt.businessTimeS < facts.closedThroughS) return { bucket: 'late', lane: 'late' };

@@ -227,6 +227,12 @@ export function readEvidence(
     amountMicro: value.amountMicro,
   };
   const approverHex = toHex(value.approver);
+  const closing = registry.closings.get(approverHex);
+  const isAfterClosing = closing !== undefined && sequence > closing.throughSequence;
+  if (!receipt && isAfterClosing) {
+    // A Void takes money from an honest merchant: a stolen key must not be able to.
+    return refused('GATEWAY_UNTRUSTED', 'a Void above the sequence at which its approver closed');
+  }
   if (!receipt) return accepted({ item: { kind: 'void', ...about }, approverHex, sequence });
   const offer = checkOffer(verifier, value, payee, evidence.value);
   if (!offer.ok) return offer;
@@ -243,6 +249,7 @@ export function readEvidence(
     releasedMicro: value.releasedMicro ?? 0n,
     approver: value.approver,
     sequence,
+    ...(isAfterClosing ? { isAfterClosing } : {}),
     payee: value.payee,
     key: keyOf(parties.value, value),
   };

@@ -9,7 +9,9 @@ import {
   type VerifiedPayee,
   type VerifiedPayer,
 } from '../../../identity/core/chain.ts';
+import { verifyApproverClosing } from '../../../identity/core/centre.ts';
 import { ALLOWANCE } from '../../../identity/core/documents/allowance.ts';
+import type { ApproverClosing } from '../../../identity/core/documents/approver-closing.ts';
 import { BINDING } from '../../../identity/core/documents/binding.ts';
 import type { NamedPeriod } from '../../../identity/core/period.ts';
 import { sortDocuments, type SortedDocuments } from '../../../identity/core/sort-documents.ts';
@@ -25,6 +27,8 @@ export interface Registry {
   readonly payees: ReadonlyMap<string, readonly VerifiedPayee[]>;
   /** By approver key id in hex. */
   readonly approvers: ReadonlyMap<string, readonly VerifiedMandate[]>;
+  /** Approvers that the issuer has closed, by id in hex: the closing issued last. */
+  readonly closings: ReadonlyMap<string, ApproverClosing>;
   /** Documents that could not be used, in words: they hold up nothing else. */
   readonly faults: readonly string[];
 }
@@ -103,6 +107,12 @@ const latestFirst = (
   b: { readonly period: NamedPeriod },
 ): number => b.period.notBeforeS - a.period.notBeforeS;
 
+function keepLatest(closings: Map<string, ApproverClosing>, closing: ApproverClosing): void {
+  const id = toHex(closing.approver);
+  const held = closings.get(id);
+  if (!held || held.issuedS < closing.issuedS) closings.set(id, closing);
+}
+
 /**
  * Takes documents in any order. Renewals stand beside what they renew: a receipt accepted under an earlier allowance,
  * credential or mandate stays payable after the next one is issued (DESIGN §2).
@@ -140,9 +150,15 @@ export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): R
     if (mandate.ok) push(approvers, mandate.value.gatewayKey.hex, mandate.value);
     else faults.push(`mandate: ${mandate.reason}`);
   }
+  const closings = new Map<string, ApproverClosing>();
+  for (const cose of of('approver-closing')) {
+    const closing = verifyApproverClosing(trust, cose);
+    if (!closing.ok) faults.push(`approver closing: ${closing.reason}`);
+    else keepLatest(closings, closing.value.value);
+  }
   for (const list of payers.values()) {
     list.sort((a, b) => b.allowance.generation - a.allowance.generation);
   }
   for (const list of [...payees.values(), ...approvers.values()]) list.sort(latestFirst);
-  return { payers, payees, approvers, faults };
+  return { payers, payees, approvers, closings, faults };
 }

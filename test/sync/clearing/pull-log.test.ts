@@ -376,6 +376,44 @@ t.test(
   },
 );
 
+t.test('what an approver signed above its closing waits for somebody to look at it', async (t) => {
+  const closed = (world: World): Uint8Array[] =>
+    [
+      { throughSequence: 1, issuedS: NOW_S - 10 },
+      { throughSequence: 2, issuedS: NOW_S },
+    ].map((facts) =>
+      issue.issueApproverClosing(world.signers.issuer, {
+        approver: world.signers.gateway.key.id,
+        reason: 'stolen',
+        ...facts,
+      }),
+    );
+  const { world, payer, log, service, puller } = await scene(t, closed);
+  const [first, second, third, fourth] = [1, 2, 3, 4].map((sequence) =>
+    purchase(world, payer, { sequence }),
+  );
+  const refusal = REFUSAL.encode({
+    paymentHash: hashOf(second!.payment),
+    code: 'UPPER_LIMIT',
+    final: true,
+    timeS: NOW_S,
+    epoch: new Uint8Array(8).fill(3),
+    sequence: 5,
+  });
+  const outcome = signSign1(world.signers.gateway, refusal);
+  log.append([first!, second!, third!, fourth!, { ...second!, outcome }]);
+  await (await puller()).pull(service, NOW_S + 60);
+  const { receipts, books, findings, reconciles } = await service.reconcile();
+  t.equal(receipts, 4, 'nothing is lost');
+  t.ok(reconciles);
+  t.match(books, [{ buckets: { carried: yen(200), withheld: yen(200) } }]);
+  t.same(
+    findings.map(({ kind }) => kind).toSorted(),
+    ['APPROVER_CLOSED', 'APPROVER_CLOSED', 'GATEWAY_UNTRUSTED'],
+    'a Void from beyond takes nothing back',
+  );
+});
+
 t.test('what was pulled is presented from the acquirer’s own documents', async (t) => {
   const bilateral = (world: World): Uint8Array[] => [
     issue.issueMerchant(world.signers.acquirer, {
