@@ -33,6 +33,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `Usage: kiri mirror --config FILE\n${CONFIG}`,
     load: async () => (await import('./programs/mirror.ts')).runMirror,
   },
+  hub: {
+    summary: 'run a hub: one upload of a checkpoint reaches every witness',
+    usage: `Usage: kiri hub --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/hub.ts')).runHub,
+  },
   sync: {
     summary: 'run the ledger beside a gateway, or clearing at the centre',
     usage: `Usage: kiri sync ledger|clearing --config FILE\n${CONFIG}`,

@@ -9,16 +9,23 @@ export interface FetchOptions {
   readonly body?: Uint8Array;
   /** Bearer token for an admin interface. */
   readonly bearer?: string;
+  /** Gets a 200's body piece by piece as it comes; the answer's body is then empty. */
+  readonly onPiece?: (piece: Uint8Array) => void;
+}
+
+/** `bytesUp` and `bytesDown`: what the exchange took on its connection, headers included, TCP and TLS not. */
+export interface FetchAnswer {
+  readonly status: number;
+  readonly body: Uint8Array;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
 }
 
 /**
  * One HTTP request; any status is an answer.
  * @throws KiriError HTTP_UNREACHABLE, HTTP_TIMEOUT (for the whole exchange), HTTP_TOO_LARGE
  */
-export function fetchBytes(
-  url: string,
-  options: FetchOptions,
-): Promise<{ status: number; body: Uint8Array }> {
+export function fetchBytes(url: string, options: FetchOptions): Promise<FetchAnswer> {
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(options.timeoutMs);
     const fail = (error: Error): void => {
@@ -35,8 +42,17 @@ export function fetchBytes(
       ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
     };
     const method = options.method ?? (body === undefined ? 'GET' : 'POST');
+    let before = { read: 0, written: 0 };
     const req = request(url, { method, headers, signal }, (res) => {
-      readAnswer(res, url, options.maxBytes).then(resolve, fail);
+      const { socket } = res;
+      readAnswer(res, url, options).then(({ status, body: answer }) => {
+        const bytesUp = socket.bytesWritten - before.written;
+        resolve({ status, body: answer, bytesUp, bytesDown: socket.bytesRead - before.read });
+      }, fail);
+    });
+    req.once('socket', (socket) => {
+      // A kept connection has carried others before.
+      before = { read: socket.bytesRead, written: socket.bytesWritten };
     });
     req.setNoDelay(true);
     req.on('error', fail);
@@ -47,8 +63,9 @@ export function fetchBytes(
 async function readAnswer(
   res: IncomingMessage,
   url: string,
-  maxBytes: number,
+  { maxBytes, onPiece }: FetchOptions,
 ): Promise<{ status: number; body: Uint8Array }> {
+  const isStreamed = onPiece !== undefined && res.statusCode === 200;
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of res as AsyncIterable<Buffer>) {
@@ -56,7 +73,8 @@ async function readAnswer(
     if (length > maxBytes) {
       throw new KiriError('HTTP_TOO_LARGE', `${url}: answer over ${maxBytes} bytes`);
     }
-    chunks.push(chunk);
+    if (isStreamed) onPiece(chunk);
+    else chunks.push(chunk);
   }
-  return { status: res.statusCode ?? 0, body: Buffer.concat(chunks, length) };
+  return { status: res.statusCode ?? 0, body: Buffer.concat(chunks) };
 }

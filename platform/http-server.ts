@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
 import { KiriError } from '../protocol/kiri-error.ts';
 import { systemCode } from './disk-error.ts';
 
@@ -21,7 +22,8 @@ export interface HttpRequest {
 
 export interface HttpAnswer {
   readonly status: number;
-  readonly body?: Uint8Array | string;
+  /** A stream's parts leave as they come; whoever asked may be gone before its end. */
+  readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>;
   readonly contentType?: string;
 }
 
@@ -118,7 +120,11 @@ async function serve(
   const type =
     typeof answer.body === 'string' ? 'text/plain; charset=utf-8' : 'application/octet-stream';
   res.writeHead(answer.status, { 'content-type': answer.contentType ?? type });
-  res.end(answer.body);
+  if (typeof answer.body === 'object' && Symbol.asyncIterator in answer.body) {
+    await pipeline(answer.body, res).catch(() => {});
+  } else {
+    res.end(answer.body);
+  }
 }
 
 /** The whole body, or undefined when it is over the limit. */

@@ -43,9 +43,10 @@ export async function runLedger(argv: readonly string[]): Promise<number> {
     witnessUrls: new Map(
       config.parts('witnesses').map((part) => [part.text('name'), part.text('url')]),
     ),
+    ...(config.has('hub') ? { hubUrl: config.text('hub') } : {}),
     clock: systemClock(),
   });
-  const server = await serveLog(root, config.port('port'));
+  const server = await serveLog(root, config.port('port'), () => service.status());
   return serve(
     { port: server.port },
     async () => ({ ...service.status() }),

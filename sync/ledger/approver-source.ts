@@ -38,6 +38,7 @@ const entryOf = (evidence: Evidence, partyKey: PublicKey | undefined): LedgerEnt
   partyRef: evidence.party,
   ...(partyKey === undefined ? {} : { partyKey }),
   acceptedAtMs: evidence.answeredAtMs,
+  sequence: evidence.sequence,
 });
 
 /**

@@ -18,6 +18,7 @@ export const writeHead = async (root: string, head: LogHead): Promise<void> => {
     size: head.size,
     root: Buffer.from(head.root).toString('hex'),
     cursor: head.cursor ?? null,
+    throughSequence: head.throughSequence,
   });
   await writeFileDurable(join(root, HEAD_PATH), `${body}\n${seal(body)}\n`);
 };
@@ -26,6 +27,7 @@ interface HeadJson {
   readonly size: number;
   readonly root: string;
   readonly cursor: JournalPosition | null;
+  readonly throughSequence?: number;
 }
 
 /**
@@ -40,7 +42,11 @@ export const readHead = async (root: string): Promise<LogHead> => {
   if (body === undefined || seal(body) !== sealed || rest.join('') !== '') {
     throw new KiriError('STATE_CORRUPT', `${path} is damaged; the log cannot go on from it`);
   }
-  const { size, root: rootHex, cursor } = JSON.parse(body) as HeadJson;
-  const head = { size, root: new Uint8Array(Buffer.from(rootHex, 'hex')) };
-  return cursor === null ? head : { ...head, cursor };
+  const { size, root: rootHex, cursor, throughSequence } = JSON.parse(body) as HeadJson;
+  return {
+    size,
+    root: new Uint8Array(Buffer.from(rootHex, 'hex')),
+    ...(cursor === null ? {} : { cursor }),
+    ...(throughSequence === undefined ? {} : { throughSequence }),
+  };
 };

@@ -12,6 +12,7 @@ import { startLogWriter, stepLogWriter, wantsEntries } from './core/log-writer.t
 import { type FinalityRecorder, finalityRecorder } from './finality-file.ts';
 import { findLog } from './found-log.ts';
 import { writeHead } from './head-file.ts';
+import { type LevelBook, openLevelBook } from './level-book.ts';
 import type {
   LedgerEntry,
   LedgerService,
@@ -22,7 +23,7 @@ import { consistencyProof } from './log-folder.ts';
 import { folderSource } from './log-source.ts';
 import { leafOfRecord, sealPayload } from './payload-record.ts';
 import { prepareLogFolder, writeLogFiles } from './tile-store.ts';
-import { requestCosignature } from './witness-client.ts';
+import { WitnessUplink } from './witness-uplink.ts';
 
 /** How often the journal is looked at, and the core's tick. */
 const POLL_INTERVAL_MS = 50;
@@ -36,23 +37,30 @@ class LedgerHost implements LedgerService {
   readonly #options: LedgerServiceOptions;
   readonly #state: LogWriterState;
   readonly #finality: FinalityRecorder;
+  readonly #levels: LevelBook;
+  readonly #uplink: WitnessUplink;
   readonly #unlock: () => void;
   readonly #running = new Set<Promise<void>>();
   readonly #timer: NodeJS.Timeout;
   #position: JournalPosition | undefined;
   #reading: Promise<void> | undefined;
   #isUp: boolean;
+  #isBehind = false;
+  #checkpoints = 0;
   #isClosed = false;
 
   constructor(
     options: LedgerServiceOptions,
     state: LogWriterState,
     finality: FinalityRecorder,
+    levels: LevelBook,
     unlock: () => void,
   ) {
     this.#options = options;
     this.#state = state;
     this.#finality = finality;
+    this.#levels = levels;
+    this.#uplink = new WitnessUplink(options);
     this.#unlock = unlock;
     this.#position = state.head.cursor;
     this.#isUp = options.linkUp ?? true;
@@ -73,6 +81,21 @@ class LedgerHost implements LedgerService {
         cosignedSize,
         ...(trouble === undefined ? {} : { trouble }),
       })),
+      levels: this.#levels.levels(this.#state, this.#isBehind, this.#options.clock.now().unixMs),
+      uplink: this.#uplinkStatus(),
+    };
+  }
+
+  #uplinkStatus(): LedgerStatus['uplink'] {
+    const counts = this.#uplink.counts();
+    const checkpoints = this.#checkpoints;
+    const each = (bytes: number): number => Math.round(bytes / Math.max(1, checkpoints));
+    return {
+      ...counts,
+      isUp: this.#isUp,
+      checkpoints,
+      bytesUpPerCheckpoint: each(counts.bytesUp),
+      bytesDownPerCheckpoint: each(counts.bytesDown),
     };
   }
 
@@ -86,11 +109,13 @@ class LedgerHost implements LedgerService {
     clearInterval(this.#timer);
     await Promise.allSettled([...this.#running, this.#reading]);
     await this.#finality.flush();
+    await this.#levels.store(this.#state, this.#isBehind, this.#options.clock.now().unixMs);
     this.#unlock();
   }
 
   #poll(): void {
     this.#feed({ kind: 'tick' });
+    this.#levels.tick(this.#state, this.#isBehind, this.#options.clock.now());
     this.#reading ??= this.#readOn()
       .catch((error: unknown) => this.#feed({ kind: 'storageFailed', detail: reasonOf(error) }))
       .finally(() => {
@@ -101,18 +126,25 @@ class LedgerHost implements LedgerService {
   #feed(input: LogInput): void {
     if (this.#isClosed) return;
     const { clock, ports } = this.#options;
-    for (const effect of stepLogWriter(this.#state, input, clock.now(), ports)) {
-      const task = this.#perform(effect)
-        .catch((error: unknown) => ({ kind: 'storageFailed', detail: reasonOf(error) }) as const)
-        .then((next) => {
-          this.#running.delete(task);
-          if (next !== undefined) this.#feed(next);
-        });
-      this.#running.add(task);
+    const effects = stepLogWriter(this.#state, input, clock.now(), ports);
+    const asks = effects.filter((effect) => effect.kind === 'requestCosignature');
+    if (asks.length > 0) this.#track(this.#askAll(asks));
+    for (const effect of effects) {
+      if (effect.kind !== 'requestCosignature') this.#track(this.#perform(effect));
     }
   }
 
-  async #perform(effect: LogEffect): Promise<LogInput | undefined> {
+  #track(work: Promise<LogInput | undefined>): void {
+    const task = work
+      .catch((error: unknown) => ({ kind: 'storageFailed', detail: reasonOf(error) }) as const)
+      .then((next) => {
+        this.#running.delete(task);
+        if (next !== undefined) this.#feed(next);
+      });
+    this.#running.add(task);
+  }
+
+  async #perform(effect: Exclude<LogEffect, Ask>): Promise<LogInput | undefined> {
     const { root } = this.#options;
     switch (effect.kind) {
       case 'writeBatch':
@@ -124,26 +156,46 @@ class LedgerHost implements LedgerService {
       case 'publish':
         await writeFileDurable(join(root, CHECKPOINT_PATH), effect.checkpoint, 0o644);
         return { kind: 'published', size: effect.size };
-      case 'requestCosignature':
-        return this.#ask(effect);
       case 'recorded':
       case 'final':
         this.#finality.add(effect);
+        this.#levels.note(effect);
+        if (effect.kind === 'final') this.#checkpoints += 1;
         return undefined;
       case 'stopped':
         return undefined;
     }
   }
 
-  async #ask({ witness, oldSize, size, checkpoint }: Ask): Promise<LogInput> {
-    const { root, ports, witnessUrls } = this.#options;
-    const url = witnessUrls.get(witness);
-    if (!this.#isUp || url === undefined) {
-      const trouble = this.#isUp ? 'no address is known' : 'the uplink is down';
-      return { kind: 'witnessFailed', witness, trouble };
+  /** One proof for each size that is asked from, however many witnesses stand there. */
+  async #askAll(asks: readonly Ask[]): Promise<LogInput | undefined> {
+    const { root, ports, clock } = this.#options;
+    const [first] = asks;
+    if (first === undefined) return undefined;
+    if (!this.#isUp) {
+      for (const { witness } of asks) {
+        this.#feed({ kind: 'witnessFailed', witness, trouble: 'the uplink is down' });
+      }
+      return undefined;
     }
-    const path = await consistencyProof(folderSource(root), oldSize, size, ports.hash);
-    return requestCosignature(witness, url, { oldSize, path, checkpoint });
+    const { size, checkpoint } = first;
+    const proofs = new Map<number, readonly Uint8Array[]>();
+    for (const { oldSize } of asks) {
+      if (proofs.has(oldSize)) continue;
+      proofs.set(oldSize, await consistencyProof(folderSource(root), oldSize, size, ports.hash));
+    }
+    const round = {
+      size,
+      checkpoint,
+      proofs,
+      asks: asks.map(({ witness, oldSize }) => {
+        const link = this.#state.witnesses.find(({ name }) => name === witness);
+        const { failures = 0, cosignedSize = 0 } = link ?? {};
+        return { witness, oldSize, failures, cosignedSize };
+      }),
+    };
+    await this.#uplink.request(round, clock.now().monotonicMs, (input) => this.#feed(input));
+    return undefined;
   }
 
   async #readOn(): Promise<void> {
@@ -155,7 +207,8 @@ class LedgerHost implements LedgerService {
         for (const entry of await source(record, index)) entries.push(await this.#seal(entry));
       }
       this.#position = slice.nextPosition;
-      if (slice.records.length === 0) return;
+      this.#isBehind = slice.records.length > 0;
+      if (!this.#isBehind) return;
       this.#feed({ kind: 'entries', entries, cursor: slice.nextPosition });
     }
   }
@@ -164,7 +217,8 @@ class LedgerHost implements LedgerService {
     const key = await this.#options.keys.keyFor(entry);
     const payload = sealPayload(entry.payloadPlain, entry.receiptPayloadHash, key);
     const leaf = leafOfRecord(payload, this.#options.ports.hash) ?? new Uint8Array(0);
-    return { leaf, payload, acceptedAtMs: entry.acceptedAtMs };
+    const { acceptedAtMs, sequence } = entry;
+    return { leaf, payload, acceptedAtMs, ...(sequence === undefined ? {} : { sequence }) };
   }
 }
 
@@ -178,7 +232,8 @@ export const startLedgerService = async (options: LedgerServiceOptions): Promise
   const unlock = lockFolder(join(root, 'state'));
   try {
     const state = startLogWriter(await findLog(root, ports), ports);
-    return new LedgerHost(options, state, await finalityRecorder(root), unlock);
+    const levels = await openLevelBook(root, ports, state);
+    return new LedgerHost(options, state, await finalityRecorder(root), levels, unlock);
   } catch (error) {
     unlock();
     throw error;

@@ -3,6 +3,8 @@ import type { Clock, JournalReader } from '../../platform/ports.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import type { ContentKeys } from './content-keys.ts';
 import type { LogPhase, LogPorts } from './core/log-writer-types.ts';
+import type { LogLevels } from '../../protocol/levels.ts';
+import type { UplinkCounts } from './witness-uplink.ts';
 
 /** What the ledger needs of one accepted payment; where it stands in a journal record is the composition's knowledge. */
 export interface LedgerEntry {
@@ -16,6 +18,8 @@ export interface LedgerEntry {
   readonly partyKey?: PublicKey;
   /** Unix milliseconds. */
   readonly acceptedAtMs: number;
+  /** The approver's sequence number, where the log follows an approver. */
+  readonly sequence?: number;
 }
 
 /** Turns a journal record into its entries, in log order; empty for records that do not belong into the log. */
@@ -33,9 +37,20 @@ export interface LedgerServiceOptions {
   readonly keys: ContentKeys;
   /** Submission prefix (tlog-witness) of each witness, by its name in the policy. */
   readonly witnessUrls: ReadonlyMap<string, string>;
+  /** One upload to it reaches every witness (hub-service.ts). */
+  readonly hubUrl?: string;
   readonly clock: Clock;
   /** Whether the uplink is there at the start; default true. */
   readonly linkUp?: boolean;
+}
+
+/** What cosigning took of the uplink in this run; a mirror's downloads are its own. */
+interface UplinkStatus extends UplinkCounts {
+  readonly isUp: boolean;
+  /** Checkpoints published. */
+  readonly checkpoints: number;
+  readonly bytesUpPerCheckpoint: number;
+  readonly bytesDownPerCheckpoint: number;
 }
 
 export interface LedgerStatus {
@@ -49,6 +64,8 @@ export interface LedgerStatus {
   /** Index of the next journal record that will be read. */
   readonly nextJournalIndex: number;
   readonly witnesses: readonly { name: string; cosignedSize: number; trouble?: string }[];
+  readonly levels: LogLevels;
+  readonly uplink: UplinkStatus;
 }
 
 export interface LedgerService {

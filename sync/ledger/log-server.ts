@@ -14,6 +14,7 @@ import { wrappedKeyPath } from './content-keys.ts';
 import { folderSource } from './log-source.ts';
 
 const BYTES_TYPE = 'application/octet-stream';
+const JSON_TYPE = 'application/json';
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 
 /** The file below the log folder that a request path names; `undefined` for everything else. */
@@ -34,13 +35,20 @@ export const resourceOf = (path: string): { path: string; contentType: string } 
 };
 
 /**
- * Starts serving. Port 0 takes any free one.
+ * Starts serving; with `status`, also what it says as JSON at GET /status. Port 0 takes any free one.
  * @throws KiriError PORT_IN_USE, PORT_FAILED
  */
-export const serveLog = (root: string, port: number): Promise<LoopbackServer> => {
+export const serveLog = (
+  root: string,
+  port: number,
+  status?: () => object,
+): Promise<LoopbackServer> => {
   const source = folderSource(root);
   const answer = async (method: string, path: string): Promise<HttpAnswer> => {
     if (method !== 'GET') return { status: 405, body: 'GET only\n' };
+    if (path === '/status' && status !== undefined) {
+      return { status: 200, body: `${JSON.stringify(status())}\n`, contentType: JSON_TYPE };
+    }
     const resource = resourceOf(path);
     const body = resource === undefined ? undefined : await source.read(resource.path);
     if (resource === undefined || body === undefined) return { status: 404, body: 'not found\n' };

@@ -17,30 +17,41 @@ interface CosignatureRequest {
   readonly checkpoint: string;
 }
 
+/** What an exchange took on the uplink; see http-client.ts. */
+export interface ExchangeBytes {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+/** What a witness's answer is to the log writer. */
+export const witnessInput = (witness: string, status: number, text: string): LogInput => {
+  const theirSize = parseDecimal(text.replace(/\n$/, ''));
+  if (status === 200) return { kind: 'cosigned', witness, lines: text };
+  if (status === 422) return { kind: 'witnessInconsistent', witness };
+  if (status === 409 && theirSize !== undefined) {
+    return { kind: 'witnessConflict', witness, theirSize };
+  }
+  const shown = text.slice(0, MAX_SHOWN_CHARACTERS).trim();
+  return { kind: 'witnessFailed', witness, trouble: `answers ${status}: ${shown}` };
+};
+
 /** Always answers, never throws: every request ends in one input for the log writer. */
 export const requestCosignature = async (
   witness: string,
   url: string,
   request: CosignatureRequest,
-): Promise<LogInput> => {
+): Promise<LogInput & ExchangeBytes> => {
   try {
     const path = request.path.map(encodeBase64);
-    const { status, body } = await fetchBytes(`${url}/add-checkpoint`, {
+    const { status, body, bytesUp, bytesDown } = await fetchBytes(`${url}/add-checkpoint`, {
       body: encodeAddCheckpoint(request.oldSize, path, request.checkpoint),
       timeoutMs: WITNESS_TIMEOUT_MS,
       maxBytes: MAX_ANSWER_BYTES,
     });
-    const text = new TextDecoder().decode(body);
-    const theirSize = parseDecimal(text.replace(/\n$/, ''));
-    if (status === 200) return { kind: 'cosigned', witness, lines: text };
-    if (status === 422) return { kind: 'witnessInconsistent', witness };
-    if (status === 409 && theirSize !== undefined) {
-      return { kind: 'witnessConflict', witness, theirSize };
-    }
-    const shown = text.slice(0, MAX_SHOWN_CHARACTERS).trim();
-    return { kind: 'witnessFailed', witness, trouble: `answers ${status}: ${shown}` };
+    const input = witnessInput(witness, status, new TextDecoder().decode(body));
+    return { ...input, bytesUp, bytesDown };
   } catch (error) {
     const trouble = error instanceof Error ? error.message : String(error);
-    return { kind: 'witnessFailed', witness, trouble };
+    return { kind: 'witnessFailed', witness, trouble, bytesUp: 0, bytesDown: 0 };
   }
 };

@@ -22,6 +22,8 @@ export interface LogEntry {
   readonly payload: Uint8Array;
   /** When the approver accepted, Unix milliseconds: for the measurement of finality only. */
   readonly acceptedAtMs: number;
+  /** The approver's sequence number; grows from entry to entry. Absent in logs without an approver. */
+  readonly sequence?: number;
 }
 
 /** Entries of the rightmost, still partial bundle (0 to 255 of them). */

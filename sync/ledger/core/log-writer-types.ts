@@ -14,6 +14,8 @@ export interface LogHead {
   readonly root: Uint8Array;
   /** Where the journal is read on; absent before the first record. */
   readonly cursor?: JournalPosition;
+  /** The approver's sequence of the last entry; every Receipt and Void up to it is below this head. */
+  readonly throughSequence?: number;
 }
 
 export type StopReason =
@@ -39,6 +41,7 @@ interface EntryGroup {
 
 interface Round {
   readonly size: number;
+  readonly throughSequence: number | undefined;
   readonly text: string;
   /** The note signed by the log alone. */
   readonly note: string;
@@ -65,6 +68,14 @@ export interface LogWriterState {
   round: Round | undefined;
   /** Size of the published checkpoint (L2); −1 before the first one. */
   finalSize: number;
+  /** The sequence that goes with it, where it is known. */
+  finalSequence: number | undefined;
+  /** Heads on the way from the published one to `head`, oldest first: a backlog becomes final in these steps. */
+  steps: LogHead[];
+  /** The largest size that may carry a signature of this log: no witness can have honestly cosigned more. */
+  signedSize: number;
+  /** The largest size that a witness has cosigned: smaller heads are not offered any more. */
+  askFloor: number;
   readonly witnesses: readonly WitnessLink[];
 }
 
@@ -108,7 +119,12 @@ export type LogEffect =
       readonly acceptedAtMs: readonly number[];
     }
   /** Measurement only: leaves up to `size` became final (L2) now. */
-  | { readonly kind: 'final'; readonly size: number; readonly atMs: number }
+  | {
+      readonly kind: 'final';
+      readonly size: number;
+      readonly throughSequence?: number;
+      readonly atMs: number;
+    }
   | { readonly kind: 'stopped'; readonly reason: StopReason; readonly detail: string };
 
 export interface LogPorts {
@@ -125,4 +141,8 @@ export interface FoundLog {
   readonly tree: Tree;
   readonly bundle: OpenBundle;
   readonly published?: TreeHead;
+  /** Sequence through which the published checkpoint is known to reach. */
+  readonly finalSequence?: number;
+  /** Heads between the published one and `head`, where they are far apart; oldest first. */
+  readonly steps?: readonly LogHead[];
 }

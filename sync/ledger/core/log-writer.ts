@@ -15,6 +15,7 @@ import { type LogEntry, appendBatch } from './log-batch.ts';
 import type {
   FoundLog,
   LogEffect,
+  LogHead,
   LogInput,
   LogPorts,
   LogWriterState,
@@ -39,6 +40,10 @@ const BATCH_INTERVAL_MS = 250;
 const MAX_BATCH_LEAVES = 4_096;
 /** No more is read from the journal while this many leaves wait; the journal keeps the rest. */
 const MAX_QUEUED_LEAVES = 16_384;
+/** A backlog becomes final in steps of about this many leaves, oldest first (DESIGN section 5). */
+export const STEP_LEAVES = 16_384;
+/** Beyond so many steps the last one is a long one. */
+export const MAX_STEPS = 4_096;
 
 /** The state after a start; already stopped where the folder contradicts itself. */
 export const startLogWriter = (found: FoundLog, ports: LogPorts): LogWriterState => {
@@ -54,6 +59,10 @@ export const startLogWriter = (found: FoundLog, ports: LogPorts): LogWriterState
     lastBatchMs: 0,
     round: undefined,
     finalSize: published?.size ?? -1,
+    finalSequence: published?.size === head.size ? head.throughSequence : found.finalSequence,
+    steps: (found.steps ?? []).slice(0, MAX_STEPS),
+    signedSize: head.size,
+    askFloor: 0,
     witnesses: witnessLinks(ports.policy, head.size),
   };
   const root = treeRoot(tree, ports.hash);
@@ -93,11 +102,15 @@ const startBatch = (state: LogWriterState, ports: LogPorts, nowMs: number): LogE
   const first = state.queue[0];
   if (state.phase.kind !== 'running' || !due || state.writing !== undefined || !first) return [];
   const entries: LogEntry[] = [];
-  let cursor = first.cursor;
+  let { cursor } = first;
+  let { throughSequence } = state.head;
   while (entries.length < MAX_BATCH_LEAVES) {
     const group = state.queue.shift();
     if (group === undefined) break;
-    for (const entry of group.entries) entries.push(entry);
+    for (const entry of group.entries) {
+      entries.push(entry);
+      throughSequence = entry.sequence ?? throughSequence;
+    }
     cursor = group.cursor;
   }
   state.queuedLeaves -= entries.length;
@@ -105,19 +118,33 @@ const startBatch = (state: LogWriterState, ports: LogPorts, nowMs: number): LogE
   const files = appendBatch(state.tree, state.bundle, entries, ports.hash);
   const { size } = state.tree;
   invariant(size === state.head.size + entries.length, 'a batch continues the durable head');
-  const head = { size, root: treeRoot(state.tree, ports.hash), cursor };
+  const root = treeRoot(state.tree, ports.hash);
+  const sequence = throughSequence === undefined ? {} : { throughSequence };
+  const head = { size, root, cursor, ...sequence };
   state.writing = { head, acceptedAtMs: entries.map((entry) => entry.acceptedAtMs) };
   return [{ kind: 'writeBatch', size, ...files }];
 };
 
-/** Opens a round on the durable head when the last one is final: the log's signature is made here and nowhere else. */
+/** The oldest step that is not final and that no witness is beyond, else the durable head. */
+const nextHead = (state: LogWriterState): LogHead =>
+  state.steps.find(({ size }) => size > state.finalSize && size >= state.askFloor) ?? state.head;
+
+/** Opens a round when the last one is final: the log's signature is made here and nowhere else. */
 const openRound = (state: LogWriterState, ports: LogPorts): void => {
   const confirmed = state.phase.kind === 'running';
   if (state.round !== undefined || (confirmed && state.head.size <= state.finalSize)) return;
-  const { size, root } = state.head;
+  const { size, root, throughSequence } = nextHead(state);
+  state.signedSize = Math.max(state.signedSize, size);
   const text = encodeCheckpoint({ origin: ports.origin, size, root });
   const note = signNote(text, ports.signer);
-  state.round = { size, text, note, cosignatures: new Map(), publishing: false };
+  state.round = {
+    size,
+    throughSequence,
+    text,
+    note,
+    cosignatures: new Map(),
+    publishing: false,
+  };
 };
 
 const askWitnesses = (state: LogWriterState, nowMs: number): LogEffect[] => {
@@ -190,8 +217,16 @@ const takeConflict = (
   const asked = link.askedSize ?? 0;
   const usedOld = Math.min(link.oldSize, asked);
   link.askedSize = undefined;
+  if (theirSize > asked && theirSize <= state.signedSize) {
+    // It cosigned a larger head of ours before a restart and can never cosign this smaller one.
+    link.oldSize = theirSize;
+    state.askFloor = Math.max(state.askFloor, theirSize);
+    const { round } = state;
+    if (round !== undefined && !round.publishing && round.size < theirSize) state.round = undefined;
+    return [];
+  }
   if (theirSize > asked) {
-    // Every head we ever signed before this run was at most the one confirmed first in it.
+    // Every head we ever signed before this run was at most the one found at its start.
     const detail = `witness ${link.name} has cosigned ${theirSize} leaves, this log offered ${asked}`;
     return stop(state, 'ROLLED_BACK', detail);
   }
@@ -214,9 +249,17 @@ const linkOf = (state: LogWriterState, name: string): WitnessLink => {
   return link;
 };
 
+/** Remembers a head that is about to be overtaken, where it is far enough from the one before. */
+const keepStep = (state: LogWriterState, head: LogHead): void => {
+  const last = state.steps.at(-1)?.size ?? state.finalSize;
+  if (head.size - last < STEP_LEAVES || state.steps.length >= MAX_STEPS) return;
+  state.steps.push(head);
+};
+
 const headPersisted = (state: LogWriterState, size: number, now: Now): LogEffect[] => {
   const { writing } = state;
   invariant(writing?.head.size === size, 'the stored head is the one that was being written');
+  keepStep(state, state.head);
   state.head = writing.head;
   state.writing = undefined;
   const { acceptedAtMs } = writing;
@@ -225,10 +268,16 @@ const headPersisted = (state: LogWriterState, size: number, now: Now): LogEffect
 
 const published = (state: LogWriterState, size: number, now: Now): LogEffect[] => {
   invariant(state.round?.size === size && state.round.publishing, 'the open round was published');
+  state.finalSequence = state.round.throughSequence;
   state.round = undefined;
   state.finalSize = size;
-  if (state.phase.kind === 'confirming') state.phase = { kind: 'running' };
-  return [{ kind: 'final', size, atMs: now.unixMs }];
+  state.steps = state.steps.filter((step) => step.size > size);
+  if (state.phase.kind === 'confirming' && size === state.head.size) {
+    state.phase = { kind: 'running' };
+  }
+  const { finalSequence } = state;
+  const sequence = finalSequence === undefined ? {} : { throughSequence: finalSequence };
+  return [{ kind: 'final', size, ...sequence, atMs: now.unixMs }];
 };
 
 const take = (

@@ -7,6 +7,7 @@ import { openJournal } from '../../../platform/journal.ts';
 import type { Journal } from '../../../platform/ports.ts';
 import { systemClock } from '../../../platform/system-clock.ts';
 import { utf8ToBytes } from '../../../protocol/bytes.ts';
+import type { PublicKey } from '../../../protocol/public-key.ts';
 import { openContentKeys } from '../../../sync/ledger/content-keys.ts';
 import { encodeVerifierKey } from '../../../sync/ledger/core/note-key.ts';
 import { type Policy, parsePolicy } from '../../../sync/ledger/core/policy.ts';
@@ -41,6 +42,8 @@ export interface FullRig {
   readonly policyText: string;
   readonly policy: Policy;
   readonly witnesses: Map<string, WitnessService>;
+  /** Content keys are wrapped to it. */
+  readonly contentKey: PublicKey;
   mirror: MirrorService;
   /** Starts the mirror again, at the address that it had. */
   startMirror(): Promise<void>;
@@ -100,6 +103,7 @@ export const makeFullRig = async (t: {
     policyText: FULL_POLICY,
     policy,
     witnesses,
+    contentKey: issuer,
     mirror: await mirrorAt(0),
     startMirror: async () => {
       rig.mirror = await mirrorAt(rig.mirror.port);
