@@ -44,13 +44,16 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: loadSync,
   },
   ledger: {
-    summary: 'check a log folder, or give a lost one back from a mirror',
+    summary: 'check a log folder, prove receipts in it, or give a lost one back from a mirror',
     usage:
       'Usage: kiri ledger restore --from MIRROR --to FOLDER --policy FILE\n' +
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
       '       kiri ledger fsck FOLDER --policy FILE [--json]\n' +
+      '       kiri ledger prove RECEIPT… --log FOLDER|URL --policy FILE [--to FOLDER] [--json]\n' +
       '  --from MIRROR     a mirror: its address or its folder\n' +
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
+      '                    (prove: where proofs are written, default beside each Receipt)\n' +
+      '  --log FOLDER|URL  the log, or any copy of it, that holds the Receipts\n' +
       '  --policy FILE     the policy that the checkpoint must meet\n' +
       '  --gateway FOLDER  the journals that the log follows, to find where it goes on\n' +
       '  --approver-key F  the public key (COSE_Key) of that gateway\n' +

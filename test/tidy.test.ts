@@ -125,6 +125,18 @@ t.test(`no function is longer than ${MAX_FUNCTION_LINES} lines`, async (t) => {
   t.pass('functions measured');
 });
 
+t.test('the second C2SP verifier imports the runtime and itself, nothing else', async (t) => {
+  const own = ['merkle', 'note', 'policy', 'tlog'].map((name) => `test/c2sp/${name}.ts`);
+  for (const file of own) {
+    const text = textOf.get(file) ?? '';
+    t.match(text, /from '/, `${file} was read`);
+    for (const [, name] of text.matchAll(/\b(?:from |import |import\()'([^.'][^']*)'/g)) {
+      t.match(name, /^node:/, `${file} imports ${name}`);
+    }
+    for (const { target } of importsOf(file)) t.ok(own.includes(target), `${file}: ${target}`);
+  }
+});
+
 t.test('every source file is reached by some test', async (t) => {
   // Tests that run `kiri` as a process reach the command line and all it loads.
   const queue = tests.filter((file) => file.endsWith('.test.ts'));

@@ -1,6 +1,7 @@
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EQUIVOCATION_RECORD, recordType } from '../../approval/records.ts';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { journalReader } from '../../platform/journal-reader.ts';
 import type { JournalPosition } from '../../platform/ports.ts';
 import { toHex } from '../../protocol/bytes.ts';
@@ -8,7 +9,14 @@ import { decodeSign1 } from '../../protocol/cose.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import { MISBEHAVIOUR_PROOF } from '../../protocol/messages/evidence.ts';
 import { PAYMENT } from '../../protocol/messages/payment.ts';
+import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
+import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import { folderSource } from '../../sync/ledger/log-source.ts';
+import { proveReceipts } from '../../sync/ledger/prove-receipts.ts';
 import { RECEIPT_NAME_DIGITS } from '../programs/devices.ts';
+import { nativeSha256 } from '../verify/artefacts.ts';
+import { inclusionProofPath } from '../verify/inclusion.ts';
+import { receiptStem } from '../verify/receipts.ts';
 import type { HonestPayment } from './attacks.ts';
 import type { World } from './identities.ts';
 import { payerPrograms } from './play.ts';
@@ -53,6 +61,29 @@ export function collectLedger(world: World, outDir: string): void {
   for (const part of ['tlog', 'payload', 'keys']) {
     cpSync(join(from, part), join(to, part), { recursive: true });
   }
+}
+
+/** `receipts/<name>.tlog-proof` beside every Receipt that lies under the log's published checkpoint. */
+export async function collectInclusionProofs(outDir: string, origin: string): Promise<number> {
+  const folder = join(outDir, 'receipts');
+  const stems = new Map<string, string>();
+  for (const name of readdirSync(folder)) {
+    const stem = receiptStem(name);
+    if (stem === undefined || !name.endsWith('.receipt.cbor')) continue;
+    const sign1 = decodeSign1(readFileSync(join(folder, name)));
+    if (sign1.ok) stems.set(toHex(payloadHash(sign1.value.payload)), stem);
+  }
+  const policy = parsePolicy(readFileSync(join(outDir, 'trust', 'policy.txt')));
+  if (!policy.ok) return 0;
+  const proofs = await proveReceipts(
+    folderSource(join(outDir, 'ledger', origin)),
+    new Set(stems.keys()),
+    { policy: policy.value, verify: noteVerify(nodeVerifier()), hash: nativeSha256 },
+  );
+  for (const [hash, proof] of proofs) {
+    writeFileSync(join(folder, inclusionProofPath(stems.get(hash) ?? hash)), proof);
+  }
+  return proofs.size;
 }
 
 /** `evidence/proof-N.cbor`: proofs of misbehaviour that the gateway journalled. */

@@ -10,7 +10,12 @@ import { EXIT_FAILED, EXIT_OK } from '../command.ts';
 import { ATTACKERS, TAMPERED } from './attacks.ts';
 import { writeContents } from '../verify/contents.ts';
 import { SUMMARY_FILE } from '../verify/summary.ts';
-import { collectLedger, collectProofs, collectReceipts } from './collect.ts';
+import {
+  collectInclusionProofs,
+  collectLedger,
+  collectProofs,
+  collectReceipts,
+} from './collect.ts';
 import { ledgerFolder } from './configs.ts';
 import { dropState, prepareFolders } from './folders.ts';
 import { makeWorld, type World } from './identities.ts';
@@ -63,6 +68,7 @@ async function finish(
   const held = await collectReceipts(site, told.honest);
   await stopSite(site);
   collectLedger(world, outDir);
+  await collectInclusionProofs(outDir, world.origin);
   await collectProofs(world, outDir);
   const policy = parsePolicy(readFileSync(join(outDir, 'trust', 'policy.txt')));
   const { name, purpose } = world.policy;

@@ -4,23 +4,16 @@ import { parseArgs } from 'node:util';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { nodeJournalFs } from '../../platform/journal-fs.ts';
 import { journalReader } from '../../platform/journal-reader.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import type { Policy } from '../../sync/ledger/core/policy.ts';
 import { fsckLog } from '../../sync/ledger/fsck-log.ts';
 import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
 import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { restoreLog, type RestoreOptions } from '../../sync/ledger/restore-log.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
-import { readBytes, readPublicKey } from './config.ts';
-
-function policyIn(path: string | undefined): Policy {
-  if (path === undefined) throw new UsageError('--policy FILE is needed');
-  const policy = parsePolicy(readBytes(path));
-  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${path}: ${policy.reason}`);
-  return policy.value;
-}
+import { readPublicKey } from './config.ts';
+import { policyIn, runProve } from './ledger-prove.ts';
 
 /** The log's name: stated, or the only one of the policy. */
 function originOf(stated: string | undefined, policy: Policy): string {
@@ -114,15 +107,16 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** `kiri ledger restore` and `kiri ledger fsck`. */
+/** `kiri ledger restore`, `kiri ledger fsck` and `kiri ledger prove`. */
 export async function runLedgerTools([part, ...rest]: readonly string[]): Promise<number> {
   try {
     if (part === 'restore') return await runRestore(rest);
     if (part === 'fsck') return await runFsck(rest);
+    if (part === 'prove') return await runProve(rest);
   } catch (error) {
     // What parseArgs throws is the user's: an option that does not exist.
     if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
     throw error;
   }
-  throw new UsageError('kiri ledger wants restore or fsck');
+  throw new UsageError('kiri ledger wants restore, fsck or prove');
 }

@@ -3,6 +3,7 @@ import { Artefacts } from './artefacts.ts';
 import { checkContents } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
+import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkLog, logPrefixes, type LogView } from './log.ts';
 import { checkProof } from './proofs.ts';
 import { checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
@@ -114,7 +115,9 @@ async function checkAll(
   const stems: string[] = [];
   for (const path of files.below(RECEIPTS)) {
     const stem = receiptStem(path);
-    if (stem === undefined) findings.fault(path, 'is no Payment, Offer or Receipt by its name');
+    if (isInclusionProof(path)) checkInclusionProof(files, path, store, findings);
+    else if (stem === undefined)
+      findings.fault(path, 'is no Payment, Offer, Receipt or proof by its name');
     else stems.push(stem);
   }
   const receipts = checkReceipts(files, stems, store.book, findings);

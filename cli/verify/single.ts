@@ -1,17 +1,12 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { bytesEqual, toHex } from '../../protocol/bytes.ts';
-import { decodeSign1 } from '../../protocol/cose.ts';
-import { payloadHash } from '../../protocol/ids.ts';
-import { HASH_BYTES } from '../../sync/ledger/core/merkle.ts';
-import { parseProof, verifyProof } from '../../sync/ledger/core/proof.ts';
-import { leafOfRecord } from '../../sync/ledger/payload-record.ts';
 import { UsageError } from '../command.ts';
 import { Artefacts } from './artefacts.ts';
 import { CONTENTS_FILE } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
 import { checkProofFile, isProof, TRUST_FOLDER, verifyFolder } from './folder.ts';
+import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
 import { checkReceipts, receiptStem } from './receipts.ts';
 import { checkSettlementFile, settlementBase } from './settlement-file.ts';
@@ -31,40 +26,14 @@ function findTrust(path: string): string | undefined {
   return undefined;
 }
 
-/**
- * A `.tlog-proof` file (C2SP tlog-proof) whose `extra` line holds the payload record of the entry: hash of the Receipt
- * payload and ciphertext, from which the 33-byte leaf follows. Beside `<hash>.receipt.cbor` it must be that Receipt's.
- */
-function checkProofOfEntry(files: Artefacts, name: string, store: TrustStore, to: Findings): void {
-  const bytes = files.read(name);
-  if (!bytes || !store.policy) return;
-  to.count('inclusion proofs');
-  const proof = parseProof(bytes);
-  if (!proof.ok) return to.fault(name, proof.reason);
-  const record = proof.value.extra ?? new Uint8Array(0);
-  const leaf = leafOfRecord(record);
-  if (!leaf) return to.fault(name, 'its extra line holds no payload record');
-  const proven = verifyProof(bytes, leaf, store.policy, store.noteVerify);
-  if (!proven.ok) return to.fault(name, proven.reason);
-  const receipt = name.replace(/\.tlog-proof$/, '.receipt.cbor');
-  const cose = files.has(receipt) ? files.read(receipt) : undefined;
-  const message = cose && decodeSign1(cose);
-  if (!message?.ok) return undefined;
-  const stated = record.subarray(0, HASH_BYTES);
-  if (!bytesEqual(payloadHash(message.value.payload), stated)) {
-    to.fault(name, `proves entry ${toHex(stated)}, which is not the Receipt beside it`);
-  }
-  return undefined;
-}
-
 /** One file, told by its name. */
 function checkFile(files: Artefacts, name: string, store: TrustStore, findings: Findings): void {
   const stem = receiptStem(name);
   const base = settlementBase(name);
   if (stem !== undefined) {
     checkReceipts(files, [stem], store.book, findings);
-  } else if (name.endsWith('.tlog-proof')) {
-    checkProofOfEntry(files, name, store, findings);
+  } else if (isInclusionProof(name)) {
+    checkInclusionProof(files, name, store, findings);
   } else if (base !== undefined) {
     const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
     checkSettlementFile(context, base);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { assertRight } from '../c2sp/run.ts';
 import { kiri, noonZone, type Ended } from './command.ts';
 
 t.setTimeout(300_000);
@@ -70,7 +71,12 @@ async function assertRun(t: Test, args: readonly string[], known: Known): Promis
   t.ok(summary.gatewayDownMs > 0, 'the gateway was killed');
   if (known.trace) t.match(summary.trace, known.trace);
   t.notOk(existsSync(`${out}.state`), 'the programs left nothing behind');
-  t.equal(readdirSync(join(out, 'receipts')).length, known.accepted * 3, 'three files a receipt');
+  t.equal(
+    readdirSync(join(out, 'receipts')).length,
+    known.accepted * 4,
+    'three messages and a proof for each',
+  );
+  t.equal(assertRight(t, out), known.accepted, 'a proof for every receipt');
   const checked = await kiri(['verify', out]);
   t.equal(checked.code, 0, `kiri verify accepts it: ${checked.stdout}${checked.stderr}`);
 }

@@ -1,0 +1,85 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { writeFileDurable } from '../../platform/durable-file.ts';
+import { toHex } from '../../protocol/bytes.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
+import { payloadHash } from '../../protocol/ids.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
+import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import { folderSource, httpSource } from '../../sync/ledger/log-source.ts';
+import { proveReceipts } from '../../sync/ledger/prove-receipts.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
+import { nativeSha256 } from '../verify/artefacts.ts';
+import { inclusionProofPath } from '../verify/inclusion.ts';
+import { readBytes } from './config.ts';
+
+/** Receipts named on one command line. */
+const MAX_RECEIPTS = 10_000;
+const MODE = 0o644;
+
+/** The policy that the ledger's tools are told by `--policy`. */
+export function policyIn(path: string | undefined): Policy {
+  if (path === undefined) throw new UsageError('--policy FILE is needed');
+  const policy = parsePolicy(readBytes(path));
+  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${path}: ${policy.reason}`);
+  return policy.value;
+}
+
+/** Receipt files by the hash that a log's payload records begin with. */
+function receiptsIn(paths: readonly string[]): Map<string, string> {
+  const receipts = new Map<string, string>();
+  for (const path of paths) {
+    const sign1 = decodeSign1(readBytes(path));
+    if (!sign1.ok) throw new KiriError('FILE_INVALID', `${path}: ${sign1.reason}`);
+    receipts.set(toHex(payloadHash(sign1.value.payload)), path);
+  }
+  return receipts;
+}
+
+/** `kiri ledger prove`: a `.tlog-proof` beside every Receipt, or in the folder that is named. */
+export async function runProve(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    options: {
+      log: { type: 'string' },
+      policy: { type: 'string' },
+      to: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+    allowPositionals: true,
+  });
+  if (positionals.length === 0) throw new UsageError('at least one RECEIPT file is needed');
+  if (positionals.length > MAX_RECEIPTS) throw new UsageError(`at most ${MAX_RECEIPTS} receipts`);
+  if (values.log === undefined) throw new UsageError('--log FOLDER|URL is needed');
+  const isUrl = /^https?:\/\//.test(values.log);
+  const source = isUrl ? httpSource(values.log.replace(/\/+$/, '')) : folderSource(values.log);
+  const policy = policyIn(values.policy);
+  const receipts = receiptsIn(positionals);
+  const ports = { policy, verify: noteVerify(nodeVerifier()), hash: nativeSha256 };
+  const proofs = await proveReceipts(source, new Set(receipts.keys()), ports);
+  const written: string[] = [];
+  const missing: string[] = [];
+  for (const [hash, path] of receipts) {
+    const proof = proofs.get(hash);
+    if (proof === undefined) {
+      missing.push(path);
+      continue;
+    }
+    const stem = basename(path).replace(/\.receipt\.cbor$/, '');
+    const file = join(resolve(values.to ?? dirname(path)), inclusionProofPath(stem));
+    await writeFileDurable(file, proof, MODE);
+    written.push(file);
+  }
+  if (values.json) print(JSON.stringify({ ok: missing.length === 0, written, missing }));
+  else {
+    for (const file of written) print(file);
+    for (const path of missing) print(`not final in this log: ${path}`);
+  }
+  return missing.length === 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
