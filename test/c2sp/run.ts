@@ -16,7 +16,7 @@ export const entryOf = (record: Uint8Array): Buffer =>
   Buffer.concat([Buffer.of(1), sha256(record.subarray(0, 32), sha256(record.subarray(32)))]);
 
 /** The `tlog/` folders below a folder. */
-export const tlogFolders = (below: string): readonly string[] =>
+const tlogFolders = (below: string): readonly string[] =>
   readdirSync(below, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name === 'checkpoint')
     .map((entry) => entry.parentPath);

@@ -31,6 +31,9 @@ const CHANGES: Readonly<Record<string, (bytes: Buffer, at: number) => Buffer>> =
     Buffer.concat([bytes.subarray(0, at), Buffer.of(0x0a), bytes.subarray(at)]),
   'cut off': (bytes, at) => bytes.subarray(0, at),
 };
+const [LOWEST_BIT, ...OTHERS] = Object.entries(CHANGES) as [Change, ...Change[]];
+type Change = [name: string, apply: (bytes: Buffer, at: number) => Buffer];
+
 function flip(bytes: Buffer, at: number, mask: number): Buffer {
   const bent = Buffer.from(bytes);
   bent[at]! ^= mask;
@@ -52,7 +55,8 @@ function compare(
   t.same(both(bytes), [true, true], 'untouched, both accept');
   const tally = { compared: 0, accepted: 0 };
   for (let at = 0; at < bytes.length; at += 1) {
-    for (const [change, apply] of Object.entries(CHANGES)) {
+    // The lowest bit of every byte, and in turn one of the others.
+    for (const [change, apply] of [OTHERS[at % OTHERS.length]!, LOWEST_BIT]) {
       const bent = apply(bytes, at);
       const [ours, theirs] = both(bent);
       tally.compared += 1;
