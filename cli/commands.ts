@@ -73,6 +73,36 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --json         one JSON object a line',
     load: async () => (await import('./programs/party-tools.ts')).runPartyTools,
   },
+  issuer: {
+    summary: "sign the issuer's documents that keep gateways running",
+    usage:
+      'Usage: kiri issuer mandate --key FILE --for COSEKEY --like MANDATE --status-index N --out FILE\n' +
+      '                           [--origin PREFIX] [--valid-days N] [--json]\n' +
+      '       kiri issuer close-approver --key FILE --approver COSEKEY --through SEQUENCE\n' +
+      '                           --reason TEXT --out FILE [--json]\n' +
+      "  --key FILE         the issuer's private key\n" +
+      '  --for COSEKEY      public key of the gateway that gets the mandate\n' +
+      '  --like MANDATE     an earlier mandate, whose limits and place the new one repeats\n' +
+      '  --status-index N   its own place in the status list, never used before\n' +
+      "  --origin PREFIX    what its log's origins begin with (default: as before)\n" +
+      '  --valid-days N     how long it holds (default 365)\n' +
+      '  --approver COSEKEY public key of the gateway that approves no more\n' +
+      '  --through SEQUENCE the last of its sequences that is paid without question\n' +
+      '  --reason TEXT      for people: "board dead"\n' +
+      '  --out FILE         the new document; an existing file is never written over',
+    load: async () => (await import('./programs/issuer-tools.ts')).runIssuerTools,
+  },
+  operator: {
+    summary: 'make the keys of a gateway, log, witness or mirror',
+    usage:
+      'Usage: kiri operator keygen --key FILE --public FILE [--alg Ed25519|P-256] [--json]\n' +
+      '       kiri operator vkey --public FILE --name NAME --for log|witness [--json]\n' +
+      '  --key FILE     the new private key, mode 0600; an existing file is never written over\n' +
+      '  --public FILE  its public half as COSE_Key\n' +
+      '  --name NAME    the origin of the log, or the name of the witness or mirror\n' +
+      '  vkey prints the key as policies and configurations name it (C2SP signed-note)',
+    load: async () => (await import('./programs/operator-tools.ts')).runOperatorTools,
+  },
   devices: {
     summary: 'run payers and payees',
     usage: `Usage: kiri devices --config FILE\n${CONFIG}`,

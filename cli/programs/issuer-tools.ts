@@ -1,0 +1,86 @@
+import { GATEWAY_MANDATE, type GatewayMandate } from '../../identity/core/documents/mandate.ts';
+import { openDocument } from '../../identity/core/document.ts';
+import { issueApproverClosing, issueMandate } from '../../identity/core/issue.ts';
+import { loadSigner } from '../../identity/edge/key-file.ts';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import type { PublicKey, Signer } from '../../protocol/public-key.ts';
+import { EXIT_OK, UsageError } from '../command.ts';
+import { readBytes, readPublicKey } from './config.ts';
+import { say, toolOptions, writeNewFile } from './tool-options.ts';
+
+const DAY_S = 86_400;
+const DEFAULT_VALID_DAYS = 365;
+/** A new document holds from a little earlier: clocks differ. */
+const BACKDATED_S = 300;
+
+const nowS = (): number => Math.floor(Date.now() / 1000);
+
+/** An earlier mandate of this issuer, whose terms the next one repeats. */
+function readMandate(path: string, issuer: PublicKey): GatewayMandate {
+  const opened = openDocument(nodeVerifier(), issuer, GATEWAY_MANDATE, readBytes(path));
+  if (opened.ok) return opened.value.value;
+  throw new KiriError('DOCUMENT_INVALID', `${path}: ${opened.reason}`);
+}
+
+interface MandateChange {
+  readonly key: PublicKey;
+  readonly statusIndex: number;
+  readonly validDays: number;
+  readonly logOriginPrefix?: string;
+}
+
+function reissue(issuer: Signer, terms: GatewayMandate, change: MandateChange): Uint8Array {
+  const { issuer: _issuer, subject: _subject, ...facts } = terms;
+  const issuedS = nowS();
+  return issueMandate(issuer, {
+    ...facts,
+    key: change.key,
+    issuedS,
+    notBeforeS: issuedS - BACKDATED_S,
+    expiresS: issuedS + change.validDays * DAY_S,
+    status: { uri: terms.status.uri, index: change.statusIndex },
+    logOriginPrefix: change.logOriginPrefix ?? terms.logOriginPrefix,
+  });
+}
+
+async function mandate(argv: readonly string[]): Promise<number> {
+  const names = ['key', 'for', 'like', 'origin', 'status-index', 'valid-days', 'out'];
+  const options = toolOptions(argv, names);
+  const out = options.need('out');
+  const statusIndex = options.count('status-index');
+  if (statusIndex === undefined) throw new UsageError('--status-index is needed');
+  const issuer = loadSigner(options.need('key'));
+  const terms = readMandate(options.need('like'), issuer.key);
+  const key = readPublicKey(options.need('for'));
+  const origin = options.text('origin');
+  const validDays = options.count('valid-days') ?? DEFAULT_VALID_DAYS;
+  const change = { key, statusIndex, validDays };
+  const facts = origin === undefined ? change : { ...change, logOriginPrefix: origin };
+  await writeNewFile(out, reissue(issuer, terms, facts));
+  const { hex: approver } = key;
+  const line = `mandate for approver ${approver}, ${validDays} days: ${out}`;
+  say(options.json, { approver, file: out }, line);
+  return EXIT_OK;
+}
+
+async function closeApprover(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['key', 'approver', 'through', 'reason', 'out']);
+  const out = options.need('out');
+  const throughSequence = options.count('through');
+  if (throughSequence === undefined) throw new UsageError('--through SEQUENCE is needed');
+  const reason = options.need('reason');
+  const approver = readPublicKey(options.need('approver'));
+  const facts = { issuedS: nowS(), approver: approver.id, throughSequence, reason };
+  await writeNewFile(out, issueApproverClosing(loadSigner(options.need('key')), facts));
+  const line = `approver ${approver.hex} closed at sequence ${throughSequence}: ${out}`;
+  say(options.json, { approver: approver.hex, throughSequence, file: out }, line);
+  return EXIT_OK;
+}
+
+/** `kiri issuer …`: the documents that only the issuer can sign and that keep a network of gateways running. */
+export async function runIssuerTools([part, ...rest]: readonly string[]): Promise<number> {
+  if (part === 'mandate') return mandate(rest);
+  if (part === 'close-approver') return closeApprover(rest);
+  throw new UsageError('kiri issuer wants mandate or close-approver');
+}
