@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { KiriError } from '../protocol/kiri-error.ts';
 
@@ -7,6 +8,8 @@ export type Request = Readonly<Record<string, unknown>>;
  * The frame of every long-running `kiri` program: it prints `{"ready":true,…}`, answers one JSON
  * line per JSON request line, and ends in order on SIGTERM, SIGINT or the end of its input, also
  * while it is not ready yet: nobody is left waiting for a gateway after whoever started it is gone.
+ * What was asked before the input ended is answered first, so that `echo REQUEST | kiri …` works;
+ * under a service manager, which gives it /dev/null, a signal alone ends it.
  * Nothing but JSON lines goes to standard output.
  */
 export async function serve(
@@ -15,8 +18,12 @@ export async function serve(
   stop: () => Promise<void>,
 ): Promise<number> {
   const lines = createInterface({ input: process.stdin });
+  const isAlone = hasNoInput();
+  const running = new Set<Promise<void>>();
   const ended = new Promise<void>((resolve) => {
-    lines.once('close', resolve);
+    lines.once('close', () => {
+      if (!isAlone) void Promise.all(running).then(() => resolve());
+    });
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
   });
@@ -24,7 +31,8 @@ export async function serve(
     // Nobody reads any more: the end of the input says the same, and the program ends in order.
   });
   lines.on('line', (line) => {
-    void respond(line, answer);
+    const task = respond(line, answer).finally(() => running.delete(task));
+    running.add(task);
   });
   const told = Promise.resolve(ready).then((facts) => print({ ready: true, ...facts }));
   await Promise.race([ended, told.then(() => ended)]);
@@ -32,6 +40,11 @@ export async function serve(
   lines.close();
   process.stdin.destroy();
   return 0;
+}
+
+/** Whether standard input is /dev/null, as service managers have it: then its end says nothing. */
+function hasNoInput(): boolean {
+  return !process.stdin.isTTY && fstatSync(process.stdin.fd).isCharacterDevice();
 }
 
 /** BigInt leaves as a decimal string: JSON numbers are not exact above 2⁵³. */

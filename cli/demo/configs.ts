@@ -92,6 +92,7 @@ export function cosignerConfig(
   world: World,
   { place, kind, keyName }: World['cosigners'][number],
   logUrl: string,
+  port = 0,
 ): string {
   const log = { origin: world.origin, vkey: logVkey(world) };
   return writeConfig(world.stateDir, place, {
@@ -99,6 +100,7 @@ export function cosignerConfig(
     keyFile: `${place}/key.json`,
     name: keyName,
     logs: [kind === 'mirror' ? { ...log, url: logUrl } : log],
+    port,
   });
 }
 

@@ -5,6 +5,9 @@ import type { Json, Program } from './processes.ts';
 import type { Report } from './report.ts';
 import type { Site } from './site.ts';
 
+/** What paying needs of a site. */
+type PayingSite = Pick<Site, 'world' | 'devices'>;
+
 /** What became of one purchase, as its device said it. */
 export interface Played {
   readonly purchase: Purchase;
@@ -26,14 +29,14 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 /** Plays purchases through the device programs and keeps what became of each. */
 export class Player {
-  readonly #site: Site;
+  readonly #site: PayingSite;
   readonly #report: Report;
   readonly #speed: number;
   readonly played: Played[] = [];
   #nextRef = 1;
   #settled = 0;
 
-  constructor(site: Site, report: Report, speed: number) {
+  constructor(site: PayingSite, report: Report, speed: number) {
     this.#site = site;
     this.#report = report;
     this.#speed = speed;
@@ -160,7 +163,7 @@ function toPlayed(purchase: Purchase, ref: string, outcome: Json): Played {
   };
 }
 
-export function payerPrograms(site: Site): ReadonlySet<Program> {
+export function payerPrograms(site: PayingSite): ReadonlySet<Program> {
   const refs = new Set(site.world.payers.map(({ ref }) => ref));
   return new Set([...site.devices].filter(([ref]) => refs.has(ref)).map(([, program]) => program));
 }
