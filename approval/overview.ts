@@ -4,7 +4,7 @@ import { ageS, judgedTime } from './clock.ts';
 import { bytesKey } from './keys.ts';
 import { findSeen } from './lines.ts';
 import type { ApproverConfig } from './ports.ts';
-import type { ApproverState } from './state.ts';
+import type { Answer, ApproverState } from './state.ts';
 
 /** What an operator is shown; sums in micro-units. */
 export interface ApproverOverview {
@@ -69,8 +69,8 @@ export function overview(state: ApproverState, config: ApproverConfig, now: Now)
 export function remembered(
   state: ApproverState,
   paymentHash: Uint8Array,
-): 'accepted' | 'void' | 'none' | 'unknown' {
+): Answer | undefined | 'unknown' {
   const seen = findSeen(state, bytesKey(paymentHash), paymentHash);
-  if (seen?.answer.durable) return seen.answer.kind;
-  return state.forgot ? 'unknown' : 'none';
+  if (seen?.answer.durable) return seen.answer;
+  return state.forgot ? 'unknown' : undefined;
 }

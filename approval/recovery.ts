@@ -175,14 +175,6 @@ function rememberOld(state: ApproverState, old: Old, answer: Answer): void {
   remember(state, { ...seen, payment: old.bytes, answer, keepUntilMs: -1 }, agrees);
 }
 
-/** What money records say of one Payment. */
-export function heldIn(
-  records: readonly Uint8Array[],
-  paymentHash: Uint8Array,
-): 'accepted' | 'void' | 'none' {
-  return foundAnswer(records, paymentHash)?.kind ?? 'none';
-}
-
 /** The answer to one Payment in money records that a search found; the last one stands. */
 export function foundAnswer(
   records: readonly Uint8Array[],

@@ -8,6 +8,7 @@ import {
   type LoopbackServer,
 } from '../platform/http-server.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
+import type { Level } from '../protocol/levels.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const TOKEN_FILE = 'admin-token';
@@ -16,7 +17,15 @@ const HASH_BYTES = 32;
 const MAX_LOOKUP = MAX_BODY_BYTES / HASH_BYTES;
 
 /** What became of a Payment as far as this approver's durable journal knows. */
-export type Held = 'accepted' | 'void' | 'none';
+export interface Held {
+  readonly held: 'accepted' | 'void' | 'none';
+  /** Its number in this approver's row; absent for `none`, as is what follows. */
+  readonly sequence?: number;
+  /** L0 … L3 as the ledger beside the gateway tells; L0 where none was heard of. */
+  readonly level?: Level;
+  /** SHA-256 of the policy text, without which "L2" says nothing. */
+  readonly policyHash?: string;
+}
 
 export interface AdminActions {
   isHealthy(): boolean;
@@ -80,8 +89,8 @@ async function route(
     case 'GET /lookup': {
       const hash = Buffer.from(searchParams.get('hash') ?? '', 'hex');
       if (hash.length !== HASH_BYTES) return json(400, { error: 'hash is not 64 hex digits' });
-      const [held] = await actions.lookUp([hash]);
-      return json(200, { held });
+      const [found] = await actions.lookUp([hash]);
+      return json(200, { ...found });
     }
     case 'POST /lookup':
       return lookUpMany(actions, request.body);
@@ -104,7 +113,8 @@ async function lookUpMany(actions: AdminActions, body: Uint8Array): Promise<Http
   }
   const hashes: Uint8Array[] = [];
   for (let at = 0; at < body.length; at += HASH_BYTES) hashes.push(body.slice(at, at + HASH_BYTES));
-  return json(200, { held: await actions.lookUp(hashes) });
+  const found = await actions.lookUp(hashes);
+  return json(200, { held: found.map(({ held }) => held) });
 }
 
 function json(status: number, value: object): HttpAnswer {

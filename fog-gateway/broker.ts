@@ -66,6 +66,8 @@ export interface Broker {
   handle(socket: Socket): void;
   /** Sends now if the device is connected and reads its inbox; else it is dropped and counted. */
   send(to: string, verb: DownVerb, payload: Uint8Array): void;
+  /** Whether a device with this id is connected and reads its inbox. */
+  isListening(id: string): boolean;
   /** Lets what `send` gathered go out, one write per connection. */
   flush(): void;
   /** Ends every connection: devices come back and begin anew, as after a restart. */
@@ -156,6 +158,10 @@ class DeviceBroker implements Broker {
 
   get connected(): number {
     return this.#sessions.size;
+  }
+
+  isListening(id: string): boolean {
+    return this.#sessions.get(id)?.isListening === true;
   }
 
   handle(socket: Socket): void {

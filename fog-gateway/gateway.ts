@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createCredentials, mandateTerms } from '../approval/credential-port.ts';
 import { overview, remembered, type ApproverOverview } from '../approval/overview.ts';
 import type { ApproverConfig, CredentialPort } from '../approval/ports.ts';
-import { heldIn } from '../approval/recovery.ts';
+import { foundAnswer } from '../approval/recovery.ts';
 import { createApprover } from '../approval/step.ts';
 import { verifyClearing } from '../identity/core/centre.ts';
 import { verifyMandate, type Trust } from '../identity/core/chain.ts';
@@ -19,11 +19,13 @@ import { systemClock } from '../platform/system-clock.ts';
 import { systemRandom } from '../platform/system-random.ts';
 import { bytesEqual } from '../protocol/bytes.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
+import { levelOfSequence, type LogLevels } from '../protocol/levels.ts';
 import type { PublicKey, Signer } from '../protocol/public-key.ts';
 import type { Checked } from '../protocol/refusal.ts';
 import { startAdmin, type Held } from './admin.ts';
 import { ApproverShell, type ShellOptions } from './approver-shell.ts';
 import { startBroker, type Broker, type ForApprover } from './broker.ts';
+import { Finality } from './finality.ts';
 import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
 import { startGuard, type RunningGuard } from './guard.ts';
 
@@ -43,6 +45,8 @@ export interface GatewayOptions {
   readonly clearing?: Uint8Array;
   /** COSE bytes of a status list to begin with; newer ones come over the admin interface. */
   readonly statusList?: Uint8Array;
+  /** `state/levels` of the log that is written beside this gateway, wherever its ledger keeps it. */
+  readonly ledgerLevels?: string;
   /** 0: any free port. */
   readonly mqttPort: number;
   readonly httpPort: number;
@@ -61,6 +65,8 @@ interface GatewayStatus extends ApproverOverview {
   readonly connected: number;
   readonly broker: Readonly<Record<string, number>>;
   readonly guard: Readonly<Record<string, number>>;
+  /** What the ledger beside this gateway says of its log; absent where none was heard of. */
+  readonly levels?: LogLevels;
 }
 
 export interface RunningGateway {
@@ -104,6 +110,7 @@ class Gateway implements RunningGateway {
   #shell: ApproverShell | undefined;
   #broker: Broker | undefined;
   #guard: RunningGuard | undefined;
+  #finality: Finality | undefined;
   #admin: { port: number; close(): Promise<void> } | undefined;
   #tick: NodeJS.Timeout | undefined;
   #reopen: NodeJS.Timeout | undefined;
@@ -145,7 +152,10 @@ class Gateway implements RunningGateway {
       clock: this.#clock,
       random,
       ...(options.files ? { files: options.files } : {}),
-      send: (to, verb, bytes) => this.#broker?.send(to, verb, bytes),
+      send: (to, verb, bytes) => {
+        this.#broker?.send(to, verb, bytes);
+        this.#finality?.noteSent(to, verb);
+      },
       flush: () => this.#broker?.flush(),
       onCentre: (taken, reason) => {
         this.#centre = { taken, reason };
@@ -198,19 +208,38 @@ class Gateway implements RunningGateway {
       statusList: (bytes) => this.#takeStatusList(bytes),
       lookUp: (hashes) => this.#lookUp(hashes),
     });
+    this.#followLedger(this.#broker);
     this.#tick = setInterval(() => this.#shell?.feed({ kind: 'tick' }), TICK_MS).unref();
     this.#event('listening', { mqttPort: this.mqttPort, httpPort: this.httpPort });
+  }
+
+  #followLedger(broker: Broker): void {
+    const { ledgerLevels, signer } = this.#options;
+    if (ledgerLevels === undefined) return;
+    this.#finality = new Finality({
+      path: ledgerLevels,
+      signer,
+      clock: this.#clock,
+      lastSequence: () => (this.#shell?.state.nextSequence ?? 1) - 1,
+      isListening: (device) => broker.isListening(device),
+      send: (device, bytes) => {
+        broker.send(device, 'final', bytes);
+        broker.flush();
+      },
+    });
   }
 
   status(): GatewayStatus {
     const shell = this.#shell;
     if (!shell) throw new KiriError('GATEWAY_STOPPED', 'the gateway is not running');
+    const levels = this.#finality?.levels;
     return {
       approver: this.#options.signer.key.hex,
       ...overview(shell.state, this.#config, this.#clock.now()),
       connected: this.#broker?.connected ?? 0,
       broker: this.#broker?.counts ?? {},
       guard: this.#guard?.counts ?? {},
+      ...(levels === undefined ? {} : { levels }),
     };
   }
 
@@ -219,6 +248,7 @@ class Gateway implements RunningGateway {
     this.#isClosed = true;
     clearInterval(this.#tick);
     clearTimeout(this.#reopen);
+    await this.#finality?.close();
     await this.#guard?.close();
     await this.#broker?.close();
     await this.#admin?.close();
@@ -281,9 +311,14 @@ class Gateway implements RunningGateway {
     if (!shell) throw new KiriError('GATEWAY_STOPPED', 'the gateway is not running');
     return Promise.all(
       hashes.map(async (hash) => {
-        const held = remembered(shell.state, hash);
-        if (held !== 'unknown') return held;
-        return heldIn(await shell.search(hash), hash);
+        const known = remembered(shell.state, hash);
+        const answer = known === 'unknown' ? foundAnswer(await shell.search(hash), hash) : known;
+        if (answer === undefined) return { held: 'none' };
+        const { kind: held, sequence } = answer;
+        const levels = this.#finality?.levels;
+        if (levels === undefined) return { held, sequence, level: 'L0' };
+        const level = levelOfSequence(sequence, levels);
+        return { held, sequence, level, policyHash: levels.policyHash };
       }),
     );
   }

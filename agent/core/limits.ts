@@ -51,3 +51,5 @@ export const MAX_SALES_KEPT = 1_000_000;
 export const MAX_RECENT_SALES = 4_096;
 /** Articles whose use the payee itself has measured. */
 export const MAX_USAGES = 4_096;
+/** Approvers whose last word on finality is remembered. */
+export const MAX_FINALS = 256;

@@ -1,6 +1,7 @@
 import type { AmountMicro } from '../../protocol/amount.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { DeviceEffect } from './effects.ts';
+import type { Finals } from './final-through.ts';
 import type { DeviceLink } from './link.ts';
 import type { TrustBook } from './trust.ts';
 
@@ -106,6 +107,7 @@ export interface PayeeState {
   /** Payment hashes in hex, oldest first. */
   readonly recent: Set<string>;
   salesKept: number;
+  readonly finals: Finals;
 }
 
 export interface PayeeStep {

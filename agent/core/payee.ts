@@ -5,6 +5,7 @@ import { REFUSAL } from '../../protocol/messages/refusal.ts';
 import type { RefusalCode } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
 import { append, wakeAt } from './effects.ts';
+import { replayFinal, takeFinal } from './final-through.ts';
 import { MAX_USAGES } from './limits.ts';
 import { newLink, present, presentDueMs, readPresented, runPresent } from './link.ts';
 import { answerAsks, onAsk, onGrant, requestChallenges, wakeForChallenges } from './payee-offer.ts';
@@ -17,7 +18,7 @@ import type {
   PayeeStep,
   Usage,
 } from './payee-types.ts';
-import { FLOOR, recordType, SALE } from './records.ts';
+import { FINAL, FLOOR, recordType, SALE } from './records.ts';
 import { checkSignature, readSigned } from './signed.ts';
 import { learnDocuments, payeeDocuments, type TrustBook } from './trust.ts';
 
@@ -50,6 +51,7 @@ export function bootPayee(
     pending: [],
     recent: new Set(),
     salesKept: 0,
+    finals: new Map(),
   };
   for (const record of records) replay(state, record);
   return state;
@@ -59,6 +61,11 @@ function replay(state: PayeeState, record: Uint8Array): void {
   const floor = recordType(record) === FLOOR.type ? FLOOR.decode(record) : undefined;
   if (floor?.ok) {
     state.floorS = Math.max(state.floorS, floor.value.timeS);
+    return;
+  }
+  const final = recordType(record) === FINAL.type ? FINAL.decode(record) : undefined;
+  if (final?.ok) {
+    replayFinal(state.finals, final.value.final);
     return;
   }
   const sale = SALE.decode(record);
@@ -144,7 +151,12 @@ function onInbox(
   else if (verb === 'refusal') onRefusal(state, payload, now, out);
   else if (verb === 'presented' && state.link.kind === 'up') {
     readPresented(state.link, payload, now.monotonicMs);
-  }
+  } else if (verb === 'final' && state.disk === 'ok') onFinal(state, payload, out);
+}
+
+function onFinal(state: PayeeState, payload: Uint8Array, out: PayeeEffect[]): void {
+  if (!takeFinal(state.finals, state.trust, payload)) return;
+  append(state, FINAL.encode({ final: payload }), out, 'lazy');
 }
 
 /** The approver does not know this payee or its Offers (any more): show everything once more. */

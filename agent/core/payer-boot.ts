@@ -10,9 +10,20 @@ import type { Now } from '../../platform/ports.ts';
 import { STATEMENT } from '../../identity/core/documents/statement.ts';
 import { isVoid, release, settle } from './payer-answer.ts';
 import { append } from './effects.ts';
+import { replayFinal } from './final-through.ts';
 import { applyStatement } from './payer-statement.ts';
 import type { PayerEffect, PayerSetup, PayerState, PayerStep } from './payer-types.ts';
-import { ANSWER, CLEAN, FLOOR, recordType, RESERVE, SPENT, START, STATED } from './records.ts';
+import {
+  ANSWER,
+  CLEAN,
+  FINAL,
+  FLOOR,
+  recordType,
+  RESERVE,
+  SPENT,
+  START,
+  STATED,
+} from './records.ts';
 import { readSigned } from './signed.ts';
 import type { TrustBook } from './trust.ts';
 
@@ -41,6 +52,7 @@ function emptyState(setup: PayerSetup, trust: TrustBook): PayerState {
     kept: new Map(),
     refs: new Map(),
     usedOffers: new Set(),
+    finals: new Map(),
   };
 }
 
@@ -119,6 +131,9 @@ function replay(state: PayerState, record: Uint8Array, now: Now): void {
     }
     case FLOOR.type:
       state.floorS = Math.max(state.floorS, must(FLOOR.decode(record), 'time floor').timeS);
+      return;
+    case FINAL.type:
+      replayFinal(state.finals, must(FINAL.decode(record), 'level').final);
       return;
     case CLEAN.type:
       return;

@@ -3,6 +3,7 @@ import type { Payment } from '../../protocol/messages/payment.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { RefusalCode, Refused } from '../../protocol/refusal.ts';
 import type { DeviceEffect } from './effects.ts';
+import type { Finals } from './final-through.ts';
 import type { DeviceLink } from './link.ts';
 import type { TrustBook } from './trust.ts';
 
@@ -169,6 +170,7 @@ export interface PayerState {
   readonly refs: Map<string, string>;
   /** Offer hashes in hex of `open` and `kept`: an Offer is never signed for twice. */
   readonly usedOffers: Set<string>;
+  readonly finals: Finals;
 }
 
 export interface PayerStep {

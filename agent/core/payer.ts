@@ -5,10 +5,11 @@ import { newLink, present, readPresented } from './link.ts';
 import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
 import { runDue } from './payer-send.ts';
 import { append } from './effects.ts';
+import { takeFinal } from './final-through.ts';
 import { onStatement } from './payer-statement.ts';
 import type { PayerEffect, PayerInput, PayerState, PayerStep } from './payer-types.ts';
 import { onOffer, onWant, recheckWants } from './payer-want.ts';
-import { CLEAN, FLOOR } from './records.ts';
+import { CLEAN, FINAL, FLOOR } from './records.ts';
 import { learnDocuments, payerDocuments } from './trust.ts';
 
 export { bootPayer } from './payer-boot.ts';
@@ -79,6 +80,12 @@ function onInbox(
   else if (verb === 'receipt') onReceipt(state, payload, out);
   else if (verb === 'refusal') onRefusal(state, payload, now, out);
   else if (verb === 'presented') onPresented(state, payload, now, out);
+  else if (verb === 'final' && state.disk === 'ok') onFinal(state, payload, out);
+}
+
+function onFinal(state: PayerState, payload: Uint8Array, out: PayerEffect[]): void {
+  if (!takeFinal(state.finals, state.trust, payload)) return;
+  append(state, FINAL.encode({ final: payload }), out, 'lazy');
 }
 
 /** A gateway is at hand: who we are first, then all that is open with it. */

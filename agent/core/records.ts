@@ -22,6 +22,7 @@ const TYPE_STATED = 68;
 const TYPE_FLOOR = 69;
 const TYPE_CLEAN = 70;
 const TYPE_SALE = 71;
+const TYPE_FINAL = 72;
 
 const SIGNED: Field<Uint8Array> = bytesBetween(70, 1_024);
 
@@ -109,6 +110,12 @@ export const SALE: Codec<SaleRecord> = message<SaleRecord>(TYPE_SALE, {
   receipt: [2, SIGNED],
   offer: [3, SIGNED, 'optional'],
 });
+
+/** An approver's word that its answers are final through a sequence, as it signed it. */
+export interface FinalRecord {
+  readonly final: Uint8Array;
+}
+export const FINAL: Codec<FinalRecord> = message<FinalRecord>(TYPE_FINAL, { final: [1, SIGNED] });
 
 /** The record's number: a canonical map begins with key 0 and a value of 64 … 255 (18 xx). */
 export function recordType(record: Uint8Array): number {

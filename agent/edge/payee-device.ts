@@ -1,6 +1,7 @@
-import { decodeSign1 } from '../../protocol/cose.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import { HAND_IN } from '../../protocol/messages/envelopes.ts';
+import { PAYMENT } from '../../protocol/messages/payment.ts';
+import { RECEIPT } from '../../protocol/messages/receipt.ts';
 import {
   bootPayee,
   payeeStep,
@@ -10,7 +11,9 @@ import {
   type Sale,
   type Usage,
 } from '../core/payee.ts';
+import { isFinal } from '../core/final-through.ts';
 import { recordType, SALE } from '../core/records.ts';
+import { readSigned } from '../core/signed.ts';
 import { DeviceShell, openDevice, type DeviceOptions, type OpenedDevice } from './device-shell.ts';
 import { localMinuteOfDay } from './local-time.ts';
 
@@ -31,6 +34,8 @@ interface KeptSale {
   readonly paymentCose: Uint8Array;
   readonly receiptCose: Uint8Array;
   readonly offerCose?: Uint8Array;
+  /** Its approver has said that it is L2 in its log; the sale is kept all the same. */
+  readonly isFinal: boolean;
 }
 
 interface PayeeStatus {
@@ -109,7 +114,7 @@ class PayeeDevice implements Payee {
   async *receipts(): AsyncGenerator<KeptSale> {
     await this.#opened.journal.commit();
     for (const { record } of this.#opened.journal.records()) {
-      const sale = recordType(record) === SALE.type ? readSale(record) : undefined;
+      const sale = recordType(record) === SALE.type ? readSale(record, this.#state) : undefined;
       if (sale) yield sale;
     }
   }
@@ -145,12 +150,18 @@ function countChallenges({ stock }: PayeeState): number {
   return stock?.batches.reduce((sum, batch) => sum + batch.challenges.length, 0) ?? 0;
 }
 
-function readSale(record: Uint8Array): KeptSale | undefined {
+function readSale(record: Uint8Array, { finals }: PayeeState): KeptSale | undefined {
   const sale = SALE.decode(record);
   if (!sale.ok) return undefined;
   const { payment: paymentCose, receipt: receiptCose, offer: offerCose } = sale.value;
-  const sign1 = decodeSign1(paymentCose);
-  if (!sign1.ok) return undefined;
-  const paymentHash = payloadHash(sign1.value.payload);
-  return { paymentHash, paymentCose, receiptCose, ...(offerCose ? { offerCose } : {}) };
+  const payment = readSigned(PAYMENT, paymentCose);
+  const receipt = readSigned(RECEIPT, receiptCose);
+  if (!payment.ok || !receipt.ok) return undefined;
+  return {
+    paymentHash: payloadHash(payment.value.sign1.payload),
+    paymentCose,
+    receiptCose,
+    ...(offerCose ? { offerCose } : {}),
+    isFinal: isFinal(finals, payment.value.value.approver, receipt.value.value.sequence),
+  };
 }

@@ -1,8 +1,8 @@
 import { toHex } from '../../protocol/bytes.ts';
 import type { AmountMicro } from '../../protocol/amount.ts';
-import { decodeSign1 } from '../../protocol/cose.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import { HAND_IN } from '../../protocol/messages/envelopes.ts';
+import { PAYMENT } from '../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../protocol/messages/receipt.ts';
 import { REFUSAL } from '../../protocol/messages/refusal.ts';
 import {
@@ -14,6 +14,7 @@ import {
   type PayerState,
   type Want,
 } from '../core/payer.ts';
+import { isFinal } from '../core/final-through.ts';
 import { ANSWER, recordType, SPENT } from '../core/records.ts';
 import { readSigned } from '../core/signed.ts';
 import { DeviceShell, openDevice, type DeviceOptions, type OpenedDevice } from './device-shell.ts';
@@ -45,6 +46,8 @@ interface KeptReceipt {
   /** Receipt or Void; absent while the outcome is unknown or a Statement alone has settled it. */
   readonly answerCose?: Uint8Array;
   readonly state: 'accepted' | 'void' | 'unknown' | 'recorded';
+  /** Its approver has said that it is L2 in its log; the answer is kept all the same until a Statement. */
+  readonly isFinal: boolean;
 }
 
 interface PayerStatus {
@@ -153,8 +156,8 @@ class PayerDevice implements Payer {
 
   async *receipts(): AsyncGenerator<KeptReceipt> {
     await this.#opened.journal.commit();
-    const unanswered = new Map<string, Omit<KeptReceipt, 'state'>>();
-    const answered = new Map<string, Omit<KeptReceipt, 'state'>>();
+    const unanswered = new Map<string, Purchase>();
+    const answered = new Map<string, Purchase>();
     for (const { record } of this.#opened.journal.records()) {
       const type = recordType(record);
       if (type === SPENT.type) {
@@ -166,11 +169,13 @@ class PayerDevice implements Payer {
         if (!purchase) continue;
         unanswered.delete(answer.hex);
         answered.set(answer.hex, purchase);
-        yield { ...purchase, answerCose: answer.cose, state: answer.state };
+        const final = isFinal(this.#state.finals, purchase.approver, answer.sequence);
+        yield { ...purchase, answerCose: answer.cose, state: answer.state, isFinal: final };
       }
     }
     for (const [hex, purchase] of unanswered) {
-      yield { ...purchase, state: this.#state.open.has(hex) ? 'unknown' : 'recorded' };
+      const state = this.#state.open.has(hex) ? 'unknown' : 'recorded';
+      yield { ...purchase, state, isFinal: false };
     }
   }
 
@@ -242,26 +247,37 @@ function timingsOf(started: Started, nowMs: number): Timings {
   };
 }
 
-function readPurchase(record: Uint8Array): Omit<KeptReceipt, 'state'> | undefined {
+type Purchase = Omit<KeptReceipt, 'state' | 'isFinal'> & { readonly approver: Uint8Array };
+
+function readPurchase(record: Uint8Array): Purchase | undefined {
   const spent = SPENT.decode(record);
   if (!spent.ok) return undefined;
   const { ref, payment: paymentCose, offer: offerCose } = spent.value;
-  const sign1 = decodeSign1(paymentCose);
-  if (!sign1.ok) return undefined;
-  return { ref, paymentHash: payloadHash(sign1.value.payload), paymentCose, offerCose };
+  const payment = readSigned(PAYMENT, paymentCose);
+  if (!payment.ok) return undefined;
+  const { sign1, value } = payment.value;
+  const paymentHash = payloadHash(sign1.payload);
+  return { ref, paymentHash, paymentCose, offerCose, approver: value.approver };
 }
 
-function readAnswer(
-  record: Uint8Array,
-):
-  | { readonly hex: string; readonly cose: Uint8Array; readonly state: 'accepted' | 'void' }
-  | undefined {
+interface ReadAnswer {
+  readonly hex: string;
+  readonly cose: Uint8Array;
+  readonly sequence: number | undefined;
+  readonly state: 'accepted' | 'void';
+}
+
+function readAnswer(record: Uint8Array): ReadAnswer | undefined {
   const answer = ANSWER.decode(record);
   if (!answer.ok) return undefined;
   const cose = answer.value.answer;
   const receipt = readSigned(RECEIPT, cose);
-  if (receipt.ok) return { hex: toHex(receipt.value.value.paymentHash), cose, state: 'accepted' };
+  if (receipt.ok) {
+    const { paymentHash, sequence } = receipt.value.value;
+    return { hex: toHex(paymentHash), cose, sequence, state: 'accepted' };
+  }
   const refusal = readSigned(REFUSAL, cose);
   if (!refusal.ok) return undefined;
-  return { hex: toHex(refusal.value.value.paymentHash), cose, state: 'void' };
+  const { paymentHash, sequence } = refusal.value.value;
+  return { hex: toHex(paymentHash), cose, sequence, state: 'void' };
 }

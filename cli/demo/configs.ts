@@ -52,6 +52,7 @@ export function gatewayConfig(
     mandate: join(trust, 'documents', 'mandate.cbor'),
     clearing: join(trust, 'documents', 'clearing.cbor'),
     statusList,
+    ledgerLevels: relative(stateDir, join(ledgerFolder(stateDir), 'state', 'levels')),
     mqttPort: ports.mqtt,
     httpPort: ports.http,
   });

@@ -13,6 +13,7 @@ export async function runGateway(argv: readonly string[]): Promise<number> {
     mandate: config.bytes('mandate'),
     ...(config.has('clearing') ? { clearing: config.bytes('clearing') } : {}),
     ...(config.has('statusList') ? { statusList: config.bytes('statusList') } : {}),
+    ...(config.has('ledgerLevels') ? { ledgerLevels: config.path('ledgerLevels') } : {}),
     mqttPort: config.port('mqttPort'),
     httpPort: config.port('httpPort'),
   });

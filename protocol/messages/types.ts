@@ -20,3 +20,4 @@ export const TYPE_PAID = 18;
 export const TYPE_EVIDENCE = 19;
 export const TYPE_PROOF = 20;
 export const TYPE_CONNECT_TOKEN = 21;
+export const TYPE_FINAL_THROUGH = 22;

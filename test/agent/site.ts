@@ -29,6 +29,7 @@ export class Site {
   payee: Payee | undefined;
   payer: Payer | undefined;
   port = 0;
+  ledgerLevels: string | undefined;
   #onSale: () => void = () => {};
 
   constructor(kit: Kit) {
@@ -62,6 +63,7 @@ export class Site {
       statusList,
       mqttPort: this.port,
       httpPort: 0,
+      ...(this.ledgerLevels === undefined ? {} : { ledgerLevels: this.ledgerLevels }),
       host: '127.0.0.1',
       clock,
     });

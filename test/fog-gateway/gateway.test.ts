@@ -64,7 +64,7 @@ t.test('paid over MQTT, told to both sides, the same after a restart', async (t)
   const again = await payerOf(world, payer, second.mqttPort);
   t.teardown(() => again.link.close());
   const { json } = await get(second.httpPort, `/lookup?hash=${toHex(hashOf(payment))}`);
-  t.same(json, { held: 'accepted' });
+  t.same(json, { held: 'accepted', sequence: 1, level: 'L0' });
   await again.say('pay', payment);
   t.same((await again.hear('receipt')).payload, paid.value.receipt, 'the very same Receipt');
   const late = pay(payer, unused!);

@@ -1,5 +1,6 @@
 import { amountMicro, MAX_AMOUNT_MICRO } from '../../protocol/amount.ts';
 import type { Close, Credit } from '../../protocol/messages/after-payment.ts';
+import type { FinalThrough } from '../../protocol/messages/final-through.ts';
 import type { Offer } from '../../protocol/messages/offer.ts';
 import type { Payment } from '../../protocol/messages/payment.ts';
 import type { Receipt } from '../../protocol/messages/receipt.ts';
@@ -78,6 +79,15 @@ export const CREDIT_SAMPLE: Credit = {
   paymentHash: fill(32, 0x88),
   refundedMicro: amountMicro(20_000_000n),
   reason: 'gate did not open',
+  timeS: 1_795_296_000,
+};
+
+export const FINAL_SAMPLE: FinalThrough = {
+  approver: fill(16, 0x22),
+  sequence: 70_000,
+  origin: 'gateway.example/2026q4',
+  size: 70_012,
+  policyHash: fill(32, 0xee),
   timeS: 1_795_296_000,
 };
 

@@ -6,6 +6,7 @@ import t from 'tap';
 import { CLOSE, CREDIT } from '../../../protocol/messages/after-payment.ts';
 import * as envelopes from '../../../protocol/messages/envelopes.ts';
 import { EVIDENCE, MISBEHAVIOUR_PROOF } from '../../../protocol/messages/evidence.ts';
+import { FINAL_THROUGH } from '../../../protocol/messages/final-through.ts';
 import { OFFER } from '../../../protocol/messages/offer.ts';
 import { PAYMENT } from '../../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
@@ -34,6 +35,7 @@ const signed: readonly (readonly [string, Codec<any>, unknown])[] = [
   ['void', REFUSAL, samples.VOID_SAMPLE],
   ['credit', CREDIT, samples.CREDIT_SAMPLE],
   ['close', CLOSE, samples.CLOSE_SAMPLE],
+  ['final-through', FINAL_THROUGH, samples.FINAL_SAMPLE],
 ];
 
 const some = fill(100, 0xcc);
