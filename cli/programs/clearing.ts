@@ -1,3 +1,4 @@
+import { policyAt } from '../../sync/ledger/core/policy-book.ts';
 import { createPrivateKey } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -44,7 +45,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       signer,
       outFolder: config.path('outFolder'),
       directory: directoryOf(registry),
-      policyHash: policy.hash,
+      policyHash: (atS) => policyAt(policy, atS).hash,
       mode: 'T',
     },
     nowS(),

@@ -7,24 +7,26 @@ import { decodeSign1 } from '../../protocol/cose.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { folderSource, httpSource } from '../../sync/ledger/log-source.ts';
 import { proveReceipts } from '../../sync/ledger/prove-receipts.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 import { nativeSha256 } from '../verify/artefacts.ts';
 import { inclusionProofPath } from '../verify/inclusion.ts';
-import { readBytes } from './config.ts';
+import { readBytes, readPublicKey } from './config.ts';
+import { readRules } from './policy-file.ts';
 
 /** Receipts named on one command line. */
 const MAX_RECEIPTS = 10_000;
 const MODE = 0o644;
 
-/** The policy that the ledger's tools are told by `--policy`. */
-export function policyIn(path: string | undefined): Policy {
+/** The policy, or the book of its versions, that the ledger's tools are told by `--policy`. */
+export function policyIn(path: string | undefined, issuerKey: string | undefined): FinalityRules {
   if (path === undefined) throw new UsageError('--policy FILE is needed');
-  const policy = parsePolicy(readBytes(path));
-  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${path}: ${policy.reason}`);
-  return policy.value;
+  return readRules(path, () => {
+    if (issuerKey === undefined) throw new UsageError('a policy book wants --issuer-key FILE');
+    return readPublicKey(issuerKey);
+  });
 }
 
 /** Receipt files by the hash that a log's payload records begin with. */
@@ -45,6 +47,7 @@ export async function runProve(argv: readonly string[]): Promise<number> {
     options: {
       log: { type: 'string' },
       policy: { type: 'string' },
+      'issuer-key': { type: 'string' },
       to: { type: 'string' },
       json: { type: 'boolean', default: false },
     },
@@ -55,7 +58,7 @@ export async function runProve(argv: readonly string[]): Promise<number> {
   if (values.log === undefined) throw new UsageError('--log FOLDER|URL is needed');
   const isUrl = /^https?:\/\//.test(values.log);
   const source = isUrl ? httpSource(values.log.replace(/\/+$/, '')) : folderSource(values.log);
-  const policy = policyIn(values.policy);
+  const policy = policyIn(values.policy, values['issuer-key']);
   const receipts = receiptsIn(positionals);
   const ports = { policy, verify: noteVerify(nodeVerifier()), hash: nativeSha256 };
   const proofs = await proveReceipts(source, new Set(receipts.keys()), ports);

@@ -6,7 +6,7 @@ import { nodeJournalFs } from '../../platform/journal-fs.ts';
 import { journalReader } from '../../platform/journal-reader.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import type { Policy } from '../../sync/ledger/core/policy.ts';
+import { type FinalityRules, policySpans } from '../../sync/ledger/core/policy-book.ts';
 import { fsckLog } from '../../sync/ledger/fsck-log.ts';
 import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
 import { originFolder } from '../../sync/ledger/mirror-log.ts';
@@ -16,8 +16,9 @@ import { readPublicKey } from './config.ts';
 import { policyIn, runProve } from './ledger-prove.ts';
 
 /** The log's name: stated, or the only one of the policy. */
-function originOf(stated: string | undefined, policy: Policy): string {
-  const names = new Set(policy.logs.map((log) => log.key.name));
+function originOf(stated: string | undefined, rules: FinalityRules): string {
+  const logs = policySpans(rules).flatMap(({ policy }) => policy.logs);
+  const names = new Set(logs.map((log) => log.key.name));
   const [only] = names;
   if (stated !== undefined) return stated;
   if (names.size !== 1 || only === undefined) {
@@ -50,6 +51,7 @@ async function runRestore(argv: readonly string[]): Promise<number> {
       from: { type: 'string' },
       to: { type: 'string' },
       policy: { type: 'string' },
+      'issuer-key': { type: 'string' },
       origin: { type: 'string' },
       gateway: { type: 'string' },
       'approver-key': { type: 'string' },
@@ -62,7 +64,7 @@ async function runRestore(argv: readonly string[]): Promise<number> {
   if ((gateway === undefined) !== values['new-journal']) {
     throw new UsageError('either --gateway FOLDER or --new-journal is needed');
   }
-  const policy = policyIn(values.policy);
+  const policy = policyIn(values.policy, values['issuer-key']);
   const origin = originOf(values.origin, policy);
   const restored = await restoreLog({
     from: copyAt(from, origin),
@@ -85,12 +87,16 @@ async function runRestore(argv: readonly string[]): Promise<number> {
 async function runFsck(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...argv],
-    options: { policy: { type: 'string' }, json: { type: 'boolean', default: false } },
+    options: {
+      policy: { type: 'string' },
+      'issuer-key': { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
     allowPositionals: true,
   });
   const [folder, ...more] = positionals;
   if (folder === undefined || more.length > 0) throw new UsageError('one log FOLDER is needed');
-  const policy = policyIn(values.policy);
+  const policy = policyIn(values.policy, values['issuer-key']);
   const report = await fsckLog(resolve(folder), policy, noteVerify(nodeVerifier()));
   const isSound = report.problems.length === 0;
   if (values.json) print(JSON.stringify({ ok: isSound, ...report }));

@@ -1,20 +1,19 @@
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { systemClock } from '../../platform/system-clock.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { openContentKeys } from '../../sync/ledger/content-keys.ts';
 import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
 import { serveLog } from '../../sync/ledger/log-server.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
+import { readRules } from './policy-file.ts';
 
-export function policyOf(config: Config): Policy {
-  const policy = parsePolicy(config.bytes('policy'));
-  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `policy: ${policy.reason}`);
-  return policy.value;
+/** `policy`: a policy's text, or the issuer's book of versions, which wants `issuerKey` beside it. */
+export function policyOf(config: Config): FinalityRules {
+  return readRules(config.path('policy'), () => config.publicKey('issuerKey'));
 }
 
 /**

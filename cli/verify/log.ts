@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { verifyFinalCheckpoint, type FinalHead } from '../../sync/ledger/core/final-checkpoint.ts';
+import { policySpans } from '../../sync/ledger/core/policy-book.ts';
+import { keysOfLog } from '../../sync/ledger/core/shard.ts';
 import { CHECKPOINT_PATH } from '../../sync/ledger/core/log-batch.ts';
 import { HASH_BYTES, leafHash } from '../../sync/ledger/core/merkle.ts';
 import { TILE_WIDTH } from '../../sync/ledger/core/tile.ts';
@@ -26,8 +28,11 @@ export interface LogView {
 
 /** A signature line that nobody checks could say anything: none by a key that the policy does not know. */
 function checkLines(path: string, head: FinalHead, store: TrustStore, findings: Findings): void {
-  const { logs, witnesses } = store.policy ?? { logs: [], witnesses: [] };
-  const keys = [...logs, ...witnesses].map((one) => one.key);
+  const spans = store.policy ? policySpans(store.policy) : [];
+  const keys = spans.flatMap(({ policy }) => [
+    ...keysOfLog(policy, head.origin),
+    ...policy.witnesses.map((one) => one.key),
+  ]);
   for (const { name, keyId } of head.note.signatures) {
     const isKnown = keys.some((key) => key.name === name && bytesEqual(key.keyId, keyId));
     if (!isKnown) findings.fault(path, 'a signature line by a key that the policy does not know');

@@ -1,3 +1,4 @@
+import { policyAt } from '../../sync/ledger/core/policy-book.ts';
 import { CLEARING_CREDENTIAL } from '../../identity/core/documents/credentials.ts';
 import { checkPeriod } from '../../identity/core/period.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
@@ -73,7 +74,7 @@ function openManifest(context: SettlementContext, base: string): Manifest | unde
   if (fileName !== `${base.slice(base.lastIndexOf('/') + 1)}.ipm`) {
     return fault(`is the manifest of ${fileName}`);
   }
-  if (store.policy && !bytesEqual(policyHash, store.policy.hash)) {
+  if (store.policy && !bytesEqual(policyHash, policyAt(store.policy, cutS).hash)) {
     findings.fault(store.policyPath, 'is not the policy whose hash the manifest names');
   }
   return manifest.value;

@@ -1,3 +1,4 @@
+import { policyAt } from '../../sync/ledger/core/policy-book.ts';
 import { formatMajor, parseMajor } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { decodeUtf8 } from '../../sync/ledger/core/text.ts';
@@ -72,7 +73,7 @@ function expectedOf({ store, receipts, logs, files, presentedMicro }: Computed):
   for (const { chargedMicro } of receipts.values()) sumMicro += chargedMicro;
   const [count, sum] = [receipts.size, formatMajor(sumMicro)];
   return {
-    ...(store.policy ? { policy: { hash: toHex(store.policy.hash) } } : {}),
+    ...(store.policy ? { policy: { hash: toHex(policyAt(store.policy, Infinity).hash) } } : {}),
     receipts: { count, sumMicro: sumMicro.toString() },
     ...(logs ? { ledger: logs.map(({ origin, size, root }) => ({ origin, size, root })) } : {}),
     files: files.map(({ fileName, records, sumMinor, sha256 }) => ({

@@ -7,7 +7,13 @@ import {
   type VerifierKey,
 } from '../../sync/ledger/core/note-key.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy, type Policy } from '../../sync/ledger/core/policy.ts';
+import {
+  isPolicyBook,
+  openPolicyBook,
+  policySpans,
+  type FinalityRules,
+} from '../../sync/ledger/core/policy-book.ts';
+import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import type { Artefacts } from './artefacts.ts';
 import { chainRank, DocumentBook, namedIssuer } from './documents.ts';
 import type { Findings } from './findings.ts';
@@ -16,8 +22,8 @@ import { keyOfCose, keyOfPem } from './key-files.ts';
 /** What the other checks rest on. */
 export interface TrustStore {
   readonly book: DocumentBook;
-  /** Absent where policy.txt does not read; that is a fault already. */
-  readonly policy: Policy | undefined;
+  /** Of policy.txt, or of the issuer's book `policies`; absent where it does not read, which is a fault already. */
+  readonly policy: FinalityRules | undefined;
   readonly noteVerify: Verify;
   /** Where the policy stands, for faults. */
   readonly policyPath: string;
@@ -82,13 +88,18 @@ function rootKey(
   return root;
 }
 
+/** A book of versions where there is one, else the one text. */
+const policyName = (files: Artefacts, prefix: string): string =>
+  files.has(`${prefix}policies`) ? `${prefix}policies` : `${prefix}policy.txt`;
+
 function loadPolicy(
   files: Artefacts,
   prefix: string,
-  pinned: Pinned | undefined,
+  root: { readonly issuerKey: PublicKey | undefined; readonly pinned: Pinned | undefined },
   findings: Findings,
-): Policy | undefined {
-  const path = `${prefix}policy.txt`;
+): FinalityRules | undefined {
+  const { issuerKey, pinned } = root;
+  const path = policyName(files, prefix);
   const bytes = files.read(path);
   if (bytes && pinned?.policyText && !bytesEqual(bytes, pinned.policyText)) {
     findings.fault(path, 'is not the pinned policy');
@@ -96,7 +107,10 @@ function loadPolicy(
   const text = pinned?.policyText ?? bytes;
   if (!text) return undefined;
   findings.count('policy');
-  const policy = parsePolicy(text);
+  const isBook = isPolicyBook(text);
+  if (isBook && !issuerKey) return undefined;
+  const policy =
+    isBook && issuerKey ? openPolicyBook(text, issuerKey, nodeVerifier()) : parsePolicy(text);
   if (policy.ok) return policy.value;
   findings.fault(path, policy.reason);
   return undefined;
@@ -106,9 +120,10 @@ function loadPolicy(
 function checkNoteKeys(
   files: Artefacts,
   prefix: string,
-  policy: Policy | undefined,
+  policy: FinalityRules | undefined,
   findings: Findings,
 ): void {
+  const spans = policy && policySpans(policy);
   const check = (path: string, keys: readonly VerifierKey[] | undefined): void => {
     const bytes = files.read(path);
     if (!bytes || !keys) return;
@@ -121,12 +136,12 @@ function checkNoteKeys(
   const logPath = `${prefix}log.vkey`;
   check(
     logPath,
-    policy?.logs.map((log) => log.key),
+    spans?.flatMap((span) => span.policy.logs.map((log) => log.key)),
   );
   const others = files
     .below(prefix)
     .filter((path) => path !== logPath && /^[^/]+\.vkey$/.test(path.slice(prefix.length)));
-  const witnesses = policy?.witnesses.map((witness) => witness.key);
+  const witnesses = spans?.flatMap((span) => span.policy.witnesses.map((one) => one.key));
   if (others.length === 0) check(`${prefix}witness.vkey`, witnesses);
   for (const path of others) check(path, witnesses);
 }
@@ -178,7 +193,7 @@ export function loadTrust(
 ): TrustStore | undefined {
   const documents = readDocuments(files, prefix);
   const issuerKey = rootKey(files, prefix, documents, pinned, findings);
-  const policy = loadPolicy(files, prefix, pinned, findings);
+  const policy = loadPolicy(files, prefix, { issuerKey, pinned }, findings);
   checkNoteKeys(files, prefix, policy, findings);
   if (!issuerKey) return undefined;
   const verifier = nodeVerifier();
@@ -196,7 +211,7 @@ export function loadTrust(
     }
   }
   checkKeyFiles(files, prefix, book, named, findings);
-  return { book, policy, noteVerify: noteVerify(verifier), policyPath: `${prefix}policy.txt` };
+  return { book, policy, noteVerify: noteVerify(verifier), policyPath: policyName(files, prefix) };
 }
 
 /** The root that a person brings along in a folder of its own. */
@@ -207,6 +222,7 @@ export function loadPinned(files: Artefacts, findings: Findings): Pinned | undef
     findings.fault('issuer.cosekey', 'is not a COSE_Key in its one form');
     return undefined;
   }
-  const policyText = files.has('policy.txt') ? files.read('policy.txt') : undefined;
+  const path = policyName(files, '');
+  const policyText = files.has(path) ? files.read(path) : undefined;
   return { issuerKey, ...(policyText ? { policyText } : {}) };
 }

@@ -25,6 +25,7 @@ import {
   type PartyCredential,
   type RegistrarCredential,
 } from './documents/credentials.ts';
+import { LOG_POLICY, type LogPolicy } from './documents/log-policy.ts';
 import { GATEWAY_MANDATE, type GatewayMandate } from './documents/mandate.ts';
 import { MERCHANT_CREDENTIAL, type MerchantCredential } from './documents/merchant.ts';
 import { POLICY, type Policy } from './documents/policy.ts';
@@ -85,6 +86,11 @@ export function issueMerchant(acquirer: Signer, facts: Facts<MerchantCredential>
 
 export function issuePolicy(party: Signer, facts: Facts<Policy>): Uint8Array {
   return signDocument(POLICY, party, facts);
+}
+
+/** One version of a policy book; `previous` is the hash of the version before. */
+export function issueLogPolicy(issuer: Signer, facts: Facts<LogPolicy>): Uint8Array {
+  return signDocument(LOG_POLICY, issuer, facts);
 }
 
 export function issueTariff(payee: Signer, facts: Facts<Tariff>): Uint8Array {

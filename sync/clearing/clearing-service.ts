@@ -27,7 +27,8 @@ export type ClearingOptions = {
   readonly outFolder: string;
   readonly directory: SettlementDirectory;
   /** SHA-256 of the finality policy that made the ingested receipts L2. */
-  readonly policyHash: Uint8Array;
+  /** Of the policy in force at a cut; its time is handed over where versions follow each other. */
+  readonly policyHash: Uint8Array | ((atS: number) => Uint8Array);
   readonly mode: 'P' | 'T';
   readonly profile?: IpmProfile;
   /** Zone of file and ARN dates; Japan by default. */
@@ -126,7 +127,7 @@ export class ClearingService {
       zone: zone ?? JST,
       directory,
       anchors,
-      policyHash,
+      policyHash: typeof policyHash === 'function' ? policyHash(nowS) : policyHash,
     };
     const { blocked } = await database.transaction((session) =>
       new CutAssigner(session, context).run(),

@@ -8,7 +8,7 @@ import { wrappedKeyPath } from '../ledger/content-keys.ts';
 import { verifyFinalCheckpoint, type FinalHead } from '../ledger/core/final-checkpoint.ts';
 import { leafHash } from '../ledger/core/merkle.ts';
 import { noteVerify } from '../ledger/core/note-ports.ts';
-import type { Policy } from '../ledger/core/policy.ts';
+import type { FinalityRules } from '../ledger/core/policy-book.ts';
 import { appendLeaves, treeRoot, type Tree } from '../ledger/core/tree.ts';
 import { unwrapContentKey } from '../ledger/key-wrap.ts';
 import { readCheckpoint, readEntries, readPayloads, readTree } from '../ledger/log-folder.ts';
@@ -27,7 +27,7 @@ const MAX_KEYS = 4_096;
 export interface PullOptions {
   readonly source: LogSource;
   readonly origin: string;
-  readonly policy: Policy;
+  readonly policy: FinalityRules;
   readonly registry: Registry;
   readonly verifier: Verifier;
   /** Opens the wrapped content keys: P-256, private. */

@@ -40,7 +40,7 @@ export const findLog = async (root: string, ports: LogPorts): Promise<FoundLog> 
     head,
     tree,
     bundle,
-    published: published.value,
+    published: { ...published.value, ...(note.ok ? { note: note.value } : {}) },
     ...(known === undefined ? {} : { finalSequence: known }),
     steps: await stepsOf(source, size, head, ports),
   };

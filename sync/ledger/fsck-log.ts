@@ -12,7 +12,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { payloadPath } from './core/log-batch.ts';
 import { type GrowingCopy, growCopy, reaches } from './core/mirror.ts';
 import type { Verify } from './core/note-key.ts';
-import type { Policy } from './core/policy.ts';
+import type { FinalityRules } from './core/policy-book.ts';
 import { parseTilePath, tileWidth } from './core/tile.ts';
 import { emptyTree, treeRoot } from './core/tree.ts';
 import { FINALITY_PATH } from './finality-file.ts';
@@ -154,7 +154,7 @@ const checkState = async (
  */
 export const fsckLog = async (
   root: string,
-  policy: Policy,
+  policy: FinalityRules,
   verify: Verify,
 ): Promise<FsckReport> => {
   const paths = await filesBelow(root);

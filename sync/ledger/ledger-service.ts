@@ -8,6 +8,7 @@ import { lockFolder } from '../../platform/folder-lock.ts';
 import type { JournalPosition } from '../../platform/ports.ts';
 import { CHECKPOINT_PATH, type LogEntry } from './core/log-batch.ts';
 import type { LogEffect, LogInput, LogWriterState } from './core/log-writer-types.ts';
+import { statedUrls } from './core/policy-book.ts';
 import { startLogWriter, stepLogWriter, wantsEntries } from './core/log-writer.ts';
 import { type FinalityRecorder, finalityRecorder } from './finality-file.ts';
 import { findLog } from './found-log.ts';
@@ -60,7 +61,8 @@ class LedgerHost implements LedgerService {
     this.#state = state;
     this.#finality = finality;
     this.#levels = levels;
-    this.#uplink = new WitnessUplink(options);
+    const witnessUrls = new Map([...statedUrls(options.ports.policy), ...options.witnessUrls]);
+    this.#uplink = new WitnessUplink({ ...options, witnessUrls });
     this.#unlock = unlock;
     this.#position = state.head.cursor;
     this.#isUp = options.linkUp ?? true;

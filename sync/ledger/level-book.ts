@@ -60,7 +60,7 @@ export class LevelBook {
       origin: this.#ports.origin,
       recorded: markOf(head.size, head.throughSequence),
       final: markOf(finalSize, state.finalSequence),
-      policyHash: toHex(this.#ports.policy.hash),
+      policyHash: toHex(state.span.policy.hash),
       ...(this.#anchored === undefined ? {} : { anchored: this.#anchoredLevel(finalSize) }),
       backlog,
       isBehindJournal,

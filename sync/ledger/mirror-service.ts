@@ -104,7 +104,10 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
         const opened = openRequest(keys, body, ports.verify);
         if ('status' in opened) return opened;
         const { head, text, logLine } = opened;
-        return logs.get(head.origin)?.admit({ ...head, note: `${text}\n${logLine}` });
+        const log = logs.get(head.origin);
+        // Never a cosignature for contents that nobody here looked at.
+        if (log === undefined) return { status: 404, body: 'unknown log\n' };
+        return log.admit({ ...head, note: `${text}\n${logLine}` });
       },
       others: (request) => serveFile(folders, request),
     });

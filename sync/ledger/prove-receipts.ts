@@ -8,7 +8,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { verifyFinalCheckpoint } from './core/final-checkpoint.ts';
 import { HASH_BYTES, type Sha256 } from './core/merkle.ts';
 import type { Verify } from './core/note-key.ts';
-import type { Policy } from './core/policy.ts';
+import type { FinalityRules } from './core/policy-book.ts';
 import { encodeProof, verifyProof } from './core/proof.ts';
 import { TILE_WIDTH } from './core/tile.ts';
 import { inclusionProof, readCheckpoint, readPayloads } from './log-folder.ts';
@@ -20,7 +20,7 @@ const MAX_PROVEN = 100_000;
 
 /** What the proofs are made under. */
 export interface ProvingPorts {
-  readonly policy: Policy;
+  readonly policy: FinalityRules;
   readonly verify: Verify;
   readonly hash?: Sha256;
 }

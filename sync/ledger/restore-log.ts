@@ -15,7 +15,7 @@ import { verifyFinalCheckpoint } from './core/final-checkpoint.ts';
 import { CHECKPOINT_PATH } from './core/log-batch.ts';
 import { HASH_BYTES } from './core/merkle.ts';
 import type { Verify } from './core/note-key.ts';
-import type { Policy } from './core/policy.ts';
+import { type FinalityRules, logKeys } from './core/policy-book.ts';
 import { type Outcome, bad, ok } from './core/text.ts';
 import { TILE_WIDTH } from './core/tile.ts';
 import { HEAD_PATH, writeHead } from './head-file.ts';
@@ -31,7 +31,7 @@ export interface RestoreOptions {
   /** A folder without a log. */
   readonly to: string;
   readonly origin: string;
-  readonly policy: Policy;
+  readonly policy: FinalityRules;
   readonly verify: Verify;
   /**
    * The journal that the log follows, in slices of one block; absent where it was lost too and the log goes on with a new
@@ -86,7 +86,7 @@ const readOffer = async (
   options: RestoreOptions,
 ): Promise<Outcome<{ head: SignedHead; note: Uint8Array; finalSize: number }>> => {
   const { from, origin, policy, verify } = options;
-  const keys = policy.logs.map((log) => log.key);
+  const keys = logKeys(policy, origin);
   const signed = await from.read(SIGNED_HEAD_PATH);
   const note = await from.read(CHECKPOINT_PATH);
   if (signed === undefined || note === undefined) {
@@ -110,7 +110,7 @@ const restoreInto = async (options: RestoreOptions): Promise<Outcome<RestoredLog
   const offer = await readOffer(options);
   if (!offer.ok) return offer;
   const { head, note, finalSize } = offer.value;
-  const keys = policy.logs.map((log) => log.key);
+  const keys = logKeys(policy, origin);
   const copy = await LogCopy.open(to, { origin, keys, verify });
   const copied = await copy.extend(from, head);
   if (!copied.ok) return copied;

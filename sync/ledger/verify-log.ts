@@ -11,7 +11,7 @@ import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
 import { HASH_BYTES, leafHash } from './core/merkle.ts';
 import { parseNote } from './core/note.ts';
 import type { Verify } from './core/note-key.ts';
-import type { Policy } from './core/policy.ts';
+import type { FinalityRules } from './core/policy-book.ts';
 import {
   TILE_WIDTH,
   type TileId,
@@ -181,7 +181,7 @@ class LogCheck {
 export const verifyLog = async (
   source: LogSource,
   paths: readonly string[],
-  policy: Policy,
+  policy: FinalityRules,
   verify: Verify,
 ): Promise<LogReport> => {
   const note = await source.read(CHECKPOINT_PATH);

@@ -12,6 +12,7 @@ import {
   REGISTRAR_CREDENTIAL,
 } from '../../identity/core/documents/credentials.ts';
 import { GATEWAY_MANDATE } from '../../identity/core/documents/mandate.ts';
+import { LOG_POLICY } from '../../identity/core/documents/log-policy.ts';
 import { MERCHANT_CREDENTIAL } from '../../identity/core/documents/merchant.ts';
 import { POLICY } from '../../identity/core/documents/policy.ts';
 import { STATEMENT } from '../../identity/core/documents/statement.ts';
@@ -82,6 +83,13 @@ const tariff = issue.issueTariff(signers.payee, {
   components: [{ unit: 1, steps: [{ fromMinute: 0, priceMicro: yen(4) }], freeQuantity: 5 }],
   zone: 'Asia/Tokyo',
 });
+const logPolicy = issue.issueLogPolicy(signers.issuer, {
+  issuedS: NOW_S,
+  version: 2,
+  inForceFromS: NOW_S,
+  text: 'quorum none\n',
+  previous: hash32,
+});
 const closing = issue.issueClosing(signers, {
   subject: signers.device.key.id,
   issuedS: NOW_S,
@@ -116,6 +124,7 @@ const SINGLE: readonly Row[] = [
   row(STATEMENT, statement, signers.issuer),
   row(STATUS_LIST, statusList, signers.issuer),
   row(APPROVER_CLOSING, approverClosing, signers.issuer),
+  row(LOG_POLICY, logPolicy, signers.issuer),
 ];
 const ALL: readonly Row[] = [
   ...SINGLE,

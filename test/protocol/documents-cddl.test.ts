@@ -80,6 +80,16 @@ const documents = new Map<string, Uint8Array>([
     }),
   ],
   [
+    'log-policy',
+    issue.issueLogPolicy(issuer, {
+      issuedS,
+      version: 2,
+      inForceFromS: issuedS,
+      text: 'quorum none\n',
+      previous: hash,
+    }),
+  ],
+  [
     'closing',
     issue.issueClosing(
       { party: issuer, registrar: clearing },
@@ -120,6 +130,7 @@ t.test(
       'binding',
       'clearing',
       'closing',
+      'log-policy',
       'mandate',
       'merchant',
       'party',

@@ -1,42 +1,73 @@
 /** The one rule for "L2": a checkpoint signed by a log of the policy and cosigned by its quorum (DESIGN section 5). */
+import { bytesEqual } from '../../../protocol/bytes.ts';
 import { type TreeHead, parseCheckpoint } from './checkpoint.ts';
 import { type SignedNote, parseNote } from './note.ts';
-import type { Verify } from './note-key.ts';
-import { verifyNote } from './note-verify.ts';
+import type { Verify, VerifierKey } from './note-key.ts';
+import { type VerifiedSignature, verifyNote } from './note-verify.ts';
 import { type Policy, quorumMet } from './policy.ts';
+import { type FinalityRules, type PolicySpan, countsIn, policySpans } from './policy-book.ts';
+import { keysOfLog } from './shard.ts';
 import { type Outcome, bad, ok } from './text.ts';
 
 /** A tree head that is final under a policy. */
 export interface FinalHead extends TreeHead {
   readonly note: SignedNote;
+  /** The policy that it is final under; of a book the first one that it met. */
+  readonly policy: Policy;
   /** Policy names of the witnesses whose cosignatures verified, with the earliest time of each (POSIX seconds). */
   readonly cosignedAtS: ReadonlyMap<string, number>;
 }
 
-/** Verifies a checkpoint note against a policy; with several logs in it, the origin's own key must have signed. */
+const isOf = (key: VerifierKey, { name, keyId, publicKey }: VerifierKey): boolean =>
+  key.name === name && bytesEqual(key.keyId, keyId) && bytesEqual(key.publicKey, publicKey);
+
+const finalIn = (
+  head: TreeHead,
+  note: SignedNote,
+  signatures: readonly VerifiedSignature[],
+  span: PolicySpan,
+): Outcome<FinalHead> => {
+  const { policy } = span;
+  const logKeys = keysOfLog(policy, head.origin);
+  if (!signatures.some(({ key }) => logKeys.some((known) => isOf(key, known)))) {
+    return bad('not signed by a log of the policy');
+  }
+  const cosignedAtS = new Map<string, number>();
+  for (const { key, timeS } of signatures) {
+    const witness = policy.witnesses.find((known) => isOf(key, known.key));
+    if (witness === undefined || timeS === undefined || !countsIn(span, timeS)) continue;
+    cosignedAtS.set(witness.name, Math.min(timeS, cosignedAtS.get(witness.name) ?? timeS));
+  }
+  return quorumMet(policy, new Set(cosignedAtS.keys()))
+    ? ok({ ...head, note, policy, cosignedAtS })
+    : bad('the policy is not met: too few cosignatures');
+};
+
+/**
+ * Verifies a checkpoint note against a policy, or against a book: then it is final if one version's quorum cosigned it
+ * while that version was in force ({@link countsIn}); a later key does not vouch for the past, a retired one not for the
+ * future. The times are the witnesses' own word. With several logs in a policy, the origin's own key must have signed.
+ */
 export const verifyFinalCheckpoint = (
   bytes: Uint8Array,
-  policy: Policy,
+  rules: FinalityRules,
   verify: Verify,
 ): Outcome<FinalHead> => {
   const note = parseNote(bytes);
   if (!note.ok) return note;
   const head = parseCheckpoint(note.value.text);
   if (!head.ok) return head;
-  const logKeys = policy.logs.map((log) => log.key).filter((key) => key.name === head.value.origin);
-  const keys = [...logKeys, ...policy.witnesses.map((witness) => witness.key)];
+  const spans = policySpans(rules);
+  const keys = spans.flatMap(({ policy }) => [
+    ...keysOfLog(policy, head.value.origin),
+    ...policy.witnesses.map((witness) => witness.key),
+  ]);
   const signatures = verifyNote(note.value, keys, verify);
   if (!signatures.ok) return signatures;
-  if (!signatures.value.some((signature) => logKeys.includes(signature.key))) {
-    return bad('not signed by a log of the policy');
+  let last: Outcome<FinalHead> = bad('no policy');
+  for (const span of spans) {
+    last = finalIn(head.value, note.value, signatures.value, span);
+    if (last.ok) return last;
   }
-  const cosignedAtS = new Map<string, number>();
-  for (const { key, timeS } of signatures.value) {
-    const witness = policy.witnesses.find((known) => known.key === key);
-    if (witness === undefined || timeS === undefined) continue;
-    cosignedAtS.set(witness.name, Math.min(timeS, cosignedAtS.get(witness.name) ?? timeS));
-  }
-  return quorumMet(policy, new Set(cosignedAtS.keys()))
-    ? ok({ ...head.value, note: note.value, cosignedAtS })
-    : bad('the policy is not met: too few cosignatures');
+  return last;
 };

@@ -4,7 +4,8 @@ import type { TreeHead } from './checkpoint.ts';
 import type { BatchFiles, LogEntry, OpenBundle } from './log-batch.ts';
 import type { Sha256 } from './merkle.ts';
 import type { Signer, Verify } from './note-key.ts';
-import type { Policy } from './policy.ts';
+import type { SignedNote } from './note.ts';
+import type { FinalityRules, PolicySpan } from './policy-book.ts';
 import type { Tree } from './tree.ts';
 import type { WitnessLink } from './witness-link.ts';
 
@@ -76,7 +77,9 @@ export interface LogWriterState {
   signedSize: number;
   /** The largest size that a witness has cosigned: smaller heads are not offered any more. */
   askFloor: number;
-  readonly witnesses: readonly WitnessLink[];
+  /** The policy in force, with its time. */
+  span: PolicySpan;
+  witnesses: readonly WitnessLink[];
 }
 
 export type LogInput =
@@ -131,7 +134,8 @@ export interface LogPorts {
   readonly origin: string;
   readonly signer: Signer;
   readonly verify: Verify;
-  readonly policy: Policy;
+  /** What makes a head final; of a book the version in force. */
+  readonly policy: FinalityRules;
   readonly hash?: Sha256;
 }
 
@@ -140,7 +144,7 @@ export interface FoundLog {
   readonly head: LogHead;
   readonly tree: Tree;
   readonly bundle: OpenBundle;
-  readonly published?: TreeHead;
+  readonly published?: TreeHead & { readonly note?: SignedNote };
   /** Sequence through which the published checkpoint is known to reach. */
   readonly finalSequence?: number;
   /** Heads between the published one and `head`, where they are far apart; oldest first. */

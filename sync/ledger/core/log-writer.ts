@@ -11,6 +11,7 @@ import type { JournalPosition, Now } from '../../../platform/ports.ts';
 import { bytesEqual } from '../../../protocol/bytes.ts';
 import { invariant } from '../../../protocol/kiri-error.ts';
 import { encodeCheckpoint } from './checkpoint.ts';
+import { followPolicy, linkOf, startLinks } from './follow-policy.ts';
 import { type LogEntry, appendBatch } from './log-batch.ts';
 import type {
   FoundLog,
@@ -25,14 +26,9 @@ import { leafHash } from './merkle.ts';
 import { parseSignatureLines, signNote, signatureLine } from './note.ts';
 import { verifyNote } from './note-verify.ts';
 import { quorumMet } from './policy.ts';
+import { countsIn, spanAt } from './policy-book.ts';
 import { treeRoot } from './tree.ts';
-import {
-  type WitnessLink,
-  failRequest,
-  finishRequest,
-  mayAsk,
-  witnessLinks,
-} from './witness-link.ts';
+import { type WitnessLink, failRequest, finishRequest, mayAsk } from './witness-link.ts';
 
 /** Longest wait of a leaf for its batch. */
 const BATCH_INTERVAL_MS = 250;
@@ -48,6 +44,7 @@ export const MAX_STEPS = 4_096;
 /** The state after a start; already stopped where the folder contradicts itself. */
 export const startLogWriter = (found: FoundLog, ports: LogPorts): LogWriterState => {
   const { head, tree, bundle, published } = found;
+  const span = spanAt(ports.policy, Infinity);
   const state: LogWriterState = {
     phase: { kind: 'confirming' },
     tree,
@@ -63,7 +60,8 @@ export const startLogWriter = (found: FoundLog, ports: LogPorts): LogWriterState
     steps: (found.steps ?? []).slice(0, MAX_STEPS),
     signedSize: head.size,
     askFloor: 0,
-    witnesses: witnessLinks(ports.policy, head.size),
+    span,
+    witnesses: startLinks(span.policy, found, ports.verify),
   };
   const root = treeRoot(tree, ports.hash);
   if (tree.size !== head.size || !bytesEqual(root, head.root)) {
@@ -164,10 +162,10 @@ const askWitnesses = (state: LogWriterState, nowMs: number): LogEffect[] => {
     });
 };
 
-const publishIfMet = (state: LogWriterState, ports: LogPorts): LogEffect[] => {
+const publishIfMet = (state: LogWriterState): LogEffect[] => {
   const { round } = state;
   if (round === undefined || round.publishing) return [];
-  if (!quorumMet(ports.policy, new Set(round.cosignatures.keys()))) return [];
+  if (!quorumMet(state.span.policy, new Set(round.cosignatures.keys()))) return [];
   round.publishing = true;
   const checkpoint = round.note + [...round.cosignatures.values()].join('');
   return [{ kind: 'publish', size: round.size, checkpoint }];
@@ -178,7 +176,7 @@ const advance = (state: LogWriterState, ports: LogPorts, nowMs: number): LogEffe
   if (state.phase.kind === 'stopped') return [];
   const batch = startBatch(state, ports, nowMs);
   openRound(state, ports);
-  return [...batch, ...askWitnesses(state, nowMs), ...publishIfMet(state, ports)];
+  return [...batch, ...askWitnesses(state, nowMs), ...publishIfMet(state)];
 };
 
 const takeCosignature = (
@@ -199,9 +197,12 @@ const takeCosignature = (
   const signatures = parseSignatureLines(lines);
   const note = { text: round.text, signatures: signatures.ok ? signatures.value : [] };
   const verified = verifyNote(note, [link.key], ports.verify);
-  const line = verified.ok ? verified.value[0]?.line : undefined;
+  // A cosignature from outside the version's time would count for nobody.
+  const line = verified.ok
+    ? verified.value.find(({ timeS }) => timeS !== undefined && countsIn(state.span, timeS))?.line
+    : undefined;
   if (line === undefined) {
-    failRequest(link, 'the answer is no valid cosignature', nowMs);
+    failRequest(link, 'the answer is no valid cosignature of this time', nowMs);
     return;
   }
   finishRequest(link, asked);
@@ -241,12 +242,6 @@ const takeConflict = (
   if (theirSize === usedOld) failRequest(link, 'refuses the size that it names itself', nowMs);
   link.oldSize = theirSize;
   return [];
-};
-
-const linkOf = (state: LogWriterState, name: string): WitnessLink => {
-  const link = state.witnesses.find((known) => known.name === name);
-  invariant(link !== undefined, 'an answer comes from a witness of the policy');
-  return link;
 };
 
 /** Remembers a head that is about to be overtaken, where it is far enough from the one before. */
@@ -305,14 +300,33 @@ const take = (
     case 'storageFailed':
       return stop(state, 'STORAGE_FAILED', input.detail);
     case 'cosigned':
-      takeCosignature(state, linkOf(state, input.witness), input.lines, ports, now.monotonicMs);
+    case 'witnessConflict':
+    case 'witnessInconsistent':
+    case 'witnessFailed':
+      return takeAnswer(state, input, ports, now.monotonicMs);
+  }
+};
+
+type WitnessAnswered = Extract<LogInput, { readonly witness: string }>;
+
+const takeAnswer = (
+  state: LogWriterState,
+  input: WitnessAnswered,
+  ports: LogPorts,
+  nowMs: number,
+): LogEffect[] => {
+  const link = linkOf(state, ports, input.witness);
+  if (link === undefined) return [];
+  switch (input.kind) {
+    case 'cosigned':
+      takeCosignature(state, link, input.lines, ports, nowMs);
       return [];
     case 'witnessConflict':
-      return takeConflict(state, linkOf(state, input.witness), input.theirSize, now.monotonicMs);
+      return takeConflict(state, link, input.theirSize, nowMs);
     case 'witnessInconsistent':
       return stop(state, 'FORKED', `witness ${input.witness} refuses the consistency proof`);
     case 'witnessFailed':
-      failRequest(linkOf(state, input.witness), input.trouble, now.monotonicMs);
+      failRequest(link, input.trouble, nowMs);
       return [];
   }
 };
@@ -344,6 +358,7 @@ export const stepLogWriter = (
   ports: LogPorts,
 ): readonly LogEffect[] => {
   if (state.phase.kind === 'stopped') return [];
+  followPolicy(state, ports, now.unixMs);
   const effects = take(state, input, now, ports);
   return [...effects, ...advance(state, ports, now.monotonicMs)];
 };

@@ -3,7 +3,7 @@ import { concatBytes, utf8ToBytes } from '../../../protocol/bytes.ts';
 import { type FinalHead, verifyFinalCheckpoint } from './final-checkpoint.ts';
 import { HASH_BYTES, leafHash, verifyInclusion } from './merkle.ts';
 import type { Verify } from './note-key.ts';
-import type { Policy } from './policy.ts';
+import type { FinalityRules } from './policy-book.ts';
 import {
   type Outcome,
   bad,
@@ -89,7 +89,7 @@ export interface ProvenEntry {
 export const verifyProof = (
   bytes: Uint8Array,
   entry: Uint8Array,
-  policy: Policy,
+  policy: FinalityRules,
   verify: Verify,
 ): Outcome<ProvenEntry> => {
   const proof = parseProof(bytes);

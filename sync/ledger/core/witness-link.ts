@@ -12,7 +12,7 @@ export interface WitnessLink {
   readonly key: VerifierKey;
   /** The size that the next request names as `old`: what we believe the witness cosigned last. */
   oldSize: number;
-  /** Largest size whose cosignature we verified in this run. */
+  /** Largest size whose cosignature we verified, in this run or on the checkpoint that it found. */
   cosignedSize: number;
   /** Size of the request under way; one at a time. */
   askedSize: number | undefined;
@@ -22,6 +22,8 @@ export interface WitnessLink {
   trouble: string | undefined;
   /** The witness answered with a smaller size than it had cosigned: its state is lost, it is not asked again. */
   lost: boolean;
+  /** Answers under this name that a key of an earlier policy version still owes. */
+  ignoredAnswers: number;
 }
 
 /** One link per witness of the policy. `headSize` is the best first guess of what they cosigned. */
@@ -36,10 +38,14 @@ export const witnessLinks = (policy: Policy, headSize: number): WitnessLink[] =>
     retryAtMs: 0,
     trouble: undefined,
     lost: false,
+    ignoredAnswers: 0,
   }));
 
 export const mayAsk = (link: WitnessLink, nowMs: number): boolean =>
-  !link.lost && link.askedSize === undefined && nowMs >= link.retryAtMs;
+  !link.lost &&
+  link.askedSize === undefined &&
+  link.ignoredAnswers === 0 &&
+  nowMs >= link.retryAtMs;
 
 /** Ends a request that brought no cosignature. */
 export const failRequest = (link: WitnessLink, trouble: string, nowMs: number): void => {

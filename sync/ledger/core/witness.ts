@@ -12,6 +12,7 @@ import { parseNote, signatureLine } from './note.ts';
 import type { Signer, Verify, VerifierKey } from './note-key.ts';
 import { verifyNote } from './note-verify.ts';
 import { parseHashLines } from './proof.ts';
+import { isShardOfTime, parseShard, shardKeys } from './shard.ts';
 import { type Outcome, bad, decodeUtf8, ok, parseDecimal } from './text.ts';
 
 /** 63 proof lines and a checkpoint with 16 signatures fit many times over. */
@@ -28,7 +29,7 @@ export interface WitnessedHead extends TreeHead {
 }
 
 export interface WitnessState {
-  /** Keys trusted per origin; an origin without an entry is unknown (404). */
+  /** Keys trusted per origin, or per prefix of a chain of shards; what is neither is unknown (404). */
   readonly logs: ReadonlyMap<string, readonly VerifierKey[]>;
   readonly heads: Map<string, WitnessedHead>;
   /** Answers held back until their head is durable, by request id. */
@@ -103,6 +104,18 @@ interface OpenedRequest {
   readonly logLine: string;
 }
 
+/** Keys trusted for an origin: its own, or those of the prefix that it is a shard of. */
+const keysFor = (
+  logs: WitnessState['logs'],
+  origin: string,
+): readonly VerifierKey[] | undefined => {
+  const own = logs.get(origin);
+  if (own !== undefined) return own;
+  const prefix = parseShard(origin)?.prefix;
+  const keys = prefix === undefined ? undefined : logs.get(prefix);
+  return keys && shardKeys(keys, origin);
+};
+
 /** The first checks of tlog-witness: form (400), log (404), signature (403). */
 export const openRequest = (
   logs: WitnessState['logs'],
@@ -116,7 +129,7 @@ export const openRequest = (
   if (note.value.text.length > MAX_TEXT_CHARACTERS) return refuse(400, 'checkpoint too long');
   const head = parseCheckpoint(note.value.text);
   if (!head.ok) return refuse(400, head.reason);
-  const keys = logs.get(head.value.origin);
+  const keys = keysFor(logs, head.value.origin);
   if (keys === undefined) return refuse(404, 'unknown log');
   const signed = verifyNote(note.value, keys, verify);
   if (!signed.ok) return refuse(403, signed.reason);
@@ -132,6 +145,7 @@ export const openRequest = (
 const judge = (
   state: WitnessState,
   body: Uint8Array,
+  nowMs: number,
   { verify, hash }: WitnessPorts,
 ): OpenedRequest | WitnessAnswer => {
   const opened = openRequest(state.logs, body, verify);
@@ -140,6 +154,11 @@ const judge = (
   const { origin, size, root } = opened.head;
   if (oldSize > size) return refuse(400, 'old size above the checkpoint size');
   const latest = state.heads.get(origin);
+  if (latest === undefined) {
+    const shard = state.logs.has(origin) ? undefined : parseShard(origin);
+    if (shard && !isShardOfTime(shard, nowMs)) return refuse(404, 'a shard of another time');
+    if (state.heads.size >= MAX_WITNESSED_LOGS) return refuse(403, 'too many logs');
+  }
   if (oldSize !== (latest?.size ?? 0)) return conflict(latest?.size ?? 0);
   if (latest === undefined || oldSize === 0) {
     if (path.length > 0) return refuse(422, 'a proof from size 0 is empty');
@@ -180,7 +199,7 @@ export const stepWitness = (
     state.waiting.delete(requestId);
     return [{ kind: 'respond', requestId, answer }];
   }
-  const verdict = judge(state, input.body, ports);
+  const verdict = judge(state, input.body, nowMs, ports);
   if ('status' in verdict) return [{ kind: 'respond', requestId, answer: verdict }];
   const line = cosign(verdict.text, ports.signer, Math.floor(nowMs / 1000));
   const head: WitnessedHead = {

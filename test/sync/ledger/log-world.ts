@@ -93,7 +93,8 @@ export class Disk {
     const checkpoint = this.files.get(CHECKPOINT_PATH);
     const found = { head: this.head, tree: treeFromEdge(size, edge), bundle };
     if (checkpoint === undefined) return found;
-    return { ...found, published: must(parseCheckpoint(must(parseNote(checkpoint)).text)) };
+    const note = must(parseNote(checkpoint));
+    return { ...found, published: { ...must(parseCheckpoint(note.text)), note } };
   }
 
   leavesUpTo(size: number): Uint8Array[] {
@@ -111,8 +112,8 @@ export class Disk {
 /** A log writer with its disk and witnesses; effects wait in a list until the test carries one out. */
 export class World {
   disk: Disk = new Disk();
-  readonly witnesses: ReadonlyMap<string, { signer: Signer; state: WitnessState }>;
-  readonly ports: LogPorts;
+  readonly witnesses: Map<string, { signer: Signer; state: WitnessState }>;
+  ports: LogPorts;
   state: LogWriterState;
   pending: LogEffect[] = [];
   readonly done: LogEffect[] = [];
@@ -148,6 +149,12 @@ export class World {
       ]),
     );
     this.state = startLogWriter(this.disk.find(), this.ports);
+  }
+
+  /** Puts a witness with a new key and no state behind a name of the policy. */
+  replaceWitness(name: string, signer: Signer): void {
+    const state = witnessState(new Map([[ORIGIN, [fakeLog().key]]]), []);
+    this.witnesses.set(name, { signer, state });
   }
 
   now(): Now {

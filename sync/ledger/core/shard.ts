@@ -1,0 +1,69 @@
+/**
+ * Shards (DESIGN section 5): a gateway's log is a chain of logs, one per quarter, named `<prefix>/<year>q<1-4>`. Quarters
+ * are those of UTC, so that every party finds the same boundary from a clock alone.
+ */
+import { type VerifierKey, verifierKey } from './note-key.ts';
+import type { Policy } from './policy.ts';
+
+const DAY_MS = 86_400_000;
+/** How far a shard's quarter may be from the clock of who is asked to cosign its first head. */
+const QUARTERS_BEHIND = 4;
+const QUARTERS_AHEAD = 1;
+
+const SHARD_ORIGIN = /^(.+)\/([1-9][0-9]{3})q([1-4])$/u;
+
+/** A shard's place in its chain. */
+export interface Shard {
+  readonly prefix: string;
+  /** Quarters since year 0: `4 * year + quarter - 1`. */
+  readonly index: number;
+}
+
+/** Takes an origin apart; `undefined` where it is no shard's. */
+export const parseShard = (origin: string): Shard | undefined => {
+  const [, prefix, year, quarter] = SHARD_ORIGIN.exec(origin) ?? [];
+  return prefix === undefined
+    ? undefined
+    : { prefix, index: 4 * Number(year) + Number(quarter) - 1 };
+};
+
+/** The quarter of a time, in the count of {@link Shard}. */
+export const quarterOf = (unixMs: number): number => {
+  // Days to civil date (proleptic Gregorian), counted from 1 March of year 0: eras of 400 years.
+  const days = Math.floor(unixMs / DAY_MS) + 719_468;
+  const era = Math.floor(days / 146_097);
+  const ofEra = days - era * 146_097;
+  const yearOfEra = Math.floor(
+    (ofEra - Math.floor(ofEra / 1_460) + Math.floor(ofEra / 36_524) - Math.floor(ofEra / 146_096)) /
+      365,
+  );
+  const dayOfYear =
+    ofEra - (365 * yearOfEra + Math.floor(yearOfEra / 4) - Math.floor(yearOfEra / 100));
+  const marchMonth = Math.floor((5 * dayOfYear + 2) / 153);
+  const month = (marchMonth + 2) % 12;
+  const year = yearOfEra + era * 400 + (marchMonth >= 10 ? 1 : 0);
+  return 4 * year + Math.floor(month / 3);
+};
+
+/** Whether a shard may be written at a time: its quarter is near. A log that was offline long ends its old shard late. */
+export const isShardOfTime = ({ index }: Shard, unixMs: number): boolean => {
+  const now = quarterOf(unixMs);
+  return index >= now - QUARTERS_BEHIND && index <= now + QUARTERS_AHEAD;
+};
+
+/** Keys by the name of a log or of a shard's prefix, under the origin: the same public key, as the origin's. */
+export const shardKeys = (keys: readonly VerifierKey[], origin: string): readonly VerifierKey[] =>
+  keys.map((key) => (key.name === origin ? key : verifierKey(origin, key.type, key.publicKey)));
+
+/**
+ * The keys that may sign for an origin under a policy. A log line names an origin, or the prefix of a chain of shards:
+ * then its key signs for each of them.
+ */
+export const keysOfLog = (policy: Policy, origin: string): readonly VerifierKey[] => {
+  const prefix = parseShard(origin)?.prefix;
+  const keys = policy.logs.map((log) => log.key);
+  return shardKeys(
+    keys.filter(({ name }) => name === origin || name === prefix),
+    origin,
+  );
+};
