@@ -5,14 +5,16 @@ type Run = (argv: readonly string[]) => Promise<number>;
 const CONFIG = 'Options: --config FILE (JSON; paths in it count from the file)';
 
 async function loadSync(): Promise<Run> {
-  const [{ runLedger }, { runClearing }] = await Promise.all([
+  const [{ runLedger }, { runIntake }, { runClearing }] = await Promise.all([
     import('./programs/ledger.ts'),
+    import('./programs/intake.ts'),
     import('./programs/clearing.ts'),
   ]);
   return async ([part, ...rest]) => {
     if (part === 'ledger') return runLedger(rest);
+    if (part === 'intake') return runIntake(rest);
     if (part === 'clearing') return runClearing(rest);
-    throw new UsageError('kiri sync wants ledger or clearing');
+    throw new UsageError('kiri sync wants ledger, intake or clearing');
   };
 }
 
@@ -39,8 +41,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./programs/hub.ts')).runHub,
   },
   sync: {
-    summary: 'run the ledger beside a gateway, or clearing at the centre',
-    usage: `Usage: kiri sync ledger|clearing --config FILE\n${CONFIG}`,
+    summary: 'run the ledger beside a gateway, or intake and clearing at the centre',
+    usage: `Usage: kiri sync ledger|intake|clearing --config FILE\n${CONFIG}`,
     load: loadSync,
   },
   ledger: {

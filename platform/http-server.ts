@@ -16,6 +16,8 @@ export interface HttpRequest {
   /** Path and query as sent, beginning with '/'. */
   readonly path: string;
   readonly body: Uint8Array;
+  /** The other end's address; proves nothing behind a proxy. */
+  readonly peer: string;
   /** The Authorization header as sent. */
   readonly authorization?: string;
 }
@@ -110,6 +112,7 @@ async function serve(
         method: req.method ?? 'GET',
         path: req.url ?? '/',
         body,
+        peer: req.socket.remoteAddress ?? '',
         ...(authorization === undefined ? {} : { authorization }),
       });
     }

@@ -1,11 +1,13 @@
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
+import type { JournalReader } from '../../platform/ports.ts';
 import { systemClock } from '../../platform/system-clock.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { openContentKeys } from '../../sync/ledger/content-keys.ts';
 import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
+import type { EntrySource, LedgerService } from '../../sync/ledger/ledger-types.ts';
 import { serveLog } from '../../sync/ledger/log-server.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
@@ -16,18 +18,14 @@ export function policyOf(config: Config): FinalityRules {
   return readRules(config.path('policy'), () => config.publicKey('issuerKey'));
 }
 
-/**
- * `kiri sync ledger --config FILE`: stands beside a gateway, writes its journal into its log,
- * collects cosignatures over the uplink and serves the log as static files.
- */
-export async function runLedger(argv: readonly string[]): Promise<number> {
-  const config = configFromArgs(argv);
+/** A log writer with its static files, over whatever journal `entries` follows. */
+export async function startLog(
+  config: Config,
+  entries: { readonly reader: JournalReader; readonly source: EntrySource },
+  port: number,
+): Promise<{ readonly service: LedgerService; readonly port: number; close(): Promise<void> }> {
   const root = config.path('folder');
   const origin = config.text('origin');
-  const { reader, source } = approverSource(
-    config.path('gatewayFolder'),
-    config.publicKey('approverKey').alg,
-  );
   const service = await startLedgerService({
     root,
     ports: {
@@ -36,8 +34,7 @@ export async function runLedger(argv: readonly string[]): Promise<number> {
       verify: noteVerify(nodeVerifier()),
       policy: policyOf(config),
     },
-    reader,
-    source,
+    ...entries,
     keys: openContentKeys(root, config.publicKey('contentKey')),
     witnessUrls: new Map(
       config.parts('witnesses').map((part) => [part.text('name'), part.text('url')]),
@@ -45,13 +42,34 @@ export async function runLedger(argv: readonly string[]): Promise<number> {
     ...(config.has('hub') ? { hubUrl: config.text('hub') } : {}),
     clock: systemClock(),
   });
-  const server = await serveLog(root, config.port('port'), () => service.status());
-  return serve(
-    { port: server.port },
-    async () => ({ ...service.status() }),
-    async () => {
+  const server = await serveLog(root, port, () => service.status()).catch(
+    async (error: unknown) => {
+      await service.close();
+      throw error;
+    },
+  );
+  return {
+    service,
+    port: server.port,
+    close: async () => {
       await service.close();
       await server.close();
     },
+  };
+}
+
+/**
+ * `kiri sync ledger --config FILE`: stands beside a gateway, writes its journal into its log,
+ * collects cosignatures over the uplink and serves the log as static files.
+ */
+export async function runLedger(argv: readonly string[]): Promise<number> {
+  const config = configFromArgs(argv);
+  const { alg } = config.publicKey('approverKey');
+  const entries = approverSource(config.path('gatewayFolder'), alg);
+  const log = await startLog(config, entries, config.port('port'));
+  return serve(
+    { port: log.port },
+    async () => ({ ...log.service.status() }),
+    () => log.close(),
   );
 }

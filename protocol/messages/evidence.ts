@@ -13,6 +13,9 @@ export interface Evidence {
   readonly offer?: Uint8Array;
   /** The approver's clock when it answered. */
   readonly answeredAtMs: number;
+  /** What was handed in with it: the payee's refund, the device's end of an allowance. */
+  readonly credit?: Uint8Array;
+  readonly close?: Uint8Array;
 }
 
 export const EVIDENCE: Codec<Evidence> = message<Evidence>(TYPE_EVIDENCE, {
@@ -20,6 +23,8 @@ export const EVIDENCE: Codec<Evidence> = message<Evidence>(TYPE_EVIDENCE, {
   outcome: [2, SIGNED],
   offer: [3, SIGNED, 'optional'],
   answeredAtMs: [4, U53],
+  credit: [5, SIGNED, 'optional'],
+  close: [6, SIGNED, 'optional'],
 });
 
 /**

@@ -1,4 +1,4 @@
-import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
+import { bytesEqual, fromHex, toHex } from '../../../protocol/bytes.ts';
 import { decodeSign1, verifySign1, type Sign1 } from '../../../protocol/cose.ts';
 import { OFFER_HASH_BYTES, payloadHash } from '../../../protocol/ids.ts';
 import { EVIDENCE, type Evidence } from '../../../protocol/messages/evidence.ts';
@@ -9,11 +9,7 @@ import { REFUSAL, type Refusal } from '../../../protocol/messages/refusal.ts';
 import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
 import { accepted, refused, type Checked, type Refused } from '../../../protocol/refusal.ts';
 import type { Codec } from '../../../protocol/schema.ts';
-import type {
-  VerifiedMandate,
-  VerifiedPayee,
-  VerifiedPayer,
-} from '../../../identity/core/chain.ts';
+import type { VerifiedPayee, VerifiedPayer } from '../../../identity/core/chain.ts';
 import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
 import type { LogPlace, VerifiedItem, VerifiedReceipt } from './ingest.ts';
 import type { Registry } from './registry.ts';
@@ -33,6 +29,11 @@ export interface ReadEntry {
   readonly item: VerifiedItem;
   readonly approverHex: string;
   readonly sequence: number;
+  readonly payee: Uint8Array;
+  /** Id of the liable party. */
+  readonly party: Uint8Array;
+  /** When it was answered, as far as that can be believed. */
+  readonly answeredAtS: number;
 }
 
 interface Opened<T> {
@@ -67,7 +68,7 @@ function checkSignature(
 interface Parties {
   readonly payer: VerifiedPayer;
   readonly payee: VerifiedPayee;
-  readonly mandate: VerifiedMandate;
+  readonly approverKey: PublicKey;
 }
 
 /** The newest chain that held at the time; where none did, the reason of the newest. */
@@ -87,7 +88,28 @@ function inForce<T extends { readonly period: NamedPeriod }>(
 
 const NO_PAYER = refused('UNKNOWN_LINE', 'no binding and allowance for the line');
 const NO_PAYEE = refused('CREDENTIAL_INVALID', 'no merchant credential names the payee');
+const OTHER_CURRENCY = refused('CURRENCY_MISMATCH', 'Payment and documents differ in currency');
 const NO_APPROVER = refused('GATEWAY_UNTRUSTED', 'no mandate names the approver');
+const OVER_DIRECT = refused('PAYMENT_LIMIT', 'above what a payee may approve itself');
+
+/**
+ * Who answers for the Payment: a gateway under its mandate, or in direct mode a device of the very merchant that is
+ * paid (DESIGN §4).
+ */
+function approverOf(
+  registry: Registry,
+  payment: Payment,
+  payee: VerifiedPayee,
+  timeS: number,
+): Checked<PublicKey> {
+  const hex = toHex(payment.approver);
+  const device = payee.payeeKeys.get(hex);
+  if (device) return accepted(device);
+  const mandate = inForce(registry.approvers.get(hex), timeS, NO_APPROVER);
+  if (!mandate.ok) return mandate;
+  if (mandate.value.mandate.currency !== payment.currency) return OTHER_CURRENCY;
+  return accepted(mandate.value.gatewayKey);
+}
 
 /** The documents in force when the Payment was answered. */
 function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked<Parties> {
@@ -95,18 +117,11 @@ function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked
   if (!payer.ok) return payer;
   const payee = inForce(registry.payees.get(toHex(payment.payee)), timeS, NO_PAYEE);
   if (!payee.ok) return payee;
-  const mandate = inForce(registry.approvers.get(toHex(payment.approver)), timeS, NO_APPROVER);
-  if (!mandate.ok) return mandate;
-  const parties = { payer: payer.value, payee: payee.value, mandate: mandate.value };
-  const currencies = [
-    parties.payer.binding.currency,
-    parties.payee.merchant.currency,
-    parties.mandate.mandate.currency,
-  ];
-  if (currencies.some((currency) => currency !== payment.currency)) {
-    return refused('CURRENCY_MISMATCH', 'Payment and documents differ in currency');
-  }
-  return accepted(parties);
+  const approver = approverOf(registry, payment, payee.value, timeS);
+  if (!approver.ok) return approver;
+  const currencies = [payer.value.binding.currency, payee.value.merchant.currency];
+  if (currencies.some((currency) => currency !== payment.currency)) return OTHER_CURRENCY;
+  return accepted({ payer: payer.value, payee: payee.value, approverKey: approver.value });
 }
 
 /** The Offer is what the device agreed to; its payee's signature was not checked on the hot path. */
@@ -210,13 +225,13 @@ export function readEvidence(
   const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer.value;
   const parties = partiesOf(registry, value, businessTimeS);
   if (!parties.ok) return parties;
-  const { payer, payee, mandate } = parties.value;
+  const { payer, payee, approverKey } = parties.value;
   if (!bytesEqual(payer.allowance.clearing, context.clearing)) {
     return refused('CREDENTIAL_INVALID', 'the allowance names another clearing');
   }
   const signed = checkSignature(verifier, payer.deviceKey, sign1, 'the Payment');
   if (!signed.ok) return signed;
-  const answered = checkSignature(verifier, mandate.gatewayKey, outcome.sign1, 'the answer');
+  const answered = checkSignature(verifier, approverKey, outcome.sign1, 'the answer');
   if (!answered.ok) return answered;
   const about = {
     origin: context.origin,
@@ -233,9 +248,18 @@ export function readEvidence(
     // A Void takes money from an honest merchant: a stolen key must not be able to.
     return refused('GATEWAY_UNTRUSTED', 'a Void above the sequence at which its approver closed');
   }
-  if (!receipt) return accepted({ item: { kind: 'void', ...about }, approverHex, sequence });
+  const row = {
+    approverHex,
+    sequence,
+    payee: value.payee,
+    party: fromHex(payer.partyHex),
+    answeredAtS: businessTimeS,
+  };
+  if (!receipt) return accepted({ item: { kind: 'void', ...about }, ...row });
   const offer = checkOffer(verifier, value, payee, evidence.value);
   if (!offer.ok) return offer;
+  const isDirect = payee.payeeKeys.has(approverHex);
+  if (isDirect && value.amountMicro > payer.allowance.directLimitMicro) return OVER_DIRECT;
   const { chargedMicro } = receipt;
   const item: VerifiedReceipt = {
     kind: 'receipt',
@@ -253,5 +277,5 @@ export function readEvidence(
     payee: value.payee,
     key: keyOf(parties.value, value),
   };
-  return accepted({ item, approverHex, sequence });
+  return accepted({ item, ...row });
 }

@@ -1,32 +1,19 @@
-import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import * as issue from '../../../identity/core/issue.ts';
-import { nodeSigner, nodeVerifier } from '../../../identity/edge/node-signatures.ts';
-import { toHex, utf8ToBytes } from '../../../protocol/bytes.ts';
-import { signSign1 } from '../../../protocol/cose.ts';
-import { EVIDENCE } from '../../../protocol/messages/evidence.ts';
-import type { Evidence } from '../../../protocol/messages/evidence.ts';
-import { RECEIPT } from '../../../protocol/messages/receipt.ts';
-import type { Receipt } from '../../../protocol/messages/receipt.ts';
-import { REFUSAL } from '../../../protocol/messages/refusal.ts';
+import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
+import { toHex } from '../../../protocol/bytes.ts';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { directoryOf } from '../../../sync/clearing/core/directory.ts';
 import { buildRegistry } from '../../../sync/clearing/core/registry.ts';
 import type { Registry } from '../../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../../sync/clearing/pull-log.ts';
-import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
-import { cosign } from '../../../sync/ledger/core/cosignature.ts';
-import { CHECKPOINT_PATH, appendBatch } from '../../../sync/ledger/core/log-batch.ts';
-import { signNote } from '../../../sync/ledger/core/note.ts';
-import { emptyTree, treeRoot } from '../../../sync/ledger/core/tree.ts';
+import { CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
 import { wrappedKeyPath } from '../../../sync/ledger/content-keys.ts';
-import { contentKeyId, wrapContentKey } from '../../../sync/ledger/key-wrap.ts';
-import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.ts';
-import { newPayer, hashOf, pay, signOffer } from '../../approval/kit.ts';
+import { newPayer, pay, signOffer } from '../../approval/kit.ts';
 import type { Payer } from '../../approval/kit.ts';
 import {
   ALLOWANCE_FACTS,
@@ -37,103 +24,16 @@ import {
   yen,
 } from '../../identity/fixture.ts';
 import type { World } from '../../identity/fixture.ts';
-import { policyOf, realLog, realWitness } from '../ledger/keys.ts';
+import {
+  challenge,
+  documentsOf,
+  LogInMemory,
+  ORIGIN,
+  purchase,
+  voidOf,
+  worldPayer,
+} from './purchases.ts';
 import { inMemory } from './sample.ts';
-
-const ORIGIN = 'gw1.example/2026q4';
-const WITNESS = 'witness.example/w1';
-const COSIGNED_S = NOW_S + 30;
-const challenge = new Uint8Array(24).fill(5);
-
-/** A log in memory whose every file is signed and sealed as the ledger does it. */
-class LogInMemory {
-  readonly files = new Map<string, Uint8Array>();
-  readonly pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  readonly policy = policyOf(realLog(ORIGIN), [realWitness(WITNESS)], 'quorum w1');
-  readonly source = {
-    place: 'memory',
-    read: async (path: string): Promise<Uint8Array | undefined> => this.files.get(path),
-  };
-  #tree = emptyTree();
-  readonly #bundle = { leaves: [] as Uint8Array[], payloads: [] as Uint8Array[] };
-
-  readonly key: { readonly kid: Uint8Array; readonly key: Uint8Array };
-
-  constructor() {
-    const key = new Uint8Array(32).fill(2);
-    const wrapped = wrapContentKey(key, nodeSigner(this.pair.privateKey).key);
-    this.key = { kid: contentKeyId(wrapped), key };
-    this.files.set(wrappedKeyPath(toHex(this.key.kid)), wrapped);
-  }
-
-  /** Appends records and publishes a cosigned checkpoint. */
-  append(plains: readonly Evidence[], leafHashes?: readonly Uint8Array[]): void {
-    const entries = plains.map((evidence, at) => {
-      const committed = leafHashes?.[at] ?? hashOf(evidence.outcome);
-      const payload = sealPayload(EVIDENCE.encode(evidence), committed, this.key);
-      return { leaf: leafOfRecord(payload)!, payload, acceptedAtMs: evidence.answeredAtMs };
-    });
-    for (const file of appendBatch(this.#tree, this.#bundle, entries).files) {
-      this.files.set(file.path, file.bytes);
-    }
-    this.publish(treeRoot(this.#tree));
-  }
-
-  publish(root: Uint8Array, isCosigned = true): void {
-    const text = encodeCheckpoint({ origin: ORIGIN, size: this.#tree.size, root });
-    const note = signNote(text, realLog(ORIGIN));
-    const line = isCosigned ? cosign(text, realWitness(WITNESS), COSIGNED_S) : '';
-    this.files.set(CHECKPOINT_PATH, utf8ToBytes(note + line));
-  }
-
-  /** Another history of the same length. */
-  fork(plains: readonly Evidence[]): void {
-    this.#tree = emptyTree();
-    this.#bundle.leaves = [];
-    this.#bundle.payloads = [];
-    this.append(plains);
-  }
-}
-
-const documentsOf = (world: World): Uint8Array[] => [
-  ...Object.values(world.payer),
-  ...Object.values(world.payee),
-  world.mandate,
-];
-
-let answered = 0;
-/** Payment, Offer and Receipt of one purchase, every one signed; `facts` bend the Receipt. */
-const purchase = (
-  world: World,
-  payer: Payer,
-  facts: Partial<Receipt> = {},
-  more: { offer?: Uint8Array; signer?: World['signers']['gateway'] } = {},
-): Evidence => {
-  const offer = more.offer ?? signOffer(world, challenge);
-  const payment = pay(payer, offer);
-  answered += 1;
-  const receipt = RECEIPT.encode({
-    paymentHash: hashOf(payment),
-    epoch: new Uint8Array(8).fill(3),
-    sequence: answered,
-    timeS: NOW_S,
-    flags: 2,
-    statusListVersion: 1,
-    nonce: new Uint8Array(16).fill(answered % 256),
-    ...facts,
-  });
-  const outcome = signSign1(more.signer ?? world.signers.gateway, receipt);
-  return { payment, offer, outcome, answeredAtMs: NOW_S * 1000 };
-};
-
-const worldPayer = (world: World): Payer => ({
-  signer: world.signers.device,
-  party: world.signers.party,
-  line: world.line,
-  present: new Uint8Array(0),
-  counter: 0,
-  totalMicro: 0n,
-});
 
 type Scene = {
   readonly headFile: string;
@@ -202,19 +102,9 @@ t.test(
     const stranger = newPayer(world);
     const good = purchase(world, payer);
     const voided = pay(payer, signOffer(world, challenge));
-    answered += 1;
-    const refusal = REFUSAL.encode({
-      paymentHash: hashOf(voided),
-      code: 'OFFER_EXPIRED',
-      final: true,
-      timeS: NOW_S,
-      epoch: new Uint8Array(8),
-      sequence: answered,
-      nonce: new Uint8Array(16),
-    });
     const theVoid = {
       payment: voided,
-      outcome: signSign1(world.signers.gateway, refusal),
+      outcome: voidOf(world, voided),
       answeredAtMs: NOW_S * 1000,
     };
     const { offer: _offer, ...withoutOffer } = purchase(world, payer);
@@ -392,15 +282,7 @@ t.test('what an approver signed above its closing waits for somebody to look at 
   const [first, second, third, fourth] = [1, 2, 3, 4].map((sequence) =>
     purchase(world, payer, { sequence }),
   );
-  const refusal = REFUSAL.encode({
-    paymentHash: hashOf(second!.payment),
-    code: 'UPPER_LIMIT',
-    final: true,
-    timeS: NOW_S,
-    epoch: new Uint8Array(8).fill(3),
-    sequence: 5,
-  });
-  const outcome = signSign1(world.signers.gateway, refusal);
+  const outcome = voidOf(world, second!.payment, 5);
   log.append([first!, second!, third!, fourth!, { ...second!, outcome }]);
   await (await puller()).pull(service, NOW_S + 60);
   const { receipts, books, findings, reconciles } = await service.reconcile();

@@ -1,0 +1,50 @@
+import { verifyClearing } from '../../identity/core/centre.ts';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { systemClock } from '../../platform/system-clock.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import { judgeHandIn, partsOf } from '../../sync/clearing/core/judge-hand-in.ts';
+import { buildRegistry } from '../../sync/clearing/core/registry.ts';
+import { startIntakeService } from '../../sync/ledger/intake-service.ts';
+import { intakeSource } from '../../sync/ledger/intake-source.ts';
+import { serve } from '../serve.ts';
+import { configFromArgs } from './config.ts';
+import { startLog } from './ledger.ts';
+
+/**
+ * `kiri sync intake --config FILE`: takes in receipts that no gateway's log brings (direct mode, dead gateways, stopped
+ * origins) and writes them into the intake log, which is witnessed, mirrored and cleared like any other.
+ */
+export async function runIntake(argv: readonly string[]): Promise<number> {
+  const config = configFromArgs(argv);
+  const verifier = nodeVerifier();
+  const trust = { issuerKey: config.publicKey('issuerKey'), verifier };
+  const registry = buildRegistry(trust, config.files('documents'));
+  if (registry.faults.length > 0) {
+    throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
+  }
+  const clearing = verifyClearing(trust, config.bytes('clearing'), undefined);
+  if (!clearing.ok) throw new KiriError('CLEARING_INVALID', `${clearing.code}: ${clearing.reason}`);
+  const judge = { registry, verifier, clearing: clearing.value.value.key.id };
+  const folder = config.path('journalFolder');
+  const door = await startIntakeService({
+    folder,
+    ports: { judge: (handIn, nowS) => judgeHandIn(judge, handIn, nowS) },
+    partsOf,
+    port: config.port('port'),
+    clock: systemClock(),
+  });
+  const log = await startLog(config, intakeSource(folder), config.port('logPort')).catch(
+    async (error: unknown) => {
+      await door.close();
+      throw error;
+    },
+  );
+  return serve(
+    { port: door.port, logPort: log.port },
+    async () => ({ door: door.status(), log: log.service.status() }),
+    async () => {
+      await door.close();
+      await log.close();
+    },
+  );
+}
