@@ -1,6 +1,7 @@
 /** Gateway, ledger, four witnesses, a mirror and clearing as an operator runs them, and devices that pay. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -71,8 +72,9 @@ export class RunbookRig {
   readonly programs: Set<Program> = new Set();
   readonly #names: Record<string, string> = {};
   #next = 0;
-  player!: Player;
-  devices!: ReadonlyMap<string, Program>;
+  /** Numbers purchases from first to last: a device pays one number once. */
+  readonly player: Player = new Player(this, openReport(true), 0);
+  devices: ReadonlyMap<string, Program> = new Map();
 
   private constructor() {
     const nowS = Math.floor(Date.now() / 1000);
@@ -122,7 +124,6 @@ export class RunbookRig {
     const program = await Program.start('devices', ['devices', '--config', file], this.programs);
     const { payers, payees } = this.world;
     this.devices = new Map([...payers, ...payees].map(({ ref }) => [ref, program]));
-    this.player = new Player({ world: this.world, devices: this.devices }, openReport(true), 0);
   }
 
   async pay(count: number): Promise<void> {
@@ -183,11 +184,6 @@ export class RunbookRig {
     }
   }
 
-  /** Another name that the document's commands use. */
-  name(name: string, value: string): void {
-    this.#names[name] = value;
-  }
-
   /** What the payers hold: receipts and their sum. */
   async held(): Promise<{ count: number; sumMicro: bigint; unknown: number }> {
     const folder = join(this.root, 'held');
@@ -206,9 +202,16 @@ export class RunbookRig {
     return answer;
   }
 
-  /** The mirror's copy of the log. */
-  get mirrorCopy(): string {
-    return join(this.root, 'mirror', 'data', 'logs', originFolder(this.world.origin));
+  /** Until the mirror has fetched the checkpoint that makes `size` entries final. */
+  async mirrorHasFinal(size: number): Promise<void> {
+    const copy = join(this.root, 'mirror', 'data', 'logs', originFolder(this.world.origin));
+    const untilMs = performance.now() + FINAL_TIMEOUT_MS;
+    for (;;) {
+      const note = await readFile(join(copy, 'tlog', 'checkpoint'), 'utf8').catch(() => '');
+      if (Number(note.split('\n')[1]) >= size) return;
+      if (performance.now() > untilMs) throw new Error('the mirror does not follow the log');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   /** Ends every unit that has a pid file, wherever its folder is. */
