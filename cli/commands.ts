@@ -105,6 +105,23 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  vkey prints the key as policies and configurations name it (C2SP signed-note)',
     load: async () => (await import('./programs/operator-tools.ts')).runOperatorTools,
   },
+  status: {
+    summary: 'show levels of logs and receipts, backlog, rate, and who is late',
+    usage:
+      'Usage: kiri status [--gateway URL [--hash PAYMENT]] [--ledger URL]... [--folder DIR]...\n' +
+      '                   [--sequence N] [--json]\n' +
+      '       kiri status --receipt FILE --log FOLDER|URL --policy FILE [--approver-key FILE]\n' +
+      '                   [--earlier CHECKPOINT] [--json]\n' +
+      "  --gateway URL       a gateway's HTTP interface; --hash asks it for one Payment\n" +
+      "  --ledger URL        a log writer's HTTP interface\n" +
+      '  --folder DIR        a log folder: what its writer noted last\n' +
+      '  --sequence N        the level of this answer in the first log\n' +
+      '  --receipt FILE      looks for one Receipt in a log that is read whole\n' +
+      '  --approver-key F    the public key (COSE_Key) that signed it\n' +
+      '  --earlier FILE      an older final checkpoint of that log: the line was up then\n' +
+      '  --json              print the status as JSON',
+    load: async () => (await import('./programs/status.ts')).runStatus,
+  },
   devices: {
     summary: 'run payers and payees',
     usage: `Usage: kiri devices --config FILE\n${CONFIG}`,
