@@ -111,7 +111,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       'Usage: kiri status [--gateway URL [--hash PAYMENT]] [--ledger URL]... [--folder DIR]...\n' +
       '                   [--sequence N] [--json]\n' +
       '       kiri status --receipt FILE --log FOLDER|URL --policy FILE [--approver-key FILE]\n' +
-      '                   [--earlier CHECKPOINT] [--json]\n' +
+      '                   [--earlier CHECKPOINT] [--issuer-key FILE] [--json]\n' +
       "  --gateway URL       a gateway's HTTP interface; --hash asks it for one Payment\n" +
       "  --ledger URL        a log writer's HTTP interface\n" +
       '  --folder DIR        a log folder: what its writer noted last\n' +
@@ -119,6 +119,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --receipt FILE      looks for one Receipt in a log that is read whole\n' +
       '  --approver-key F    the public key (COSE_Key) that signed it\n' +
       '  --earlier FILE      an older final checkpoint of that log: the line was up then\n' +
+      '  --issuer-key FILE   where --policy is a book of policies\n' +
       '  --json              print the status as JSON',
     load: async () => (await import('./programs/status.ts')).runStatus,
   },

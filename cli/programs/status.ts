@@ -10,7 +10,7 @@ import { RECEIPT } from '../../protocol/messages/receipt.ts';
 import { verifyFinalCheckpoint, type FinalHead } from '../../sync/ledger/core/final-checkpoint.ts';
 import { judgeMissing } from '../../sync/ledger/core/merge-delay.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import type { Policy } from '../../sync/ledger/core/policy.ts';
+import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { findReceipts } from '../../sync/ledger/find-receipts.ts';
 import { readAnchored, readLevels } from '../../sync/ledger/levels-file.ts';
 import { folderSource, httpSource } from '../../sync/ledger/log-source.ts';
@@ -35,6 +35,7 @@ const OPTIONS = {
   policy: { type: 'string' },
   earlier: { type: 'string' },
   'approver-key': { type: 'string' },
+  'issuer-key': { type: 'string' },
   json: { type: 'boolean', default: false },
 } as const;
 
@@ -90,7 +91,11 @@ async function lookUp(gateway: string, hash: string): Promise<ReceiptStatus> {
 const earliestS = (head: FinalHead): number => Math.min(...head.cosignedAtS.values());
 
 /** When the line is known to have been up: an older checkpoint of the same log, as a witness or mirror keeps them. */
-function lineUpS(path: string | undefined, origin: string, policy: Policy): { lineUpS?: number } {
+function lineUpS(
+  path: string | undefined,
+  origin: string,
+  policy: FinalityRules,
+): { lineUpS?: number } {
   if (path === undefined) return {};
   const head = verifyFinalCheckpoint(readBytes(path), policy, noteVerify(nodeVerifier()));
   if (!head.ok) throw new KiriError('FILE_INVALID', `${path}: ${head.reason}`);
@@ -103,7 +108,7 @@ function lineUpS(path: string | undefined, origin: string, policy: Policy): { li
 /** Looks for one Receipt in a log that is read whole. Not there past the merge delay: its operator answers for it. */
 async function receiptInLog(file: string, values: Values): Promise<ReceiptStatus> {
   if (values.log === undefined) throw new UsageError('--receipt wants --log FOLDER|URL too');
-  const policy = policyIn(values.policy);
+  const policy = policyIn(values.policy, values['issuer-key']);
   const sign1 = decodeSign1(readBytes(file));
   const receipt = sign1.ok ? RECEIPT.decode(sign1.value.payload) : sign1;
   if (!sign1.ok || !receipt.ok) throw new KiriError('FILE_INVALID', `${file} is no Receipt`);
@@ -118,7 +123,7 @@ async function receiptInLog(file: string, values: Values): Promise<ReceiptStatus
   if (index !== undefined) {
     const anchored = isUrl ? undefined : await readAnchored(values.log);
     const level = index < (anchored?.size ?? 0) ? 'L3' : 'L2';
-    return { ...common, held: 'accepted', level, policyHash: toHex(policy.hash), index };
+    return { ...common, held: 'accepted', level, policyHash: toHex(head.policy.hash), index };
   }
   const keyFile = values['approver-key'];
   // Without its approver's signature a Receipt accuses nobody.
