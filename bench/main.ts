@@ -6,6 +6,7 @@ import { Devices } from './devices.ts';
 import { isMissed, table, type Figure } from './figure.ts';
 import { GatewayUnderTest } from './gateway-under-test.ts';
 import { measureIngest } from './ingest.ts';
+import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
 import { measureParts } from './parts.ts';
 import { measureSizes } from './sizes.ts';
@@ -26,6 +27,7 @@ const FULL = {
   agentRuns: 9,
   rounds: 7,
   ingest: 512,
+  witnessS: 20,
 };
 const QUICK: typeof FULL = {
   payers: 16,
@@ -34,6 +36,7 @@ const QUICK: typeof FULL = {
   agentRuns: 1,
   rounds: 1,
   ingest: 64,
+  witnessS: 2,
 };
 
 async function measure(plan: typeof FULL, say: (section: string) => void): Promise<Figure[]> {
@@ -57,6 +60,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureParts(world, plan.rounds)));
   say('clearing');
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
+  say('witness');
+  figures.push(...(await measureWitness(plan.witnessS)));
   return figures;
 }
 

@@ -70,7 +70,8 @@ const TEXT_TYPE = 'text/plain; charset=utf-8';
 /** The request body of add-checkpoint: `old <size>`, proof lines, empty line, checkpoint. */
 const parseAddCheckpoint = (body: Uint8Array): Outcome<AddCheckpoint> => {
   if (body.length > MAX_REQUEST_BYTES) return bad('request too large');
-  const end = body.findIndex((byte, at) => byte === 0x0a && body[at + 1] === 0x0a);
+  let end = body.indexOf(0x0a);
+  while (end >= 0 && body[end + 1] !== 0x0a) end = body.indexOf(0x0a, end + 1);
   const head = end < 0 ? undefined : decodeUtf8(body.subarray(0, end));
   if (head === undefined) return bad('malformed request');
   const [oldLine, ...proofLines] = head.split('\n');
