@@ -1,0 +1,79 @@
+/** Writer, witness or mirror as a process of its own, to be killed: prints its address, or "up", and works until its end. */
+import { join } from 'node:path';
+import { journalReader } from '../../platform/journal-reader.ts';
+import { systemClock } from '../../platform/system-clock.ts';
+import { ALG_ES256, publicKey } from '../../protocol/public-key.ts';
+import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import {
+  LOG,
+  MIRROR,
+  ORIGIN,
+  POLICY,
+  WITNESS,
+  source,
+  verifyNow,
+  type SoakTask,
+} from './soak-keys.ts';
+
+/** How often the writer looks whether it was stopped. */
+const LOOK_MS = 50;
+
+const task = JSON.parse(process.argv[2] ?? '{}') as SoakTask;
+const clock = systemClock();
+
+async function runWitness(): Promise<string> {
+  const { startWitnessService } = await import('../../sync/ledger/witness-service.ts');
+  const service = await startWitnessService({
+    root: join(task.base, 'witness'),
+    ports: { signer: WITNESS, verify: verifyNow },
+    logs: new Map([[ORIGIN, [LOG.key]]]),
+    port: 0,
+    clock,
+  });
+  return service.url;
+}
+
+async function runMirror(): Promise<string> {
+  const { startMirrorService } = await import('../../sync/ledger/mirror-service.ts');
+  const { httpSource } = await import('../../sync/ledger/log-source.ts');
+  const service = await startMirrorService({
+    root: join(task.base, 'mirror'),
+    ports: { signer: MIRROR, verify: verifyNow },
+    logs: new Map([[ORIGIN, { keys: [LOG.key], source: httpSource(task.logUrl) }]]),
+    port: 0,
+    clock,
+  });
+  return service.url;
+}
+
+/** Ends with 1 where the log stopped: every stop is a failure of the soak. */
+async function runWriter(): Promise<string> {
+  const { startLedgerService } = await import('../../sync/ledger/ledger-service.ts');
+  const { openContentKeys } = await import('../../sync/ledger/content-keys.ts');
+  const root = join(task.base, 'log');
+  const policy = parsePolicy(new TextEncoder().encode(POLICY));
+  const issuer = publicKey(ALG_ES256, new Uint8Array(Buffer.from(task.issuer, 'hex')));
+  if (!policy.ok || issuer === undefined) throw new Error('not a task');
+  const service = await startLedgerService({
+    root,
+    ports: { origin: ORIGIN, signer: LOG, verify: verifyNow, policy: policy.value },
+    reader: journalReader(join(task.base, 'journal')),
+    source,
+    keys: openContentKeys(root, issuer),
+    witnessUrls: new Map([
+      ['w1', task.witnessUrl],
+      ['m1', task.mirrorUrl],
+    ]),
+    clock,
+  });
+  setInterval(() => {
+    const { phase } = service.status();
+    if (phase.kind !== 'stopped') return;
+    process.stderr.write(`the log stopped: ${JSON.stringify(phase)}\n`);
+    process.exit(1);
+  }, LOOK_MS);
+  return 'up';
+}
+
+const RUN = { writer: runWriter, witness: runWitness, mirror: runMirror };
+process.stdout.write(`${await RUN[task.role]()}\n`);
