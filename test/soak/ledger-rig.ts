@@ -226,7 +226,8 @@ export class LedgerRig {
     for (;;) {
       this.#look();
       const size = Number(this.#lastPublished.split('\n')[1] ?? -1);
-      if (size === this.paid || this.faults().length > 0 || Date.now() > until) break;
+      const isLost = this.faults().length > 0 || this.observer.broken.length > 0;
+      if (size === this.paid || isLost || Date.now() > until) break;
       await pause(LOOK_INTERVAL_MS);
     }
     for (const timer of this.#timers) clearInterval(timer);
