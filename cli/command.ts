@@ -2,6 +2,7 @@
 export const EXIT_OK = 0;
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
+export const EXIT_REFUSED = 3;
 
 /** One `kiri` command: what --help prints, and what it does with the words behind its name. */
 export interface Command {

@@ -46,12 +46,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: loadSync,
   },
   ledger: {
-    summary: 'check a log folder, prove receipts in it, or give a lost one back from a mirror',
+    summary: 'check a log folder, prove receipts in it, give a lost one back, erase content keys',
     usage:
       'Usage: kiri ledger restore --from MIRROR --to FOLDER --policy FILE\n' +
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
-      '       kiri ledger fsck FOLDER --policy FILE [--json]\n' +
+      '       kiri ledger fsck FOLDER --policy FILE [--issuer-key FILE] [--json]\n' +
       '       kiri ledger prove RECEIPT… --log FOLDER|URL --policy FILE [--to FOLDER] [--json]\n' +
+      '       kiri ledger keys LOG --key FILE --policy FILE [--line HEX]... [--json]\n' +
+      '       kiri ledger erase --folder FOLDER --request FILE --issuer-key FILE\n' +
+      '         --holder-key FILE [--holds FILE] [--json]\n' +
       '  --from MIRROR     a mirror: its address or its folder\n' +
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
       '                    (prove: where proofs are written, default beside each Receipt)\n' +
@@ -59,6 +62,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --policy FILE     the policy that the checkpoint must meet\n' +
       '  --gateway FOLDER  the journals that the log follows, to find where it goes on\n' +
       '  --approver-key F  the public key (COSE_Key) of that gateway\n' +
+      '  --issuer-key F    public key of the issuer (COSE_Key): who may order an erasure\n' +
+      "  --key FILE        the issuer's private P-256 key that opens content keys (PEM)\n" +
+      '  --line HEX        only keys that hold payments of this line\n' +
+      '  --holder-key F    private key of the holder that erases here\n' +
+      '  --holds FILE      legal holds, one a line: ORIGIN [PERIOD|*] [KID|*]; state/holds counts too\n' +
       '  --new-journal     the journals were lost too: the log goes on with the first new record\n' +
       '  --origin NAME     the log, where the policy names several\n' +
       '  --json            print the result as JSON',
@@ -82,7 +90,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '                           [--origin PREFIX] [--valid-days N] [--json]\n' +
       '       kiri issuer close-approver --key FILE --approver COSEKEY --through SEQUENCE\n' +
       '                           --reason TEXT --out FILE [--json]\n' +
+      '       kiri issuer erasure-request --key FILE --origin NAME --period YYYY-MM --kid HEX...\n' +
+      '                           --holder NAME=COSEKEY... --reason request|retention|order --out FILE\n' +
       "  --key FILE         the issuer's private key\n" +
+      '  --kid HEX          a content key, as `kiri ledger keys` tells it\n' +
+      '  --holder NAME=F    who has to erase it and confirm, with its public key (COSE_Key)\n' +
       '  --for COSEKEY      public key of the gateway that gets the mandate\n' +
       '  --like MANDATE     an earlier mandate, whose limits and place the new one repeats\n' +
       '  --status-index N   its own place in the status list, never used before\n' +

@@ -58,6 +58,7 @@ async function openClearing(config: Config): Promise<Clearing> {
     registry,
     verifier,
     clearing: signer.key.id,
+    erasure: trust,
     contentKey: createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile')))),
     headFile: join(folder, 'head.json'),
   });

@@ -8,6 +8,7 @@ import type { PublicKey, Signer } from '../../protocol/public-key.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { readBytes, readPublicKey } from './config.ts';
 import { say, toolOptions, writeNewFile } from './tool-options.ts';
+import { runErasureRequest } from './ledger-erasure.ts';
 
 const DAY_S = 86_400;
 const DEFAULT_VALID_DAYS = 365;
@@ -82,5 +83,6 @@ async function closeApprover(argv: readonly string[]): Promise<number> {
 export async function runIssuerTools([part, ...rest]: readonly string[]): Promise<number> {
   if (part === 'mandate') return mandate(rest);
   if (part === 'close-approver') return closeApprover(rest);
-  throw new UsageError('kiri issuer wants mandate or close-approver');
+  if (part === 'erasure-request') return runErasureRequest(rest);
+  throw new UsageError('kiri issuer wants mandate, close-approver or erasure-request');
 }

@@ -13,6 +13,7 @@ import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { restoreLog, type RestoreOptions } from '../../sync/ledger/restore-log.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 import { readPublicKey } from './config.ts';
+import { runErase, runKeys, trustIn } from './ledger-erasure.ts';
 import { policyIn, runProve } from './ledger-prove.ts';
 
 /** The log's name: stated, or the only one of the policy. */
@@ -64,7 +65,8 @@ async function runRestore(argv: readonly string[]): Promise<number> {
   if ((gateway === undefined) !== values['new-journal']) {
     throw new UsageError('either --gateway FOLDER or --new-journal is needed');
   }
-  const policy = policyIn(values.policy, values['issuer-key']);
+  const { 'issuer-key': issuer } = values;
+  const policy = policyIn(values.policy, issuer);
   const origin = originOf(values.origin, policy);
   const restored = await restoreLog({
     from: copyAt(from, origin),
@@ -72,6 +74,7 @@ async function runRestore(argv: readonly string[]): Promise<number> {
     origin,
     policy,
     verify: noteVerify(nodeVerifier()),
+    ...(issuer === undefined ? {} : { erasure: trustIn(issuer) }),
     ...(gateway === undefined ? {} : { journal: journalOf(gateway, values['approver-key']) }),
   });
   if (values.json) print(JSON.stringify(restored.ok ? { ok: true, ...restored.value } : restored));
@@ -96,15 +99,19 @@ async function runFsck(argv: readonly string[]): Promise<number> {
   });
   const [folder, ...more] = positionals;
   if (folder === undefined || more.length > 0) throw new UsageError('one log FOLDER is needed');
-  const policy = policyIn(values.policy, values['issuer-key']);
-  const report = await fsckLog(resolve(folder), policy, noteVerify(nodeVerifier()));
+  const { 'issuer-key': issuer } = values;
+  const policy = policyIn(values.policy, issuer);
+  const trust = issuer === undefined ? undefined : trustIn(issuer);
+  const report = await fsckLog(resolve(folder), policy, noteVerify(nodeVerifier()), trust);
   const isSound = report.problems.length === 0;
   if (values.json) print(JSON.stringify({ ok: isSound, ...report }));
   else {
     for (const { path, reason } of report.problems) print(`WRONG  ${path}: ${reason}`);
     for (const { path, reason } of report.notes) print(`note   ${path}: ${reason}`);
-    const { recordedSize = 0, finalSize = 0 } = report;
-    print(`${isSound ? 'sound' : 'NOT SOUND'}: ${recordedSize} recorded, ${finalSize} final`);
+    const { recordedSize = 0, finalSize = 0, keys } = report;
+    const erased = keys !== undefined && keys.erased > 0 ? `, ${keys.erased} keys erased` : '';
+    const verdict = isSound ? 'sound' : 'NOT SOUND';
+    print(`${verdict}: ${recordedSize} recorded, ${finalSize} final${erased}`);
   }
   return isSound ? EXIT_OK : EXIT_FAILED;
 }
@@ -113,16 +120,18 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** `kiri ledger restore`, `kiri ledger fsck` and `kiri ledger prove`. */
+/** `kiri ledger …`: everything that is done to a log at rest. */
 export async function runLedgerTools([part, ...rest]: readonly string[]): Promise<number> {
   try {
     if (part === 'restore') return await runRestore(rest);
     if (part === 'fsck') return await runFsck(rest);
     if (part === 'prove') return await runProve(rest);
+    if (part === 'keys') return await runKeys(rest);
+    if (part === 'erase') return await runErase(rest);
   } catch (error) {
     // What parseArgs throws is the user's: an option that does not exist.
     if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
     throw error;
   }
-  throw new UsageError('kiri ledger wants restore, fsck or prove');
+  throw new UsageError('kiri ledger wants restore, fsck, prove, keys or erase');
 }

@@ -23,12 +23,16 @@ function logsOf(config: Config): Map<string, { keys: VerifierKey[]; source: LogS
 /** `kiri mirror --config FILE`: copies logs, checks every payload, and cosigns what it holds. */
 export async function runMirror(argv: readonly string[]): Promise<number> {
   const config = configFromArgs(argv);
+  const verifier = nodeVerifier();
   const service = await startMirrorService({
     root: config.path('folder'),
     ports: {
       signer: witnessSigner(config.text('name'), loadSigner(config.path('keyFile'))),
-      verify: noteVerify(nodeVerifier()),
+      verify: noteVerify(verifier),
     },
+    ...(config.has('issuerKey')
+      ? { erasure: { issuerKey: config.publicKey('issuerKey'), verifier } }
+      : {}),
     logs: logsOf(config),
     port: config.port('port'),
     clock: systemClock(),

@@ -1,9 +1,7 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
-import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { toHex } from '../../protocol/bytes.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
 import { currencyOf } from '../../protocol/currency.ts';
 import { payloadHash } from '../../protocol/ids.ts';
@@ -11,16 +9,10 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { EVIDENCE, type Evidence } from '../../protocol/messages/evidence.ts';
 import { PAYMENT } from '../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../protocol/messages/receipt.ts';
-import { verifyFinalCheckpoint } from '../../sync/ledger/core/final-checkpoint.ts';
-import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy } from '../../sync/ledger/core/policy.ts';
-import { readCheckpoint } from '../../sync/ledger/log-folder.ts';
-import { rootOfEntries } from '../../sync/ledger/log-root.ts';
-import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
 import { openedRecords } from '../../sync/ledger/opened-records.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
-import { readBytes } from './config.ts';
 import { RECEIPT_NAME_DIGITS } from './devices.ts';
+import { finalSize, logAt, readAgreementKey } from './log-at.ts';
 
 /** What one record of the log says, in words for a person and for JSON. */
 interface ReceiptRow {
@@ -34,39 +26,6 @@ interface ReceiptRow {
   readonly counter: number;
   /** First digits of the Payment's hash: the name of its files. */
   readonly payment: string;
-}
-
-/**
- * A private P-256 key, PKCS #8 in PEM, in a file that nobody else may read.
- * @throws KiriError KEY_FILE_MODE, KEY_INVALID, FILE_UNREADABLE
- */
-export function readAgreementKey(path: string): KeyObject {
-  const pem = Buffer.from(readBytes(path));
-  if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0) {
-    throw new KiriError('KEY_FILE_MODE', `${path}: others may read the key; run chmod 600 on it`);
-  }
-  try {
-    const key = createPrivateKey(pem);
-    if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return key;
-  } catch {
-    // No cause: a parser's message could quote the file.
-  }
-  throw new KiriError('KEY_INVALID', `${path} is no private P-256 key in PEM`);
-}
-
-/** The log's contents up to its final checkpoint, after every entry was hashed to the signed root. */
-async function finalSize(source: LogSource, policyFile: string): Promise<number> {
-  const policy = parsePolicy(readBytes(policyFile));
-  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${policyFile}: ${policy.reason}`);
-  const note = await readCheckpoint(source);
-  if (note === undefined) throw new KiriError('LOG_NOT_FINAL', `${source.place}: no checkpoint`);
-  const head = verifyFinalCheckpoint(note, policy.value, noteVerify(nodeVerifier()));
-  if (!head.ok) throw new KiriError('LOG_NOT_FINAL', `${source.place}: ${head.reason}`);
-  const { size, root } = head.value;
-  if (!bytesEqual(await rootOfEntries(source, size), root)) {
-    throw new KiriError('LOG_CORRUPT', `${source.place}: its entries do not make its root`);
-  }
-  return size;
 }
 
 function payloadOf(cose: Uint8Array): Uint8Array {
@@ -131,7 +90,7 @@ async function runReceipts(argv: readonly string[]): Promise<number> {
     throw new UsageError('--log, --key and --policy are needed');
   }
   const privateKey = readAgreementKey(key);
-  const source = /^https?:\/\//.test(log) ? httpSource(log.replace(/\/+$/, '')) : folderSource(log);
+  const source = logAt(log);
   const size = await finalSize(source, policy);
   if (out !== undefined) mkdirSync(out, { recursive: true, mode: 0o700 });
   let count = 0;

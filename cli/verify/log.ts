@@ -95,9 +95,14 @@ export async function checkLog(
   findings.count('logs');
   const source = folderSource(join(files.root, prefix));
   const own = files.below(prefix).map((path) => path.slice(prefix.length));
-  const parts = isClosed ? own : own.filter((path) => /^(?:tlog|payload|keys)\//.test(path));
-  const report = await verifyLog(source, parts, store.policy, store.noteVerify);
+  const parts = isClosed ? own : own.filter((path) => /^(?:tlog|payload|keys|erased)\//.test(path));
+  const report = await verifyLog(source, parts, store.policy, store.noteVerify, store.book.trust);
   for (const { path, reason } of report.problems) findings.fault(prefix + path, reason);
+  // An erasure is done when every holder that was asked has confirmed it.
+  for (const { path, reason } of report.keys?.unconfirmed ?? []) {
+    findings.fault(prefix + path, reason);
+  }
+  if (report.keys && report.keys.erased > 0) findings.count('erased keys', report.keys.erased);
   for (const path of report.uncovered) {
     if (isClosed) findings.fault(prefix + path, 'the log’s checkpoint says nothing about it');
   }

@@ -26,6 +26,12 @@ import {
   type RegistrarCredential,
 } from './documents/credentials.ts';
 import { LOG_POLICY, type LogPolicy } from './documents/log-policy.ts';
+import {
+  ERASURE_CONFIRMATION,
+  ERASURE_REQUEST,
+  type ErasureConfirmation,
+  type ErasureRequest,
+} from './documents/erasure.ts';
 import { GATEWAY_MANDATE, type GatewayMandate } from './documents/mandate.ts';
 import { MERCHANT_CREDENTIAL, type MerchantCredential } from './documents/merchant.ts';
 import { POLICY, type Policy } from './documents/policy.ts';
@@ -104,6 +110,17 @@ export function issueAcknowledgement(signer: Signer, facts: Facts<Acknowledgemen
 
 export function issueStatement(issuer: Signer, facts: Facts<Statement>): Uint8Array {
   return signDocument(STATEMENT, issuer, facts);
+}
+
+export function issueErasureRequest(issuer: Signer, facts: Facts<ErasureRequest>): Uint8Array {
+  return signDocument(ERASURE_REQUEST, issuer, facts);
+}
+
+export function issueErasureConfirmation(
+  holder: Signer,
+  facts: Facts<ErasureConfirmation>,
+): Uint8Array {
+  return signDocument(ERASURE_CONFIRMATION, holder, facts);
 }
 
 /** The entries come compressed: see identity/edge/status-zlib.ts. */

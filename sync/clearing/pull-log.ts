@@ -2,10 +2,12 @@ import type { KeyObject } from 'node:crypto';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { TILE_WIDTH } from '../ledger/core/tile.ts';
+import type { Trust } from '../../identity/core/chain.ts';
 import type { Verifier } from '../../protocol/public-key.ts';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { wrappedKeyPath } from '../ledger/content-keys.ts';
 import { verifyFinalCheckpoint, type FinalHead } from '../ledger/core/final-checkpoint.ts';
+import { readErasure } from '../ledger/erasure.ts';
 import { leafHash } from '../ledger/core/merkle.ts';
 import { noteVerify } from '../ledger/core/note-ports.ts';
 import type { FinalityRules } from '../ledger/core/policy-book.ts';
@@ -32,6 +34,8 @@ export interface PullOptions {
   readonly verifier: Verifier;
   /** Opens the wrapped content keys: P-256, private. */
   readonly contentKey: KeyObject;
+  /** Whose request explains a content key that is gone; without it the payload counts as one that cannot be opened. */
+  readonly erasure?: Trust;
   /** Id of this clearing's key. */
   readonly clearing: Uint8Array;
   /** The head ingested last stands in this file, so that a log that shrank or forked is noticed. */
@@ -228,12 +232,26 @@ export class LogPuller {
     const parsed = parsePayloadRecord(record);
     const key = parsed && (await this.#contentKey(toHex(parsed.kid)));
     const plain = parsed && key && openPayload(parsed, key);
-    if (!parsed || !plain) return reject('PAYLOAD_SEALED', 'the payload cannot be opened');
+    if (!parsed || !plain) {
+      const erased = parsed && !key && (await this.#erasure(toHex(parsed.kid)));
+      return erased
+        ? reject('PAYLOAD_ERASED', erased)
+        : reject('PAYLOAD_SEALED', 'the payload cannot be opened');
+    }
     const { registry, verifier, clearing } = this.#options;
     const outcomeHash = parsed.receiptPayloadHash;
     const context = { ...place, cosignedAtS, outcomeHash, clearing };
     const entry = readEvidence(registry, verifier, plain, context);
     return entry.ok ? entry.value : reject(entry.code, entry.reason);
+  }
+
+  /** In words, where the issuer had the key erased: no fault of anybody's. */
+  async #erasure(kid: string): Promise<string | undefined> {
+    const { source, erasure, origin } = this.#options;
+    const state = erasure && (await readErasure(source, erasure, origin, kid));
+    if (!state?.ok) return undefined;
+    const { period, reason } = state.value.request;
+    return `its content key of ${period} was erased on the issuer's request (reason ${reason})`;
   }
 
   async #contentKey(kid: string): Promise<Uint8Array | undefined> {

@@ -19,6 +19,12 @@ const MAX_CACHED_KEYS = 4_096;
 /** JST is UTC+9 without daylight saving. */
 const JST_OFFSET_MS = 9 * 3_600_000;
 
+/** The secret halves, by period and SHA-256 of the party's reference; never served. */
+export const CONTENT_KEYS_PATH = 'state/content-keys';
+
+/** The id in front of a stored key, hexadecimal; shorter where the file is torn. */
+export const kidOfStoredKey = (stored: Uint8Array): string => toHex(stored.subarray(0, KID_BYTES));
+
 /** Where the wrapped key stands below a log's folder. */
 export const wrappedKeyPath = (kid: string): string => `keys/${kid}`;
 
@@ -62,7 +68,7 @@ export const openContentKeys = (root: string, issuer: PublicKey): ContentKeys =>
   return {
     keyFor: ({ partyRef, partyKey, acceptedAtMs }) => {
       const party = createHash('sha256').update(partyRef).digest('hex');
-      const path = join(root, 'state/content-keys', periodOf(acceptedAtMs), party);
+      const path = join(root, CONTENT_KEYS_PATH, periodOf(acceptedAtMs), party);
       const known = cache.get(path);
       if (known !== undefined) return known;
       const loading = load(path, partyKey);

@@ -5,22 +5,25 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Trust } from '../../identity/core/chain.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { readIfPresent } from '../../platform/durable-file.ts';
 import { bytesEqual } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { CONTENT_KEYS_PATH, kidOfStoredKey, wrappedKeyPath } from './content-keys.ts';
 import { payloadPath } from './core/log-batch.ts';
 import { type GrowingCopy, growCopy, reaches } from './core/mirror.ts';
 import type { Verify } from './core/note-key.ts';
 import type { FinalityRules } from './core/policy-book.ts';
 import { parseTilePath, tileWidth } from './core/tile.ts';
 import { emptyTree, treeRoot } from './core/tree.ts';
+import { tombstonePath } from './erasure.ts';
 import { FINALITY_PATH } from './finality-file.ts';
 import { HEAD_PATH, readHead } from './head-file.ts';
 import { nativeHash } from './log-copy.ts';
 import { readEntries, readPayloads, readTree } from './log-folder.ts';
 import { folderSource } from './log-source.ts';
-import { verifyLog } from './verify-log.ts';
+import { type LogReport, verifyLog } from './verify-log.ts';
 
 interface Remark {
   /** Below the log's folder. */
@@ -33,6 +36,8 @@ export interface FsckReport {
   readonly recordedSize?: number;
   /** Entries under the published checkpoint that meets the policy (L2). */
   readonly finalSize?: number;
+  /** Content keys that are there, and those that were erased on the issuer's request. */
+  readonly keys?: { readonly held: number; readonly issuerOnly: number; readonly erased: number };
   readonly problems: readonly Remark[];
   readonly notes: readonly Remark[];
 }
@@ -118,6 +123,21 @@ const checkFinality = async (root: string, size: number): Promise<Remark[]> => {
   return remarks;
 };
 
+/** Plain content keys: an erased one must not be there, and each belongs to a wrapped file. */
+const checkContentKeys = async (root: string, paths: readonly string[]): Promise<Remark[]> => {
+  const all = new Set(paths);
+  const remarks: Remark[] = [];
+  for (const path of paths.filter((one) => one.startsWith(`${CONTENT_KEYS_PATH}/`))) {
+    const kid = kidOfStoredKey((await readIfPresent(join(root, path))) ?? new Uint8Array(0));
+    if (all.has(tombstonePath(kid))) {
+      remarks.push({ path, reason: 'is the plain copy of an erased key: erase it again' });
+    } else if (!all.has(wrappedKeyPath(kid))) {
+      remarks.push({ path, reason: `belongs to no file of keys/: the issuer cannot open it` });
+    }
+  }
+  return remarks;
+};
+
 /** The stored head, or what is wrong with its file. */
 const findHead = async (
   root: string,
@@ -131,6 +151,16 @@ const findHead = async (
     throw error;
   }
 };
+
+const keysOf = ({
+  held,
+  issuerOnly,
+  erased,
+}: NonNullable<LogReport['keys']>): NonNullable<FsckReport['keys']> => ({
+  held,
+  issuerOnly,
+  erased,
+});
 
 const checkState = async (
   root: string,
@@ -150,24 +180,33 @@ const checkState = async (
 
 /**
  * Checks a log folder that no writer is working on.
+ * @param trust the issuer; needed where content keys were erased on its request
  * @throws KiriError DISK_*: an unreadable disk is no verdict
  */
 export const fsckLog = async (
   root: string,
   policy: FinalityRules,
   verify: Verify,
+  trust?: Trust,
 ): Promise<FsckReport> => {
   const paths = await filesBelow(root);
   const temporary = paths.filter((path) => TEMPORARY.test(path));
-  const served = paths.filter((path) => /^(?:tlog|payload|keys)\//.test(path));
+  const served = paths.filter((path) => /^(?:tlog|payload|keys|erased)\//.test(path));
   const counted = served.filter((path) => !TEMPORARY.test(path));
   const stale = stalePartials(counted);
-  const report = await verifyLog(folderSource(root), counted, policy, verify);
+  const report = await verifyLog(folderSource(root), counted, policy, verify, trust);
   const problems: Remark[] = [...report.problems];
   const notes: Remark[] = [
     ...stale,
+    ...(report.keys?.unconfirmed ?? []),
     ...temporary.map((path) => ({ path, reason: 'left by a crash; the next start removes it' })),
   ];
+  problems.push(
+    ...(await checkContentKeys(
+      root,
+      paths.filter((path) => !TEMPORARY.test(path)),
+    )),
+  );
   const finalSize = report.head?.size;
   const head = await findHead(root, paths.includes(HEAD_PATH));
   if (typeof head === 'string') problems.push({ path: HEAD_PATH, reason: head });
@@ -182,6 +221,7 @@ export const fsckLog = async (
   return {
     ...(typeof head === 'string' ? {} : { recordedSize: head.size }),
     ...(finalSize === undefined ? {} : { finalSize }),
+    ...(report.keys === undefined ? {} : { keys: keysOf(report.keys) }),
     problems,
     notes,
   };

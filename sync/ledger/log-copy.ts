@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
+import type { Trust } from '../../identity/core/chain.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { wrappedKeyPath } from './content-keys.ts';
@@ -19,6 +20,7 @@ import { verifyNote } from './core/note-verify.ts';
 import { type Outcome, bad, decodeUtf8, ok } from './core/text.ts';
 import { TILE_WIDTH } from './core/tile.ts';
 import { treeRoot } from './core/tree.ts';
+import { openTombstone, tombstonePath } from './erasure.ts';
 import { contentKeyId } from './key-wrap.ts';
 import { consistencyProof, readEntries, readPayloads, readTree } from './log-folder.ts';
 import { type LogSource, folderSource } from './log-source.ts';
@@ -68,10 +70,13 @@ export interface CopiedLog {
   readonly origin: string;
   readonly keys: readonly VerifierKey[];
   readonly verify: Verify;
+  /** Whose signed request stands in the place of an erased content key; without it such a log is not copied. */
+  readonly erasure?: Trust;
 }
 
 /** One writer at a time: the holder of the folder's lock calls {@link extend} one after the other. */
 export class LogCopy {
+  readonly #log: CopiedLog;
   readonly #root: string;
   readonly #own: LogSource;
   readonly #keys = new Set<string>();
@@ -79,7 +84,8 @@ export class LogCopy {
   /** Grown up to the head; `undefined` after a failure, then read again from the folder. */
   #grown: GrowingCopy | undefined;
 
-  private constructor(root: string, head: SignedHead) {
+  private constructor(root: string, log: CopiedLog, head: SignedHead) {
+    this.#log = log;
     this.#root = root;
     this.#own = folderSource(root);
     this.#head = head;
@@ -95,7 +101,7 @@ export class LogCopy {
     if (!head.ok || head.value.origin !== log.origin) {
       throw new KiriError('STATE_CORRUPT', `${path}: ${head.ok ? 'another log' : head.reason}`);
     }
-    const copy = new LogCopy(root, head.value);
+    const copy = new LogCopy(root, log, head.value);
     copy.#grown = await copy.#reload();
     return copy;
   }
@@ -201,7 +207,7 @@ export class LogCopy {
     return ok({ files: [...files.values()], obsolete });
   }
 
-  /** The wrapped keys that the records name and the folder does not have yet. */
+  /** The wrapped keys that the records name, or what stands in their place. */
   async #keyFiles(
     source: LogSource,
     leaves: readonly Uint8Array[],
@@ -214,14 +220,36 @@ export class LogCopy {
       const parsed = parsePayloadRecord(record);
       if (parsed === undefined) return bad('a payload record is malformed');
       const kid = toHex(parsed.kid);
-      const path = wrappedKeyPath(kid);
-      if (files.has(path) || this.#keys.has(path)) continue;
-      const own = await this.#own.read(path);
-      const bytes = own ?? (await source.read(path));
-      if (bytes === undefined) return bad(`${path} is missing`);
-      if (toHex(contentKeyId(bytes)) !== kid) return bad(`${path} is not the key that is named`);
-      files.set(path, { path, bytes });
+      if (files.has(kid) || this.#keys.has(wrappedKeyPath(kid))) continue;
+      const file = await this.#keyFile(source, kid);
+      if (!file.ok) return file;
+      files.set(kid, file.value);
     }
     return ok([...files.values()]);
+  }
+
+  /**
+   * A wrapped key as the folder or the source has it, or the request by which it was erased. A key that was erased here is
+   * not fetched again from a source that still has it.
+   */
+  async #keyFile(source: LogSource, kid: string): Promise<Outcome<LogFile>> {
+    const [path, tombstone] = [wrappedKeyPath(kid), tombstonePath(kid)];
+    const erased = await this.#own.read(tombstone);
+    if (erased !== undefined) return ok({ path: tombstone, bytes: erased });
+    const bytes = (await this.#own.read(path)) ?? (await source.read(path));
+    if (bytes !== undefined) {
+      return toHex(contentKeyId(bytes)) === kid
+        ? ok({ path, bytes })
+        : bad(`${path} is not the key that is named`);
+    }
+    const request = await source.read(tombstone);
+    if (request === undefined) return bad(`${path} is missing`);
+    const { erasure, origin } = this.#log;
+    if (erasure === undefined)
+      return bad(`${path} was erased; no issuer key is known to check that`);
+    const opened = openTombstone(erasure, origin, kid, request);
+    return opened.ok
+      ? ok({ path: tombstone, bytes: request })
+      : bad(`${tombstone}: ${opened.reason}`);
   }
 }

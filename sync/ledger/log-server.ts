@@ -1,6 +1,6 @@
 /**
  * Serves a log folder as static files on the loopback address: the tlog-tiles resources below `/tlog`, the ciphertexts
- * below `/payload`, the wrapped content keys below `/keys`. A request is parsed into a resource and its canonical path
+ * below `/payload`, the wrapped content keys below `/keys`, what stands in the place of erased ones below `/erased`. A request is parsed into a resource and its canonical path
  * written anew; nothing of the request's text reaches the file system.
  */
 import {
@@ -29,6 +29,9 @@ export const resourceOf = (path: string): { path: string; contentType: string } 
     const tile = parseTilePath(`tile/entries/${path.slice('/payload/'.length)}`);
     if (!tile.ok || path.includes('.p')) return undefined;
     return { path: payloadPath(tile.value.index), contentType: BYTES_TYPE };
+  }
+  if (/^\/erased\/[0-9a-f]{32}(?:\.[0-9a-f]{32})?$/.test(path)) {
+    return { path: path.slice(1), contentType: BYTES_TYPE };
   }
   const kid = /^\/keys\/([0-9a-f]{32})$/.exec(path)?.[1];
   return kid === undefined ? undefined : { path: wrappedKeyPath(kid), contentType: BYTES_TYPE };

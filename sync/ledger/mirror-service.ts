@@ -4,6 +4,7 @@
  * section 5); until then the asker hears 503 and comes again. What it holds it serves: /logs/<SHA-256 of origin>/….
  */
 import { join } from 'node:path';
+import type { Trust } from '../../identity/core/chain.ts';
 import type { HttpAnswer, HttpRequest } from '../../platform/http-server.ts';
 import { makeFolder } from '../../platform/make-folder.ts';
 import type { Clock } from '../../platform/ports.ts';
@@ -30,6 +31,8 @@ export interface MirrorServiceOptions {
     string,
     { readonly keys: readonly VerifierKey[]; readonly source: LogSource }
   >;
+  /** The issuer: its signed request stands in the place of an erased content key. */
+  readonly erasure?: Trust;
   /** 0 takes any free port. */
   readonly port: number;
   readonly clock: Clock;
@@ -66,7 +69,9 @@ const openLogs = async (options: MirrorServiceOptions): Promise<Map<string, Mirr
   const { verify } = options.ports;
   const logs = new Map<string, MirroredLog>();
   for (const [origin, { keys, source }] of options.logs) {
-    logs.set(origin, await MirroredLog.open(options.root, { origin, keys, verify }, source));
+    const { erasure } = options;
+    const log = { origin, keys, verify, ...(erasure === undefined ? {} : { erasure }) };
+    logs.set(origin, await MirroredLog.open(options.root, log, source));
   }
   return logs;
 };

@@ -6,6 +6,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Trust } from '../../identity/core/chain.ts';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import type { JournalPosition, JournalReader } from '../../platform/ports.ts';
@@ -33,6 +34,8 @@ export interface RestoreOptions {
   readonly origin: string;
   readonly policy: FinalityRules;
   readonly verify: Verify;
+  /** The issuer, where content keys of the log were erased on its request. */
+  readonly erasure?: Trust;
   /**
    * The journal that the log follows, in slices of one block; absent where it was lost too and the log goes on with a new
    * one from its first record.
@@ -106,12 +109,17 @@ const readOffer = async (
 };
 
 const restoreInto = async (options: RestoreOptions): Promise<Outcome<RestoredLog>> => {
-  const { from, to, origin, policy, verify, journal } = options;
+  const { from, to, origin, policy, verify, erasure, journal } = options;
   const offer = await readOffer(options);
   if (!offer.ok) return offer;
   const { head, note, finalSize } = offer.value;
   const keys = logKeys(policy, origin);
-  const copy = await LogCopy.open(to, { origin, keys, verify });
+  const copy = await LogCopy.open(to, {
+    origin,
+    keys,
+    verify,
+    ...(erasure === undefined ? {} : { erasure }),
+  });
   const copied = await copy.extend(from, head);
   if (!copied.ok) return copied;
   const final = verifyFinalCheckpoint(note, policy, verify);

@@ -3,6 +3,7 @@
  * payload record against its leaf, every content key file against the id that the records name. What is wrong is named
  * by its path; nothing needs a private key.
  */
+import type { Trust } from '../../identity/core/chain.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { wrappedKeyPath } from './content-keys.ts';
 import { type FinalHead, verifyFinalCheckpoint } from './core/final-checkpoint.ts';
@@ -23,7 +24,8 @@ import {
   tilesOfTree,
 } from './core/tile.ts';
 import { appendLeaves, emptyTree, treeRoot } from './core/tree.ts';
-import { contentKeyId } from './key-wrap.ts';
+import { confirmationPath, readErasure, tombstonePath } from './erasure.ts';
+import { contentKeyId, recipientCount } from './key-wrap.ts';
 import type { LogSource } from './log-source.ts';
 import { leafOfRecord, parsePayloadRecord } from './payload-record.ts';
 
@@ -39,6 +41,20 @@ export interface LogReport {
   readonly problems: readonly LogProblem[];
   /** Files that the checkpoint says nothing about: recorded after it, or not of this log. */
   readonly uncovered: readonly string[];
+  /** Absent where the checkpoint or the entries do not hold. */
+  readonly keys?: KeyReport;
+}
+
+/** What became of the content keys that the log's records name. */
+interface KeyReport {
+  /** Keys that are there. */
+  readonly held: number;
+  /** Of those: keys that only the issuer opens, because their party had no key for it. */
+  readonly issuerOnly: number;
+  /** Keys that were erased on the issuer's signed request. */
+  readonly erased: number;
+  /** Holders of an erased key whose confirmation is not there. */
+  readonly unconfirmed: readonly LogProblem[];
 }
 
 /** The entries that a checkpoint in clear may stand behind; none for another record. */
@@ -52,15 +68,20 @@ const noteLeavesOf = (record: Uint8Array): readonly Uint8Array[] => {
 class LogCheck {
   readonly problems: LogProblem[] = [];
   readonly uncovered: string[] = [];
+  readonly keys = { held: 0, issuerOnly: 0, erased: 0, unconfirmed: [] as LogProblem[] };
+  /** Files of erasures that were checked. */
+  readonly accounted = new Set<string>();
   readonly #source: LogSource;
   readonly #head: FinalHead;
+  readonly #trust: Trust | undefined;
   /** True leaf hashes, and every full or rightmost tile that follows from them, by "level/index". */
   #hashes: readonly Uint8Array[] = [];
   #tiles: ReadonlyMap<string, Uint8Array> = new Map();
 
-  constructor(source: LogSource, head: FinalHead) {
+  constructor(source: LogSource, head: FinalHead, trust: Trust | undefined) {
     this.#source = source;
     this.#head = head;
+    this.#trust = trust;
   }
 
   #complain(path: string, reason: string): void {
@@ -165,10 +186,45 @@ class LogCheck {
   async checkKey(kid: string): Promise<void> {
     const path = wrappedKeyPath(kid);
     const wrapped = await this.#source.read(path);
+    const isErased = await this.#checkErasure(kid);
+    if (isErased) {
+      if (wrapped !== undefined) {
+        this.#complain(path, 'is still there, though its erasure was ordered: erase it again');
+      } else this.keys.erased += 1;
+      return;
+    }
     if (wrapped === undefined) this.#complain(path, 'is missing');
     else if (toHex(contentKeyId(wrapped)) !== kid) {
       this.#complain(path, 'is not the key file that the records name');
+    } else {
+      this.keys.held += 1;
+      if (recipientCount(wrapped) === 1) this.keys.issuerOnly += 1;
     }
+  }
+
+  /** Whether a true request to erase this key is there. */
+  async #checkErasure(kid: string): Promise<boolean> {
+    const path = tombstonePath(kid);
+    if (this.#trust === undefined) {
+      if ((await this.#source.read(path)) !== undefined) {
+        this.#complain(path, 'cannot be checked without the issuer’s public key');
+      }
+      return false;
+    }
+    const state = await readErasure(this.#source, this.#trust, this.#head.origin, kid);
+    if (state === undefined) return false;
+    this.accounted.add(path);
+    if (!state.ok) {
+      this.#complain(path, state.reason);
+      return false;
+    }
+    const { request, unconfirmed, problems } = state.value;
+    for (const { key } of request.holders) this.accounted.add(confirmationPath(kid, key.hex));
+    for (const problem of problems) this.#complain(problem.path, problem.reason);
+    for (const name of unconfirmed) {
+      this.keys.unconfirmed.push({ path, reason: `${name} has not confirmed the erasure` });
+    }
+    return true;
   }
 }
 
@@ -176,6 +232,7 @@ class LogCheck {
  * Checks a log.
  * @param paths every file below the log's folder to be accounted for (`tlog/`, `payload/`, `keys/`), also partial tiles
  * of older checkpoints
+ * @param trust the issuer, whose signed requests stand in the place of erased content keys
  * @throws what the source throws: an unreadable disk is no verdict
  */
 export const verifyLog = async (
@@ -183,6 +240,7 @@ export const verifyLog = async (
   paths: readonly string[],
   policy: FinalityRules,
   verify: Verify,
+  trust?: Trust,
 ): Promise<LogReport> => {
   const note = await source.read(CHECKPOINT_PATH);
   const final = note && verifyFinalCheckpoint(note, policy, verify);
@@ -191,7 +249,7 @@ export const verifyLog = async (
     return { problems: [{ path: CHECKPOINT_PATH, reason }], uncovered: [] };
   }
   const head = final.value;
-  const check = new LogCheck(source, head);
+  const check = new LogCheck(source, head, trust);
   if (await check.findTruth()) {
     const kids = await check.checkPayloads();
     for (const kid of kids) await check.checkKey(kid);
@@ -207,12 +265,13 @@ export const verifyLog = async (
       ...bundles.map(payloadPath),
       ...Array.from(kids, wrappedKeyPath),
     ];
-    for (const path of known) wanted.delete(path);
+    for (const path of [...known, ...check.accounted]) wanted.delete(path);
     for (const path of wanted) {
       const tile = parseTilePath(path.startsWith('tlog/') ? path.slice('tlog/'.length) : '');
       if (tile.ok) await check.checkTile(path, tile.value);
       else check.uncovered.push(path);
     }
   }
-  return { head, problems: check.problems, uncovered: check.uncovered };
+  const { problems, uncovered, keys } = check;
+  return { head, problems, uncovered, keys };
 };

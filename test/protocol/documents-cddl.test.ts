@@ -90,6 +90,31 @@ const documents = new Map<string, Uint8Array>([
     }),
   ],
   [
+    'erasure-request',
+    issue.issueErasureRequest(issuer, {
+      issuedS,
+      origin: 'a.example',
+      period: '2026-11',
+      kids: [fill(16, 3)],
+      reason: 1,
+      holders: [{ name: 'gateway', key: clearing.key }],
+    }),
+  ],
+  [
+    'erasure-confirmation',
+    issue.issueErasureConfirmation(clearing, {
+      issuedS,
+      requestHash: hash,
+      origin: 'a.example',
+      period: '2026-11',
+      kid: fill(16, 3),
+      holder: 'gateway',
+      wrappedCopies: 1,
+      plainCopies: 1,
+      reason: 1,
+    }),
+  ],
+  [
     'closing',
     issue.issueClosing(
       { party: issuer, registrar: clearing },
@@ -130,6 +155,8 @@ t.test(
       'binding',
       'clearing',
       'closing',
+      'erasure-confirmation',
+      'erasure-request',
       'log-policy',
       'mandate',
       'merchant',

@@ -31,6 +31,8 @@ export const CLAIM_STATEMENT = -70_012;
 export const CLAIM_STATUS_VERSION = -70_013;
 // −70,014 is the tariff's (protocol/tariff.ts).
 export const CLAIM_LOG_POLICY = -70_015;
+export const CLAIM_ERASURE_REQUEST = -70_016;
+export const CLAIM_ERASURE_CONFIRMATION = -70_017;
 export const CLAIM_APPROVER_CLOSING = -70_018;
 
 /** Where a document's revocation bit stands (Token Status List, claim 65535 `status`). */

@@ -4,13 +4,15 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import * as issue from '../../../identity/core/issue.ts';
+import { ERASE_ON_REQUEST } from '../../../identity/core/documents/erasure.ts';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { directoryOf } from '../../../sync/clearing/core/directory.ts';
 import { buildRegistry } from '../../../sync/clearing/core/registry.ts';
 import type { Registry } from '../../../sync/clearing/core/registry.ts';
-import { LogPuller } from '../../../sync/clearing/pull-log.ts';
+import { LogPuller, type PullOptions } from '../../../sync/clearing/pull-log.ts';
+import { tombstonePath } from '../../../sync/ledger/erasure.ts';
 import { CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
 import { wrappedKeyPath } from '../../../sync/ledger/content-keys.ts';
 import { newPayer, pay, signOffer } from '../../approval/kit.ts';
@@ -41,7 +43,7 @@ type Scene = {
   readonly payer: Payer;
   readonly log: LogInMemory;
   readonly service: ClearingService;
-  readonly puller: (clearing?: Uint8Array) => Promise<LogPuller>;
+  readonly puller: (clearing?: Uint8Array, more?: Partial<PullOptions>) => Promise<LogPuller>;
 };
 
 const scene = async (
@@ -56,7 +58,7 @@ const scene = async (
   const log = new LogInMemory();
   const { service } = await inMemory({ directory: directoryOf(registry) });
   test.teardown(() => service.close());
-  const puller = (clearing = world.signers.clearing.key.id): Promise<LogPuller> =>
+  const puller: Scene['puller'] = (clearing = world.signers.clearing.key.id, given = {}) =>
     LogPuller.open({
       clearing,
       source: log.source,
@@ -66,6 +68,7 @@ const scene = async (
       verifier: nodeVerifier(),
       contentKey: log.pair.privateKey,
       headFile: join(folder, 'head.json'),
+      ...given,
     });
   return {
     world,
@@ -169,6 +172,34 @@ t.test('a content key that cannot be opened costs its own records only', async (
   log.files.set(path, wrapped.slice(0, -1));
   t.match(await (await puller()).pull(service, NOW_S + 60), { ingested: 1, faultCount: 1 });
   t.match((await service.reconcile()).findings, [{ kind: 'PAYLOAD_SEALED' }]);
+});
+
+t.test('an erased payload is reported as erased, and as nobody’s fault', async (t) => {
+  const { world, payer, log, service, puller } = await scene(t);
+  log.append([purchase(world, payer)]);
+  const kid = toHex(log.key.kid);
+  log.files.delete(wrappedKeyPath(kid));
+  const order = (signer: World['signers']['issuer']): Uint8Array =>
+    issue.issueErasureRequest(signer, {
+      issuedS: NOW_S,
+      origin: ORIGIN,
+      period: '2026-09',
+      kids: [log.key.kid],
+      reason: ERASE_ON_REQUEST,
+      holders: [{ name: 'gateway', key: world.signers.gateway.key }],
+    });
+  const erasure = world.trust;
+  log.files.set(tombstonePath(kid), order(world.signers.party));
+  await (await puller(undefined, { erasure })).pull(service, NOW_S + 60);
+  log.append([purchase(world, payer)]);
+  log.files.set(tombstonePath(kid), order(world.signers.issuer));
+  await (await puller(undefined, { erasure })).pull(service, NOW_S + 60);
+  const { findings, receipts, reconciles } = await service.reconcile();
+  t.match({ receipts, reconciles }, { receipts: 0, reconciles: true });
+  t.match(findings, [
+    { kind: 'PAYLOAD_SEALED' },
+    { kind: 'PAYLOAD_ERASED', detail: /of 2026-09 was erased on the issuer's request/ },
+  ]);
 });
 
 t.test('a crash before the head is stored, or a damaged head, books nothing twice', async (t) => {

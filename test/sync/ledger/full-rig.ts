@@ -1,5 +1,5 @@
 /** One log under the full policy: four witnesses, three of which must sign, and one mirror; all in this process. */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
 import { journalReader } from '../../../platform/journal-reader.ts';
@@ -44,6 +44,8 @@ export interface FullRig {
   readonly witnesses: Map<string, WitnessService>;
   /** Content keys are wrapped to it. */
   readonly contentKey: PublicKey;
+  /** The private half: the issuer's. */
+  readonly contentSecret: KeyObject;
   mirror: MirrorService;
   /** Starts the mirror again, at the address that it had. */
   startMirror(): Promise<void>;
@@ -78,7 +80,8 @@ export const makeFullRig = async (t: {
   const { journal } = await openJournal(journalFolder);
   const clock = systemClock();
   const logServer = await serveLog(root, 0);
-  const issuer = nodeSigner(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey).key;
+  const contentSecret = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+  const issuer = nodeSigner(contentSecret).key;
   const keys = [realLog().key];
   const witnesses = new Map<string, WitnessService>();
   for (const name of WITNESSES) {
@@ -104,6 +107,7 @@ export const makeFullRig = async (t: {
     policy,
     witnesses,
     contentKey: issuer,
+    contentSecret,
     mirror: await mirrorAt(0),
     startMirror: async () => {
       rig.mirror = await mirrorAt(rig.mirror.port);
