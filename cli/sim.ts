@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { LEDGER_EVENTS, type LedgerEvent } from '../firmware-sim/core/ledger/ledger-scenario.ts';
 import { runSeed, type SeedResult } from '../firmware-sim/core/run-seed.ts';
 import { stubSigner, stubVerifier } from '../firmware-sim/core/stub-signatures.ts';
 import { SimSummary } from '../firmware-sim/core/summary.ts';
@@ -19,6 +20,7 @@ interface SimOptions {
   readonly seeds: number;
   readonly lastEvents: number;
   readonly json: boolean;
+  readonly ledgerEvent: LedgerEvent | undefined;
 }
 
 function wholeNumber(name: string, text: string, min: number, max: number): number {
@@ -26,6 +28,13 @@ function wholeNumber(name: string, text: string, min: number, max: number): numb
   if (value < min || value > max)
     throw new UsageError(`--${name} is not a whole number ${min} … ${max}`);
   return value;
+}
+
+function ledgerEventOf(name: string | undefined): LedgerEvent | undefined {
+  const event = LEDGER_EVENTS.find((known) => known === name);
+  if (name !== undefined && event === undefined)
+    throw new UsageError(`--ledger is not one of ${LEDGER_EVENTS.join(', ')}`);
+  return event;
 }
 
 function readOptions(argv: readonly string[]): SimOptions {
@@ -39,6 +48,7 @@ function readOptions(argv: readonly string[]): SimOptions {
         first: { type: 'string', default: '1' },
         events: { type: 'string', default: '40' },
         json: { type: 'boolean', default: false },
+        ledger: { type: 'string' },
       },
     }));
   } catch (error) {
@@ -51,6 +61,7 @@ function readOptions(argv: readonly string[]): SimOptions {
     seeds: one === undefined ? wholeNumber('seeds', values.seeds, 1, MAX_SEEDS) : 1,
     lastEvents: wholeNumber('events', values.events, 0, 400),
     json: values.json,
+    ledgerEvent: ledgerEventOf(values.ledger),
   };
 }
 
@@ -64,14 +75,15 @@ function isReal(seed: number): boolean {
   return seed % REAL_EVERY === 0;
 }
 
-function tellFailure(result: SeedResult): void {
+function tellFailure(result: SeedResult, ledgerEvent: LedgerEvent | undefined): void {
+  const ledger = ledgerEvent === undefined ? '' : ` --ledger ${ledgerEvent}`;
   const lines = [
     `seed ${result.seed} broke an invariant`,
     `  ${result.violation ?? ''}`,
     '',
     ...result.lastEvents.map((line) => `  ${line}`),
     '',
-    `again: npm run sim -- --seed ${result.seed}`,
+    `again: npm run sim -- --seed ${result.seed}${ledger}`,
     '',
   ];
   process.stderr.write(lines.join('\n'));
@@ -89,9 +101,13 @@ export async function runSim(argv: readonly string[]): Promise<number> {
   let toldMs = startedMs;
   for (let seed = options.first; seed < options.first + options.seeds; seed += 1) {
     const signatures = isReal(seed) ? real : STAND_INS;
-    const result = runSeed(seed, { signatures, lastEvents: options.lastEvents });
+    const result = runSeed(seed, {
+      signatures,
+      lastEvents: options.lastEvents,
+      ...(options.ledgerEvent === undefined ? {} : { ledgerEvent: options.ledgerEvent }),
+    });
     summary.add(result, isReal(seed));
-    if (result.violation !== undefined) tellFailure(result);
+    if (result.violation !== undefined) tellFailure(result, options.ledgerEvent);
     if (process.stderr.isTTY && !options.json && performance.now() - toldMs > PROGRESS_EVERY_MS) {
       toldMs = performance.now();
       process.stderr.write(`\r${seed - options.first + 1} of ${options.seeds} seeds`);

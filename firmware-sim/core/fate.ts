@@ -1,7 +1,7 @@
 import type { PayeeNode } from './payee-node.ts';
 import type { PayerNode } from './payer-node.ts';
 import type { Seed } from './seed.ts';
-import { count } from './sim-node.ts';
+import { count } from './machine.ts';
 import { NO_DISK_FAULTS } from './virtual-disk.ts';
 import { NO_NET_FAULTS } from './virtual-net.ts';
 import type { VirtualWorld } from './world.ts';
@@ -13,6 +13,8 @@ const CONNECT_EVERY_MS = 250;
 const ROAM_EVERY_MS = 15_000;
 /** What must have ended by then, in virtual time, once nothing fails any more. */
 const LIVENESS_MS = 900_000;
+/** After the last purchase has ended, everything is final within this. */
+const FINALITY_MS = 60_000;
 
 /** What an application wants, by its own name for it. */
 interface Purchase {
@@ -83,13 +85,17 @@ export class Fate {
   }
 
   /** Runs on until nothing is open, or until it is clear that something never ends. */
-  settle(): void {
+  settle(isLedgerQuiet: () => boolean): void {
     const { clock } = this.#world;
-    const untilMs = clock.nowMs + LIVENESS_MS;
+    let untilMs = clock.nowMs + LIVENESS_MS;
+    let isBought = false;
     while (clock.nowMs < untilMs) {
       const stopMs = clock.nowMs + ROAM_EVERY_MS;
       while (clock.step(stopMs));
-      if (this.#isQuiet()) return;
+      if (!this.#isQuiet()) continue;
+      if (isLedgerQuiet()) return;
+      if (!isBought) untilMs = clock.nowMs + FINALITY_MS;
+      isBought = true;
     }
   }
 

@@ -9,11 +9,14 @@ import { issueAcknowledgement, issueStatusList } from '../../identity/core/issue
 import { amountMicro } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
+import type { CoseAlg } from '../../protocol/public-key.ts';
 import { accepted } from '../../protocol/refusal.ts';
 import { ApproverBook } from './approver-book.ts';
 import { JPY, STATUS_URI, type ApproverPapers, type City } from './city.ts';
+import type { GatewayJournals } from './ledger/log-feed.ts';
 import type { Seed } from './seed.ts';
-import { count, SimNode, WORLD_START_MS, type Mail, type World } from './sim-node.ts';
+import { count, WORLD_START_MS } from './machine.ts';
+import { SimNode, type Mail, type World } from './sim-node.ts';
 import { readPayment } from './violation.ts';
 import { ACCEPTED_RECORD, VOID_RECORD } from '../../approval/records.ts';
 import type { VirtualJournal } from './virtual-disk.ts';
@@ -121,12 +124,22 @@ export class GatewayNode extends SimNode {
 
   /** Would the ledger, reading the journals, hear of every answer? */
   checkRecorded(): void {
+    this.world.checker.recorded(this.name, this.alg, this.durableJournals);
+  }
+
+  /** Of its key. */
+  get alg(): CoseAlg {
+    return this.#papers.signer.key.alg;
+  }
+
+  /** What a reader of its disk finds. */
+  get durableJournals(): GatewayJournals {
     const { offers, money, signed } = this.#disks;
-    this.world.checker.recorded(this.name, this.#papers.signer.key.alg, {
+    return {
       offers: offers.durableRecords,
       money: money.durableRecords,
       signed: signed.durableRecords,
-    });
+    };
   }
 
   override receive(from: string, mail: Mail): void {
@@ -183,7 +196,7 @@ export class GatewayNode extends SimNode {
     });
   }
 
-  protected override journals(): readonly VirtualJournal[] {
+  protected override storages(): readonly VirtualJournal[] {
     return JOURNALS.map((name) => this.#disks[name]);
   }
 

@@ -5,7 +5,8 @@ import type { Signer } from '../../protocol/public-key.ts';
 import { clonedPayment } from './attacks.ts';
 import { LinkedNode } from './linked-node.ts';
 import type { Seed } from './seed.ts';
-import { count, WORLD_START_MS, type Mail, type World } from './sim-node.ts';
+import { count, WORLD_START_MS } from './machine.ts';
+import type { Mail, World } from './sim-node.ts';
 import { readPayment } from './violation.ts';
 import type { VirtualJournal } from './virtual-disk.ts';
 
@@ -83,7 +84,7 @@ export class LiarNode extends LinkedNode {
     this.#offers.length = 0;
   }
 
-  protected override journals(): readonly VirtualJournal[] {
+  protected override storages(): readonly VirtualJournal[] {
     return [];
   }
 

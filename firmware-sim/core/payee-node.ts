@@ -11,7 +11,8 @@ import type { City, PayeePapers } from './city.ts';
 import { minuteOfDay } from './civil-time.ts';
 import { copyBook, LinkedNode } from './linked-node.ts';
 import type { Seed } from './seed.ts';
-import { count, type Mail, type World } from './sim-node.ts';
+import { count } from './machine.ts';
+import type { Mail, World } from './sim-node.ts';
 import type { VirtualJournal } from './virtual-disk.ts';
 
 const OFFER_LIFETIME_MS = 30_000;
@@ -59,7 +60,7 @@ export class PayeeNode extends LinkedNode {
     return book;
   }
 
-  protected override journals(): readonly VirtualJournal[] {
+  protected override storages(): readonly VirtualJournal[] {
     return [this.#journal];
   }
 

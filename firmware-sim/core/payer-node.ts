@@ -13,7 +13,8 @@ import { minuteOfDay } from './civil-time.ts';
 import type { City, PayerPapers } from './city.ts';
 import { copyBook, LinkedNode } from './linked-node.ts';
 import type { Seed } from './seed.ts';
-import { count, type Mail, type World } from './sim-node.ts';
+import { count } from './machine.ts';
+import type { Mail, World } from './sim-node.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { readPayment } from './violation.ts';
 import type { VirtualJournal } from './virtual-disk.ts';
@@ -109,7 +110,7 @@ export class PayerNode extends LinkedNode {
     return book;
   }
 
-  protected override journals(): readonly VirtualJournal[] {
+  protected override storages(): readonly VirtualJournal[] {
     return [this.#journal];
   }
 

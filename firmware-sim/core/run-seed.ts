@@ -1,4 +1,5 @@
 import { Fate } from './fate.ts';
+import { LedgerFate } from './ledger/ledger-fate.ts';
 import { VirtualWorld, type WorldOptions } from './world.ts';
 
 /** What one world was and how it went. */
@@ -25,12 +26,16 @@ export function runSeed(seed: number, options: RunOptions): SeedResult {
   let violation: string | undefined;
   try {
     const fate = new Fate(world);
+    const ledgerFate = new LedgerFate(world.ledger);
     fate.begin();
+    ledgerFate.begin();
     const { safetyMs } = world.scenario;
     while (world.clock.step(safetyMs));
     fate.calm();
-    fate.settle();
+    ledgerFate.calm();
+    fate.settle(() => ledgerFate.isQuiet);
     for (const gateway of world.gateways) gateway.checkRecorded();
+    ledgerFate.finish();
     world.checker.finish(new Map(world.payers.map((payer) => [payer.name, payer.openPayments])));
   } catch (error) {
     violation = error instanceof Error ? error.message : String(error);
@@ -52,6 +57,8 @@ function countsOf(world: VirtualWorld): ReadonlyMap<string, number> {
   for (const [part, counts] of [
     ['net', world.net.counts],
     ['disk', world.disk.counts],
+    ['ledger net', world.ledger.net.counts],
+    ['ledger disk', world.ledger.disk.counts],
   ] as const) {
     for (const [name, n] of Object.entries(counts)) all.set(`${part} ${name}`, n);
   }

@@ -66,9 +66,9 @@ export class Seed {
   }
 }
 
-/** The stream of a seed number; neighbouring numbers share nothing. */
-export function seedOf(number: number): Seed {
-  const hash = sha256(utf8ToBytes(`kiri/sim/seed/${number}`));
+/** A stream of a seed number; neighbouring numbers and other streams of the same number share nothing. */
+export function seedOf(number: number, stream = 'seed'): Seed {
+  const hash = sha256(utf8ToBytes(`kiri/sim/${stream}/${number}`));
   const view = new DataView(hash.buffer, hash.byteOffset);
   return new Seed([
     view.getUint32(0) | 1,

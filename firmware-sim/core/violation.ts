@@ -22,7 +22,23 @@ export type InvariantName =
   | 'a gate opens once for a Payment'
   | 'the ledger hears of every answer'
   | 'value is conserved'
-  | 'everything ends when the faults stop';
+  | 'everything ends when the faults stop'
+  | 'a head is durable before its signature leaves'
+  | 'a log signs one history'
+  | 'nothing new is signed before the quorum confirms the start'
+  | 'a cosignature leaves when its head is durable'
+  | 'a witness stands by one history'
+  | 'a mirror cosigns only what it holds'
+  | 'two histories never both have a quorum'
+  | 'final means that the policy is met'
+  | 'levels never fall'
+  | 'an honest log is never stopped or accused'
+  | 'a forged history is stopped and shown'
+  | 'every answer is in the log once, in order'
+  | 'nothing final is lost'
+  | 'final is settleable'
+  | 'erased is gone, the rest stays'
+  | 'everything becomes final when the faults stop';
 
 export function violated(invariant: InvariantName, detail: string): never {
   throw new KiriError('SIM_VIOLATION', `${invariant}: ${detail}`);

@@ -18,6 +18,7 @@ import {
 } from '../../platform/core/journal-format.ts';
 import type { Seed } from './seed.ts';
 import type { VirtualClock } from './virtual-clock.ts';
+import { VirtualFolder } from './virtual-folder.ts';
 
 export interface DiskFaults {
   readonly minSyncMs: number;
@@ -225,7 +226,7 @@ export class VirtualJournal {
   }
 }
 
-/** All journals of one world, with their faults and counts. */
+/** All journals and folders of one world, with their faults and counts. */
 export class VirtualDisk {
   faults: DiskFaults;
   readonly counts: DiskCounts = {
@@ -248,5 +249,9 @@ export class VirtualDisk {
 
   journal(): VirtualJournal {
     return new VirtualJournal(this.#clock, this.#seed.fork(), this.counts, () => this.faults);
+  }
+
+  folder(): VirtualFolder {
+    return new VirtualFolder(this.#clock, this.#seed.fork(), this.counts, () => this.faults);
   }
 }

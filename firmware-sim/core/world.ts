@@ -6,13 +6,18 @@ import type { Want } from '../../agent/core/payer.ts';
 import { Checker } from './checkers.ts';
 import { buildCity, ITEM_PRICE_MICRO, type City, type Signatures } from './city.ts';
 import { GatewayNode, type GatewayHooks } from './gateway-node.ts';
+import type { LedgerEvent } from './ledger/ledger-scenario.ts';
+import { expectedAnswers } from './ledger/expected-answers.ts';
+import { LedgerWorld, type LedgerHooks, type LogSource } from './ledger/ledger-world.ts';
+import { GatewayFeed } from './ledger/log-feed.ts';
 import { LiarNode } from './liar-node.ts';
 import { LinkedNode } from './linked-node.ts';
 import { PayeeNode } from './payee-node.ts';
 import { PayerNode, type PayerHooks } from './payer-node.ts';
 import { drawScenario, type Scenario } from './scenario.ts';
 import { seedOf, type Seed } from './seed.ts';
-import { WORLD_START_MS, type Mail, type SimNode, type World } from './sim-node.ts';
+import { WORLD_START_MS } from './machine.ts';
+import type { Mail, SimNode, World } from './sim-node.ts';
 import { ThiefNode } from './thief-node.ts';
 import { TraceDigest } from './trace-digest.ts';
 import { VirtualClock } from './virtual-clock.ts';
@@ -23,11 +28,23 @@ import { VirtualNet } from './virtual-net.ts';
 export interface Hooks {
   readonly gateway?: GatewayHooks;
   readonly payer?: PayerHooks;
+  readonly ledger?: LedgerHooks;
 }
 
 export interface WorldOptions {
   readonly signatures: Signatures;
   readonly hooks?: Hooks;
+  /** What befalls the first gateway's log; drawn from the seed where absent. */
+  readonly ledgerEvent?: LedgerEvent;
+}
+
+function logSource(gateway: GatewayNode): LogSource {
+  const journals = () => gateway.durableJournals;
+  return {
+    name: gateway.name,
+    feed: (before) => new GatewayFeed(gateway.alg, before, journals),
+    expected: () => expectedAnswers(journals()),
+  };
 }
 
 /** A whole world of one seed, ready to run. Everything in it follows from the seed alone. */
@@ -41,6 +58,7 @@ export class VirtualWorld implements World {
   readonly scenario: Scenario;
   readonly seed: Seed;
   readonly city: City;
+  readonly ledger: LedgerWorld;
   readonly gateways: GatewayNode[] = [];
   readonly payers: PayerNode[] = [];
   readonly payees: PayeeNode[] = [];
@@ -75,6 +93,19 @@ export class VirtualWorld implements World {
     });
     this.#people(options.hooks ?? {});
     this.#crooks(options.signatures.signer(secret()));
+    // Streams of their own: what happens to the logs does not change who buys what.
+    this.ledger = new LedgerWorld(
+      this,
+      seedOf(seedNumber, 'ledger'),
+      this.gateways.map(logSource),
+      {
+        signatures: options.signatures,
+        secret,
+        safetyMs: scenario.safetyMs,
+        ...(options.hooks?.ledger ? { hooks: options.hooks.ledger } : {}),
+        ...(options.ledgerEvent ? { event: options.ledgerEvent } : {}),
+      },
+    );
   }
 
   #people(hooks: Hooks): void {
@@ -157,6 +188,7 @@ export class VirtualWorld implements World {
   }
 
   gatewayFell(gateway: string): void {
+    this.ledger.powerLost(gateway);
     for (const node of this.#linked) {
       if (node.linkedTo !== gateway) continue;
       this.clock.after(this.seed.between(0, 1_500), () => {

@@ -50,6 +50,9 @@ t.test('a batch of seeds: every invariant holds, and the faults did happen', asy
     'lie one counter twice',
     'lie broken total',
     'card copied',
+    'ledger final',
+    'ledger answer 409',
+    'crash with its gateway',
   ]) {
     t.ok((total.get(what) ?? 0) > 0, `happened: ${what}`);
   }
@@ -157,7 +160,16 @@ t.test('kiri sim says what happened and ends as scripts expect', async (t) => {
   t.equal(text.code, 0);
   t.match(text.stdout, '2 seeds (1 with true Ed25519)');
   t.match(text.stdout, 'every invariant held in every world');
-  for (const wrong of [['--seeds', 'x'], ['--seeds', '0'], ['--seed', '-1'], ['--nonsense']]) {
+  const forked = await sim('--seed', '3', '--ledger', 'fork');
+  t.equal(forked.code, 0);
+  t.match(forked.stdout, /ledger event fork +1/);
+  for (const wrong of [
+    ['--ledger', 'flood'],
+    ['--seeds', 'x'],
+    ['--seeds', '0'],
+    ['--seed', '-1'],
+    ['--nonsense'],
+  ]) {
     const { code, stderr } = await sim(...wrong);
     t.equal(code, 2, wrong.join(' '));
     t.match(stderr, 'Usage: kiri sim');
