@@ -122,7 +122,7 @@ t.test('the writer may lose power before any of its effects', async (t) => {
   let crashes = 0;
   for (let at = 1; at <= 40; at += 1) {
     const hooks = { writer: { crashAtEffect: at } };
-    const run = runLedger(10, { event: 'weather', hooks, safetyMs: 5_000 });
+    const run = runLedger(10, { event: 'weather', hooks, safetyMs: 10_000 });
     t.equal(run.violation, undefined, `before effect ${at}`);
     crashes += run.happened('crash at its effect');
   }
