@@ -11,6 +11,7 @@ import type { LogEffect, LogInput, LogWriterState } from './core/log-writer-type
 import { statedUrls } from './core/policy-book.ts';
 import { startLogWriter, stepLogWriter, wantsEntries } from './core/log-writer.ts';
 import { type FinalityRecorder, finalityRecorder } from './finality-file.ts';
+import { RoomWaiter } from './full-disk.ts';
 import { findLog } from './found-log.ts';
 import { writeHead } from './head-file.ts';
 import { type LevelBook, openLevelBook } from './level-book.ts';
@@ -49,6 +50,7 @@ class LedgerHost implements LedgerService {
   #isBehind = false;
   #checkpoints = 0;
   #isClosed = false;
+  readonly #room = new RoomWaiter();
 
   constructor(
     options: LedgerServiceOptions,
@@ -85,6 +87,7 @@ class LedgerHost implements LedgerService {
       })),
       levels: this.#levels.levels(this.#state, this.#isBehind, this.#options.clock.now().unixMs),
       uplink: this.#uplinkStatus(),
+      ...(this.#room.trouble === undefined ? {} : { storageTrouble: this.#room.trouble }),
     };
   }
 
@@ -108,6 +111,7 @@ class LedgerHost implements LedgerService {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#room.close();
     clearInterval(this.#timer);
     await Promise.allSettled([...this.#running, this.#reading]);
     await this.#finality.flush();
@@ -150,13 +154,15 @@ class LedgerHost implements LedgerService {
     const { root } = this.#options;
     switch (effect.kind) {
       case 'writeBatch':
-        await writeLogFiles(root, effect);
+        await this.#room.write(() => writeLogFiles(root, effect));
         return { kind: 'batchWritten', size: effect.size };
       case 'persistHead':
-        await writeHead(root, effect.head);
+        await this.#room.write(() => writeHead(root, effect.head));
         return { kind: 'headPersisted', size: effect.head.size };
       case 'publish':
-        await writeFileDurable(join(root, CHECKPOINT_PATH), effect.checkpoint, 0o644);
+        await this.#room.write(() =>
+          writeFileDurable(join(root, CHECKPOINT_PATH), effect.checkpoint, 0o644),
+        );
         return { kind: 'published', size: effect.size };
       case 'recorded':
       case 'final':
@@ -216,7 +222,7 @@ class LedgerHost implements LedgerService {
   }
 
   async #seal(entry: LedgerEntry): Promise<LogEntry> {
-    const key = await this.#options.keys.keyFor(entry);
+    const key = await this.#room.write(() => this.#options.keys.keyFor(entry));
     const payload = sealPayload(entry.payloadPlain, entry.receiptPayloadHash, key);
     const leaf = leafOfRecord(payload, this.#options.ports.hash) ?? new Uint8Array(0);
     const { acceptedAtMs, sequence } = entry;

@@ -66,6 +66,8 @@ export interface LedgerStatus {
   readonly witnesses: readonly { name: string; cosignedSize: number; trouble?: string }[];
   readonly levels: LogLevels;
   readonly uplink: UplinkStatus;
+  /** While a write waits for room on a full disk: nothing new is recorded until there is some. */
+  readonly storageTrouble?: string;
 }
 
 export interface LedgerService {
