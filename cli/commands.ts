@@ -55,6 +55,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri ledger keys LOG --key FILE --policy FILE [--line HEX]... [--json]\n' +
       '       kiri ledger erase --folder FOLDER --request FILE --issuer-key FILE\n' +
       '         --holder-key FILE [--holds FILE] [--json]\n' +
+      '       kiri ledger scan FOLDER --trust DIR... [--json]\n' +
       '  --from MIRROR     a mirror: its address or its folder\n' +
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
       '                    (prove: where proofs are written, default beside each Receipt)\n' +
@@ -67,6 +68,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --line HEX        only keys that hold payments of this line\n' +
       '  --holder-key F    private key of the holder that erases here\n' +
       '  --holds FILE      legal holds, one a line: ORIGIN [PERIOD|*] [KID|*]; state/holds counts too\n' +
+      '  --trust DIR       documents, keys, receipts: nothing that they say may stand in the log\n' +
       '  --new-journal     the journals were lost too: the log goes on with the first new record\n' +
       '  --origin NAME     the log, where the policy names several\n' +
       '  --json            print the result as JSON',

@@ -15,6 +15,7 @@ import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 import { readPublicKey } from './config.ts';
 import { runErase, runKeys, trustIn } from './ledger-erasure.ts';
 import { policyIn, runProve } from './ledger-prove.ts';
+import { runScan } from './ledger-scan.ts';
 
 /** The log's name: stated, or the only one of the policy. */
 function originOf(stated: string | undefined, rules: FinalityRules): string {
@@ -128,10 +129,11 @@ export async function runLedgerTools([part, ...rest]: readonly string[]): Promis
     if (part === 'prove') return await runProve(rest);
     if (part === 'keys') return await runKeys(rest);
     if (part === 'erase') return await runErase(rest);
+    if (part === 'scan') return await runScan(rest);
   } catch (error) {
     // What parseArgs throws is the user's: an option that does not exist.
     if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
     throw error;
   }
-  throw new UsageError('kiri ledger wants restore, fsck, prove, keys or erase');
+  throw new UsageError('kiri ledger wants restore, fsck, prove, keys, erase or scan');
 }
