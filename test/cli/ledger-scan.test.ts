@@ -76,19 +76,3 @@ t.test('a log shows no key, id, reference, name, place or amount of anybody in i
   t.match(await kiri(['ledger', 'scan', planted, ...trust]), { code: 1, stdout: /in its name/ });
   t.match(await kiri(['ledger', 'scan', log]), { code: 2 });
 });
-
-t.test(
-  'the size of a record tells neither amount nor item, the key id a month at most',
-  async (t) => {
-    const folder = await temporaryFolder(t);
-    const made = newOutWorld();
-    const { paid } = await buildOut(join(folder, 'out'), [12], made);
-    t.ok(new Set(paid.map((one) => one.payment.length)).size > 1, 'messages differ in size');
-    const bundle = await readFile(join(folder, 'out/ledger', ORIGIN, 'payload/000'));
-    const sizes = new Set<number>();
-    for (let at = 0; at < bundle.length; at += 2 + bundle.readUInt16BE(at)) {
-      sizes.add(bundle.readUInt16BE(at));
-    }
-    t.equal(sizes.size, 1);
-  },
-);
