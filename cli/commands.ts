@@ -94,6 +94,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '                           --reason TEXT --out FILE [--json]\n' +
       '       kiri issuer erasure-request --key FILE --origin NAME --period YYYY-MM --kid HEX...\n' +
       '                           --holder NAME=COSEKEY... --reason request|retention|order --out FILE\n' +
+      '       kiri issuer policy --key FILE --text FILE --book FILE [--in-force-from SECONDS] [--json]\n' +
       "  --key FILE         the issuer's private key\n" +
       '  --kid HEX          a content key, as `kiri ledger keys` tells it\n' +
       '  --holder NAME=F    who has to erase it and confirm, with its public key (COSE_Key)\n' +
@@ -105,6 +106,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --approver COSEKEY public key of the gateway that approves no more\n' +
       '  --through SEQUENCE the last of its sequences that is paid without question\n' +
       '  --reason TEXT      for people: "board dead"\n' +
+      '  --text FILE        who makes a log final (C2SP tlog-policy); becomes the next version of\n' +
+      '  --book FILE        the policy book, which is made where there is none\n' +
+      '  --in-force-from S  seconds since 1970 (default: now)\n' +
       '  --out FILE         the new document; an existing file is never written over',
     load: async () => (await import('./programs/issuer-tools.ts')).runIssuerTools,
   },

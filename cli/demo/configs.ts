@@ -124,6 +124,7 @@ export function ledgerConfig(
     approverKey: join(trust, 'keys', 'approver.cosekey'),
     contentKey: 'content-key.cosekey',
     policy: join(trust, 'policy.txt'),
+    issuerKey: join(trust, 'issuer.cosekey'),
     witnesses: [...cosignerUrls].map(([name, url]) => ({ name, url })),
     port,
   });

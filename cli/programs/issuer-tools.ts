@@ -1,10 +1,17 @@
 import { GATEWAY_MANDATE, type GatewayMandate } from '../../identity/core/documents/mandate.ts';
 import { openDocument } from '../../identity/core/document.ts';
-import { issueApproverClosing, issueMandate } from '../../identity/core/issue.ts';
+import { LOG_POLICY } from '../../identity/core/documents/log-policy.ts';
+import { issueApproverClosing, issueLogPolicy, issueMandate } from '../../identity/core/issue.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
+import { toHex } from '../../protocol/bytes.ts';
+import { decodeCanonical } from '../../protocol/cbor/decode.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PublicKey, Signer } from '../../protocol/public-key.ts';
+import { encodePolicyBook, openPolicyBook } from '../../sync/ledger/core/policy-book.ts';
+import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import { decodeUtf8 } from '../../sync/ledger/core/text.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { readBytes, readPublicKey } from './config.ts';
 import { say, toolOptions, writeNewFile } from './tool-options.ts';
@@ -79,10 +86,60 @@ async function closeApprover(argv: readonly string[]): Promise<number> {
   return EXIT_OK;
 }
 
+interface OpenBook {
+  readonly documents: readonly Uint8Array[];
+  /** Hash of the last version; absent in an empty book. */
+  readonly lastHash?: Uint8Array;
+}
+
+/** The versions of a book, each checked as every reader will. */
+async function readBook(path: string, issuer: PublicKey): Promise<OpenBook> {
+  const found = await readIfPresent(path);
+  if (found === undefined) return { documents: [] };
+  const bytes = new Uint8Array(found);
+  const book = openPolicyBook(bytes, issuer, nodeVerifier());
+  if (!book.ok) throw new KiriError('DOCUMENT_INVALID', `${path}: ${book.reason}`);
+  const decoded = decodeCanonical(bytes, { maxBytes: bytes.length });
+  const documents = (decoded.ok ? decoded.value : []) as Uint8Array[];
+  const last = openDocument(nodeVerifier(), issuer, LOG_POLICY, documents.at(-1)!);
+  if (!last.ok) throw new KiriError('DOCUMENT_INVALID', `${path}: ${last.reason}`);
+  return { documents, lastHash: last.value.hash };
+}
+
+/** Adds a version to a policy book; what stands in the book stays as it is. */
+async function policy(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['key', 'text', 'book', 'in-force-from']);
+  const [path, textFile] = [options.need('book'), options.need('text')];
+  const bytes = readBytes(textFile);
+  const parsed = parsePolicy(bytes);
+  if (!parsed.ok) throw new KiriError('CONFIG_INVALID', `${textFile}: ${parsed.reason}`);
+  const issuer = loadSigner(options.need('key'));
+  const { documents, lastHash } = await readBook(path, issuer.key);
+  const version = documents.length + 1;
+  const issuedS = nowS();
+  const inForceFromS = options.count('in-force-from') ?? issuedS;
+  const added = issueLogPolicy(issuer, {
+    issuedS,
+    version,
+    inForceFromS,
+    text: decodeUtf8(bytes)!,
+    ...(lastHash ? { previous: lastHash } : {}),
+  });
+  const next = encodePolicyBook([...documents, added]);
+  const book = openPolicyBook(next, issuer.key, nodeVerifier());
+  if (!book.ok) throw new KiriError('DOCUMENT_INVALID', book.reason);
+  await writeFileDurable(path, next, 0o644);
+  const hash = toHex(parsed.value.hash);
+  const line = `policy version ${version}, SHA-256 ${hash}, in force from ${new Date(inForceFromS * 1000).toISOString()}`;
+  say(options.json, { version, hash, inForceFromS, file: path }, line);
+  return EXIT_OK;
+}
+
 /** `kiri issuer …`: the documents that only the issuer can sign and that keep a network of gateways running. */
 export async function runIssuerTools([part, ...rest]: readonly string[]): Promise<number> {
   if (part === 'mandate') return mandate(rest);
   if (part === 'close-approver') return closeApprover(rest);
+  if (part === 'policy') return policy(rest);
   if (part === 'erasure-request') return runErasureRequest(rest);
-  throw new UsageError('kiri issuer wants mandate, close-approver or erasure-request');
+  throw new UsageError('kiri issuer wants mandate, close-approver, policy or erasure-request');
 }

@@ -45,22 +45,27 @@ program_of() {
   esac
 }
 systemctl() {
-  local verb="$1" unit name pid; shift
-  for unit in "$@"; do
-    name="\${unit#kiri-}"
-    if [ "$verb" != start ]; then
-      pid=$(cat "$name.pid"); kill "$pid"; rm "$name.pid"
+  local verb="$1" name pid; shift
+  local names=("\${@#kiri-}")
+  if [ "$verb" != start ]; then
+    for name in "\${names[@]}"; do kill "$(cat "$name.pid")"; done
+    for name in "\${names[@]}"; do
+      pid=$(cat "$name.pid"); rm "$name.pid"
       while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
-    fi
-    if [ "$verb" != stop ]; then
-      "$NODE" "$LAUNCHER" $(program_of "$name") --config "$name.config.json" \\
-        </dev/null >"$name.log" 2>&1 & pid=$!
-      echo "$pid" >"$name.pid"
-      until grep -qs '"ready":true' "$name.log"; do
-        kill -0 "$pid" 2>/dev/null || { cat "$name.log" >&2; return 1; }
-        sleep 0.05
-      done
-    fi
+    done
+  fi
+  [ "$verb" != stop ] || return 0
+  for name in "\${names[@]}"; do
+    "$NODE" "$LAUNCHER" $(program_of "$name") --config "$name.config.json" \\
+      </dev/null >"$name.log" 2>&1 & pid=$!
+    echo "$pid" >"$name.pid"
+  done
+  for name in "\${names[@]}"; do
+    pid=$(cat "$name.pid")
+    until grep -qs '"ready":true' "$name.log"; do
+      kill -0 "$pid" 2>/dev/null || { cat "$name.log" >&2; return 1; }
+      sleep 0.05
+    done
   done
 }
 `;
@@ -106,10 +111,16 @@ export class RunbookRig {
       GATEWAY: `http://127.0.0.1:${http}`,
       LOG: logUrl,
       ORIGIN: world.origin,
+      PORT: String(await freePort()),
       MIRROR: urls.get('m1')!,
     });
-    const units = ['gateway', ...world.cosigners.map(({ place }) => place), 'ledger'];
-    await rig.shell(`systemctl start ${units.map((unit) => `kiri-${unit}`).join(' ')}`);
+    await rig.shell(`
+      kiri issuer policy --key issuer/key.json --text trust/policy.txt --book trust/policies
+      sed -i 's|trust/policy.txt|trust/policies|' ledger.config.json clearing.config.json
+    `);
+    const units = ['gateway', ...world.cosigners.map(({ place }) => place)];
+    const start = units.map((unit) => `kiri-${unit}`).join(' ');
+    await rig.shell(`systemctl start ${start}\nsystemctl start kiri-ledger`);
     devicesConfig(world, trust, 'devices', { mqttPort: mqtt, ...world });
     await rig.startDevices();
     await rig.pay(payments);

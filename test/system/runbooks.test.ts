@@ -23,7 +23,9 @@ t.test('a dead board is replaced', async (t) => {
   const rig = await RunbookRig.start(t, 40);
   const before = await rig.untilFinal();
   await rig.mirrorHasFinal(before);
-  await rig.shell('kill -9 $(cat ledger.pid) $(cat gateway.pid); rm -r ledger gateway ledger.pid gateway.pid');
+  await rig.shell(
+    'kill -9 $(cat ledger.pid) $(cat gateway.pid); rm -r ledger gateway ledger.pid gateway.pid',
+  );
   await rig.follow(t, 'A dead board is replaced');
   await rig.startDevices();
   await rig.pay(20);
@@ -35,4 +37,27 @@ t.test('a dead board is replaced', async (t) => {
   t.equal(reconciles, true);
   const accepted = (books as readonly Record<string, string>[])[0]?.['acceptedMicro'];
   t.equal(accepted, sumMicro.toString(), 'both logs together hold what the devices hold');
+});
+
+t.test('witness key lost, witness added, mirror lost: versions of one policy', async (t) => {
+  const rig = await RunbookRig.start(t, 20);
+  await rig.untilFinal();
+  await rig.shell('kill -9 $(cat witness-2.pid); rm -r witness-2 witness-2.pid');
+  await rig.follow(t, 'A witness key is lost');
+  await rig.shell('systemctl stop kiri-witness-1');
+  await rig.pay(5);
+  t.equal(await rig.untilFinal(), 25, 'three of four, the new key among them');
+  await rig.shell('systemctl start kiri-witness-1');
+
+  await rig.follow(t, 'A witness is added');
+  await rig.shell('systemctl stop kiri-witness-1');
+  await rig.pay(5);
+  t.equal(await rig.untilFinal(), 30, 'four of five, the new one among them');
+
+  await rig.shell('kill -9 $(cat mirror.pid); rm -r mirror mirror.pid');
+  await rig.pay(5);
+  await rig.follow(t, 'The mirror is lost');
+  t.equal(await rig.untilFinal(), 35, 'what was paid without a mirror is final with the new one');
+  t.match(await rig.clearing({ do: 'pull' }), { size: 35, faultCount: 0 });
+  t.match(await rig.clearing({ do: 'reconcile' }), { reconciles: true });
 });
