@@ -10,6 +10,7 @@ import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
 import { measureParts } from './parts.ts';
 import { measureSizes } from './sizes.ts';
+import { measureFinality } from './ledger-finality.ts';
 import { makeWorld } from './world.ts';
 
 const HELP = `npm run bench [-- OPTIONS]
@@ -28,6 +29,7 @@ const FULL = {
   rounds: 7,
   ingest: 512,
   witnessS: 20,
+  finality: { loadMs: 8_000, backlog: 32_768, checkpoints: 10 },
 };
 const QUICK: typeof FULL = {
   payers: 16,
@@ -37,6 +39,7 @@ const QUICK: typeof FULL = {
   rounds: 1,
   ingest: 64,
   witnessS: 2,
+  finality: { loadMs: 500, backlog: 512, checkpoints: 1 },
 };
 
 async function measure(plan: typeof FULL, say: (section: string) => void): Promise<Figure[]> {
@@ -62,6 +65,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
   say('witness');
   figures.push(...(await measureWitness(plan.witnessS)));
+  say('finality');
+  figures.push(...(await measureFinality(plan.finality)));
   return figures;
 }
 

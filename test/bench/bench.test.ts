@@ -32,6 +32,8 @@ t.test('a quick run takes every figure of the stated goals', async (t) => {
       ['money + signed', 393.75],
       ['RSS ÷ empty Node', 1.45],
       ['start until connected ÷ empty Node, CPU', 1.5],
+      ['L2, all up: p99', 2_000],
+      ['L2, fastest dead: p99', 2_000],
     ],
   );
   const sizes = goals.filter(({ name }) => name.startsWith('Payment') || name.startsWith('money'));
