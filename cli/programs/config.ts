@@ -38,6 +38,13 @@ export class Config {
     return this.#values[key] !== undefined;
   }
 
+  /** true or false; false where it is not stated. */
+  flag(key: string): boolean {
+    const value = this.#values[key] ?? false;
+    if (typeof value !== 'boolean') throw this.#fault(key, 'true or false');
+    return value;
+  }
+
   port(key: string): number {
     const value = this.#values[key] ?? 0;
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > 65_535) {

@@ -8,6 +8,7 @@ import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
 import type { EntrySource, LedgerService } from '../../sync/ledger/ledger-types.ts';
+import { startShardedLedger } from '../../sync/ledger/shard-service.ts';
 import { serveLog } from '../../sync/ledger/log-server.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
@@ -26,22 +27,32 @@ export async function startLog(
 ): Promise<{ readonly service: LedgerService; readonly port: number; close(): Promise<void> }> {
   const root = config.path('folder');
   const origin = config.text('origin');
-  const service = await startLedgerService({
+  const signer = loadSigner(config.path('keyFile'));
+  const contentKey = config.publicKey('contentKey');
+  const ports = { verify: noteVerify(nodeVerifier()), policy: policyOf(config) };
+  const options = {
     root,
-    ports: {
-      origin,
-      signer: logSigner(origin, loadSigner(config.path('keyFile'))),
-      verify: noteVerify(nodeVerifier()),
-      policy: policyOf(config),
-    },
     ...entries,
-    keys: openContentKeys(root, config.publicKey('contentKey')),
     witnessUrls: new Map(
       config.parts('witnesses').map((part) => [part.text('name'), part.text('url')]),
     ),
     ...(config.has('hub') ? { hubUrl: config.text('hub') } : {}),
     clock: systemClock(),
-  });
+  };
+  // With "shards" the origin is a prefix, and the folder holds a log per quarter.
+  const service = config.flag('shards')
+    ? await startShardedLedger({
+        ...options,
+        prefix: origin,
+        ports,
+        signerFor: (shard) => logSigner(shard, signer),
+        keysFor: (folder) => openContentKeys(folder, contentKey),
+      })
+    : await startLedgerService({
+        ...options,
+        ports: { ...ports, origin, signer: logSigner(origin, signer) },
+        keys: openContentKeys(root, contentKey),
+      });
   const server = await serveLog(root, port, () => service.status()).catch(
     async (error: unknown) => {
       await service.close();

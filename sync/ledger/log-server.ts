@@ -17,6 +17,9 @@ const BYTES_TYPE = 'application/octet-stream';
 const JSON_TYPE = 'application/json';
 const TEXT_TYPE = 'text/plain; charset=utf-8';
 
+/** A shard's folder in front of a log's paths (core/shard.ts). */
+const SHARD_PATH = /^\/([1-9][0-9]{3}q[1-4])(\/.+)$/;
+
 /** The file below the log folder that a request path names; `undefined` for everything else. */
 export const resourceOf = (path: string): { path: string; contentType: string } | undefined => {
   if (path === `/${CHECKPOINT_PATH}`) return { path: CHECKPOINT_PATH, contentType: TEXT_TYPE };
@@ -52,8 +55,10 @@ export const serveLog = (
     if (path === '/status' && status !== undefined) {
       return { status: 200, body: `${JSON.stringify(status())}\n`, contentType: JSON_TYPE };
     }
-    const resource = resourceOf(path);
-    const body = resource === undefined ? undefined : await source.read(resource.path);
+    const [, shard = '', below = path] = SHARD_PATH.exec(path) ?? [];
+    const resource = resourceOf(below);
+    const place = shard === '' ? '' : `${shard}/`;
+    const body = resource === undefined ? undefined : await source.read(place + resource.path);
     if (resource === undefined || body === undefined) return { status: 404, body: 'not found\n' };
     return { status: 200, body, contentType: resource.contentType };
   };

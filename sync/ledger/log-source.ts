@@ -54,3 +54,9 @@ export const httpSource = (url: string): LogSource => ({
     throw new KiriError('LOG_UNREACHABLE', `${url}/${path} answers ${status}`);
   },
 });
+
+/** The log in a folder below: a shard of a chain, by its last name. */
+export const sourceBelow = (source: LogSource, name: string): LogSource => ({
+  place: `${source.place}/${name}`,
+  read: (path) => source.read(`${name}/${path}`),
+});

@@ -11,10 +11,11 @@ import type { Clock } from '../../platform/ports.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import type { VerifierKey } from './core/note-key.ts';
+import { parseShard, shardKeys } from './core/shard.ts';
 import { type WitnessPorts, openRequest } from './core/witness.ts';
 import { SIGNED_HEAD_PATH } from './log-copy.ts';
 import { resourceOf } from './log-server.ts';
-import { type LogSource, folderSource } from './log-source.ts';
+import { type LogSource, folderSource, sourceBelow } from './log-source.ts';
 import { MirroredLog, type MirroredLogStatus, originFolder } from './mirror-log.ts';
 import { startWitnessService } from './witness-service.ts';
 
@@ -26,7 +27,7 @@ export interface MirrorServiceOptions {
   readonly root: string;
   /** The mirror's cosignature key: another than any witness's. */
   readonly ports: WitnessPorts;
-  /** Trusted keys and static files of each log, by origin. */
+  /** Trusted keys and static files of each log, by origin; or of each chain of shards, by its prefix. */
   readonly logs: ReadonlyMap<
     string,
     { readonly keys: readonly VerifierKey[]; readonly source: LogSource }
@@ -76,6 +77,45 @@ const openLogs = async (options: MirrorServiceOptions): Promise<Map<string, Mirr
   return logs;
 };
 
+type Mirrored = MirrorServiceOptions['logs'] extends ReadonlyMap<string, infer T> ? T : never;
+
+/** @throws KiriError DISK_*, STATE_CORRUPT, LOG_* */
+const openShard = (
+  { root, ports }: MirrorServiceOptions,
+  origin: string,
+  { keys, source }: Mirrored,
+): Promise<MirroredLog> =>
+  MirroredLog.open(
+    root,
+    { origin, keys: shardKeys(keys, origin), verify: ports.verify },
+    sourceBelow(source, origin.slice(origin.lastIndexOf('/') + 1)),
+  );
+
+/** Finds a log; a shard of a known prefix is opened when it is first asked for, and served from then on. */
+const shardOpener = (
+  options: MirrorServiceOptions,
+  logs: Map<string, MirroredLog>,
+  folders: Map<string, LogSource>,
+): ((origin: string) => Promise<MirroredLog | undefined>) => {
+  const opening = new Map<string, Promise<MirroredLog>>();
+  return async (origin) => {
+    const known = logs.get(origin);
+    const shard = parseShard(origin);
+    const chain = shard && options.logs.get(shard.prefix);
+    if (known !== undefined || chain === undefined) return known;
+    const task =
+      opening.get(origin) ??
+      openShard(options, origin, chain).then((log) => {
+        logs.set(origin, log);
+        const name = originFolder(origin);
+        folders.set(name, folderSource(join(options.root, 'logs', name)));
+        return log;
+      });
+    opening.set(origin, task);
+    return task.finally(() => opening.delete(origin));
+  };
+};
+
 /**
  * Starts a mirror.
  * @throws KiriError DISK_*, FOLDER_LOCKED, STATE_CORRUPT, LOG_*, PORT_IN_USE, PORT_FAILED
@@ -98,6 +138,7 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
         return [name, folderSource(join(root, 'logs', name))];
       }),
     );
+    const openLog = shardOpener(options, logs, folders);
     const witness = await startWitnessService({
       root,
       ports,
@@ -109,13 +150,14 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
         const opened = openRequest(keys, body, ports.verify);
         if ('status' in opened) return opened;
         const { head, text, logLine } = opened;
-        const log = logs.get(head.origin);
+        const log = await openLog(head.origin);
         // Never a cosignature for contents that nobody here looked at.
         if (log === undefined) return { status: 404, body: 'unknown log\n' };
         return log.admit({ ...head, note: `${text}\n${logLine}` });
       },
       others: (request) => serveFile(folders, request),
     });
+    for (const origin of witness.sizes().keys()) await openLog(origin);
     const followAll = (): void => {
       for (const log of logs.values()) void log.follow();
     };

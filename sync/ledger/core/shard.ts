@@ -2,8 +2,16 @@
  * Shards (DESIGN section 5): a gateway's log is a chain of logs, one per quarter, named `<prefix>/<year>q<1-4>`. Quarters
  * are those of UTC, so that every party finds the same boundary from a clock alone.
  */
+import { bytesEqual } from '../../../protocol/bytes.ts';
+import type { TreeHead } from './checkpoint.ts';
+import { commitsTo, parseLeaf } from './leaf.ts';
 import { type VerifierKey, verifierKey } from './note-key.ts';
 import type { Policy } from './policy.ts';
+import { type Outcome, bad, ok } from './text.ts';
+
+/** The origin of a shard. */
+export const shardOrigin = ({ prefix, index }: Shard): string =>
+  `${prefix}/${Math.floor(index / 4)}q${(index % 4) + 1}`;
 
 const DAY_MS = 86_400_000;
 /** How far a shard's quarter may be from the clock of who is asked to cosign its first head. */
@@ -66,4 +74,55 @@ export const keysOfLog = (policy: Policy, origin: string): readonly VerifierKey[
     keys.filter(({ name }) => name === origin || name === prefix),
     origin,
   );
+};
+
+/** One shard of a chain, as its log shows it. */
+export interface ChainedShard {
+  /** The final head. */
+  readonly head: TreeHead;
+  /** Entry 0 with its payload record; absent in an empty log. */
+  readonly first?: { readonly leaf: Uint8Array; readonly record: Uint8Array };
+}
+
+/**
+ * Verifies that shards follow each other: one prefix, ascending quarters, and the first entry of each names the last
+ * checkpoint of the one before, which is final. Quarters without a shard are allowed: the log was not running.
+ * @param shards in order, each checked by itself before (entries, tiles, records)
+ */
+export const verifyShardChain = (
+  shards: readonly ChainedShard[],
+  isFinal: (note: Uint8Array) => Outcome<TreeHead>,
+): Outcome<{ readonly prefix: string }> => {
+  let before: { readonly shard: Shard; readonly head: TreeHead } | undefined;
+  for (const { head, first } of shards) {
+    const shard = parseShard(head.origin);
+    if (shard === undefined) return bad(`${head.origin} is no shard`);
+    if (before !== undefined) {
+      const { prefix, index } = before.shard;
+      if (shard.prefix !== prefix || shard.index <= index) {
+        return bad(`${head.origin} does not come after ${before.head.origin}`);
+      }
+      const follows = followsOn(before.head, first, isFinal);
+      if (!follows.ok) return bad(`${head.origin}: ${follows.reason}`);
+    }
+    before = { shard, head };
+  }
+  return before === undefined ? bad('no shard') : ok({ prefix: before.shard.prefix });
+};
+
+const followsOn = (
+  last: TreeHead,
+  first: ChainedShard['first'],
+  isFinal: (note: Uint8Array) => Outcome<TreeHead>,
+): Outcome<undefined> => {
+  if (first === undefined || parseLeaf(first.leaf)?.kind !== 'predecessor') {
+    return bad('its first entry names no predecessor');
+  }
+  if (!commitsTo(first.leaf, first.record)) return bad('its first entry has another record');
+  const named = isFinal(first.record);
+  if (!named.ok) return bad(`the predecessor's checkpoint: ${named.reason}`);
+  const { origin, size, root } = named.value;
+  return origin === last.origin && size === last.size && bytesEqual(root, last.root)
+    ? ok(undefined)
+    : bad(`names another checkpoint than the last one of ${last.origin}`);
 };
