@@ -76,6 +76,8 @@ export class RunbookRig {
   readonly world: World;
   readonly programs: Set<Program> = new Set();
   readonly #names: Record<string, string> = {};
+  /** Also where the test itself is ended: no unit stays behind. */
+  readonly #onExit = (): void => this.#killUnits();
   #next = 0;
   /** Numbers purchases from first to last: a device pays one number once. */
   readonly player: Player = new Player(this, openReport(true), 0);
@@ -85,6 +87,7 @@ export class RunbookRig {
     const nowS = Math.floor(Date.now() / 1000);
     this.world = makeWorld(this.plan, this.root, nowS, POLICIES.full);
     writeTrust(this.trust, this.world);
+    process.once('exit', this.#onExit);
   }
 
   get trust(): string {
@@ -225,9 +228,15 @@ export class RunbookRig {
     }
   }
 
-  /** Ends every unit that has a pid file, wherever its folder is. */
   async #end(): Promise<void> {
     for (const program of this.programs) await program.stop();
+    this.#killUnits();
+    process.removeListener('exit', this.#onExit);
+    rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  /** Ends every unit that has a pid file, wherever its folder is. */
+  #killUnits(): void {
     const files = readdirSync(this.root, { recursive: true, encoding: 'utf8' });
     for (const file of files.filter((one) => one.endsWith('.pid'))) {
       try {
@@ -236,6 +245,5 @@ export class RunbookRig {
         // It ended before.
       }
     }
-    rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
   }
 }
