@@ -12,8 +12,10 @@ import { amountMicro } from '../../protocol/amount.ts';
 import { ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { buildRegistry } from '../../sync/clearing/core/registry.ts';
-import { LogPuller, type PullResult } from '../../sync/clearing/pull-log.ts';
+import { LogPuller } from '../../sync/clearing/pull-log.ts';
+import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
+import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
@@ -24,8 +26,49 @@ const nowS = (): number => Math.floor(Date.now() / 1000);
 interface Clearing {
   readonly config: Config;
   readonly service: ClearingService;
-  readonly puller: LogPuller;
-  readonly origin: string;
+  /** The logs that are followed now: a chain of shards grows with the calendar. */
+  readonly pullers: () => readonly LogPuller[];
+}
+
+/** One entry of `logs`, or the configuration itself where it names a single log by `origin` and `logUrl`. */
+interface NamedLog {
+  /** An origin, or the prefix of a chain of shards. */
+  readonly name: string;
+  /** The log, then its mirrors; of a chain with `{shard}` where the shard's name stands. */
+  readonly urls: readonly string[];
+  /** First quarter of a chain, such as 2026q4. */
+  readonly firstShard?: string;
+}
+
+function logsOf(config: Config): NamedLog[] {
+  if (!config.has('logs')) {
+    return [{ name: config.text('origin'), urls: [config.text('logUrl')] }];
+  }
+  return config.parts('logs').map((part) => {
+    const urls = part.has('urls') ? part.texts('urls') : [part.text('url')];
+    if (!part.has('originPrefix')) return { name: part.text('origin'), urls };
+    return { name: part.text('originPrefix'), urls, firstShard: part.text('firstShard') };
+  });
+}
+
+/** More shards than this of one chain are not asked for: ten years of quarters. */
+const MAX_SHARDS = 40;
+
+/** The logs behind a name at a time: itself, or every shard of its chain until the one after this quarter. */
+function originsOf({ name, urls, firstShard }: NamedLog): { origin: string; urls: string[] }[] {
+  if (firstShard === undefined) return [{ origin: name, urls: [...urls] }];
+  const first = parseShard(`${name}/${firstShard}`);
+  if (!first)
+    throw new KiriError('CONFIG_INVALID', `firstShard ${firstShard} is no year and quarter`);
+  const last = Math.min(quarterOf(Date.now()) + 1, first.index + MAX_SHARDS - 1);
+  return Array.from({ length: Math.max(0, last - first.index + 1) }, (_, at) => {
+    const index = first.index + at;
+    const shard = `${Math.floor(index / 4)}q${(index % 4) + 1}`;
+    return {
+      origin: `${name}/${shard}`,
+      urls: urls.map((url) => url.replaceAll('{shard}', shard)),
+    };
+  });
 }
 
 async function openClearing(config: Config): Promise<Clearing> {
@@ -50,33 +93,46 @@ async function openClearing(config: Config): Promise<Clearing> {
     },
     nowS(),
   );
-  const origin = config.text('origin');
-  const puller = await LogPuller.open({
-    source: httpSource(config.text('logUrl')),
-    origin,
-    policy,
-    registry,
-    verifier,
-    clearing: signer.key.id,
-    erasure: trust,
-    contentKey: createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile')))),
-    headFile: join(folder, 'head.json'),
-  });
-  return { config, service, puller, origin };
+  const logs = logsOf(config);
+  const contentKey = createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile'))));
+  const known = new Map<string, LogPuller>();
+  const pullerOf = (origin: string, urls: readonly string[]): LogPuller => {
+    const puller =
+      known.get(origin) ??
+      new LogPuller({
+        sources: urls.map(httpSource),
+        origin,
+        policy,
+        registry,
+        verifier,
+        clearing: signer.key.id,
+        erasure: trust,
+        contentKey,
+      });
+    known.set(origin, puller);
+    return puller;
+  };
+  const pullers = (): LogPuller[] =>
+    logs.flatMap(originsOf).map(({ origin, urls }) => pullerOf(origin, urls));
+  // What is wrong with the configuration is said at the start.
+  pullers();
+  return { config, service, pullers };
 }
 
-function spokenPull(result: PullResult): Request {
-  const taken = Object.fromEntries(result.taken);
-  return { ...result, taken };
+/** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
+async function spokenPull({ service }: Clearing, round: PullRound): Promise<Request> {
+  const [first] = round.logs;
+  const taken = Object.fromEntries(await service.taken());
+  return { ...round, size: first?.size ?? 0, rootHex: first?.rootHex ?? '', taken };
 }
 
 /** Signs what the centre holds of each approver and writes it where the operator fetches it. */
-function acknowledge({ config }: Clearing, result: PullResult, request: Request): Request {
+async function acknowledge({ config, service }: Clearing, request: Request): Promise<Request> {
   const signer = loadSigner(config.path('keyFile'));
   const folder = String(request['folder']);
   mkdirSync(folder, { recursive: true });
   const files: string[] = [];
-  for (const [approver, taken] of result.taken) {
+  for (const [approver, taken] of await service.taken()) {
     const cose = issueAcknowledgement(signer, {
       issuedS: nowS(),
       approver: fromHex(approver),
@@ -93,15 +149,20 @@ function acknowledge({ config }: Clearing, result: PullResult, request: Request)
 }
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
-  const { service, puller, origin } = clearing;
+  const { service, pullers } = clearing;
+  const pull = (): Promise<PullRound> => pullLogs(pullers(), service, nowS());
   switch (request['do']) {
     case 'pull':
-      return spokenPull(await puller.pull(service, nowS()));
+      return spokenPull(clearing, await pull());
     case 'acknowledge':
-      return acknowledge(clearing, await puller.pull(service, nowS()), request);
+      await pull();
+      return acknowledge(clearing, request);
     case 'cut': {
-      const { size, rootHex } = await puller.pull(service, nowS());
-      const anchors = [{ origin, size, root: rootHex }];
+      // A log that is out of reach is cleared as far as it was read: the window does not wait for it.
+      const { logs } = await pull();
+      const anchors = logs
+        .filter(({ size }) => size > 0)
+        .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
       return { ...(await service.cut(nowS(), anchors, request['closeOut'] === true)) };
     }
     case 'reconcile':

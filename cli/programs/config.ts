@@ -34,6 +34,13 @@ export class Config {
     return value;
   }
 
+  texts(key: string): string[] {
+    const value = this.#values[key];
+    const isTexts = Array.isArray(value) && value.every((one) => typeof one === 'string' && one);
+    if (!isTexts || value.length === 0) throw this.#fault(key, 'a list of texts');
+    return value as string[];
+  }
+
   has(key: string): boolean {
     return this.#values[key] !== undefined;
   }

@@ -4,6 +4,8 @@ import { CutAssigner } from './assign-cut.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { JST } from './core/civil-time.ts';
 import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
+import type { Taken } from './core/log-row.ts';
+import { readTaken } from './taken-rows.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
@@ -15,7 +17,7 @@ import type { IngestCounts } from './ingest-batch.ts';
 import { reconcileStore } from './reconcile.ts';
 import type { Reconciliation } from './reconcile.ts';
 import { migrate } from './schema.ts';
-import { numberOf } from './sql.ts';
+import { numberOf, textOrNull } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
 /** What one clearing is made of. */
@@ -37,7 +39,12 @@ export type ClearingOptions = {
 };
 
 /** Where in a log the next ingest goes on. */
-export type IngestCursor = { readonly origin: string; readonly nextIndex: number };
+export type IngestCursor = {
+  readonly origin: string;
+  readonly nextIndex: number;
+  /** Root of the log's tree at that leaf, in hex. */
+  readonly rootHex?: string;
+};
 
 /** The result of one cut. */
 export type CutResult = {
@@ -90,10 +97,12 @@ export class ClearingService {
         await batch.flush();
         if (isLast && cursor) {
           await session.run(
-            `INSERT INTO cursors (origin, next_index) VALUES (?, ?)
-             ON CONFLICT (origin) DO UPDATE SET next_index = excluded.next_index`,
+            `INSERT INTO cursors (origin, next_index, root) VALUES (?, ?, ?)
+             ON CONFLICT (origin) DO UPDATE SET next_index = excluded.next_index,
+               root = excluded.root`,
             cursor.origin,
             BigInt(cursor.nextIndex),
+            cursor.rootHex ?? null,
           );
         }
         return batch.counts;
@@ -103,12 +112,23 @@ export class ClearingService {
     return counts;
   }
 
-  /** The leaf of a log at which the next ingest begins. */
-  async cursor(origin: string): Promise<number> {
+  /** Where the next ingest of a log begins; at 0 for a log that was never read. */
+  async cursor(origin: string): Promise<IngestCursor> {
     return this.#options.database.transaction(async (session) => {
-      const [row] = await session.all('SELECT next_index FROM cursors WHERE origin = ?', origin);
-      return row ? numberOf(row, 'next_index') : 0;
+      const [row] = await session.all(
+        'SELECT next_index, root FROM cursors WHERE origin = ?',
+        origin,
+      );
+      if (!row) return { origin, nextIndex: 0 };
+      const rootHex = textOrNull(row, 'root');
+      const place = { origin, nextIndex: numberOf(row, 'next_index') };
+      return rootHex === undefined ? place : { ...place, rootHex };
     });
+  }
+
+  /** What of each approver's rows is here, by its id in hex: from all logs together. */
+  async taken(): Promise<ReadonlyMap<string, Taken>> {
+    return this.#options.database.transaction(readTaken);
   }
 
   /**

@@ -12,6 +12,8 @@ import type {
   VerifiedReceipt,
   VerifiedVoid,
 } from './core/ingest.ts';
+import type { MetRow } from './core/log-row.ts';
+import { takeRows } from './taken-rows.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -96,6 +98,7 @@ export class IngestBatch {
   readonly #session: SqlSession;
   readonly #nowS: number;
   readonly #books: Books;
+  readonly #met: MetRow[] = [];
   readonly counts: IngestCounts = noCounts();
 
   constructor(session: SqlSession, nowS: number) {
@@ -117,6 +120,7 @@ export class IngestBatch {
 
   async flush(): Promise<void> {
     await this.#books.flush();
+    await takeRows(this.#session, this.#met.splice(0));
   }
 
   async #facts(
@@ -152,6 +156,11 @@ export class IngestBatch {
   async #addReceipt(receipt: VerifiedReceipt): Promise<void> {
     const { facts, stored } = await this.#facts(receipt);
     const decision = decideReceipt(receipt, facts);
+    const isFirst = decision.kind === 'first';
+    if (receipt.row) {
+      const chargeMicro = chargeOf(receipt);
+      this.#met.push({ row: receipt.row, ...(isFirst ? { chargeMicro } : {}) });
+    }
     switch (decision.kind) {
       case 'refused':
         this.counts.refused++;
@@ -276,6 +285,7 @@ export class IngestBatch {
   }
 
   async #addVoid(item: VerifiedVoid): Promise<void> {
+    if (item.row) this.#met.push({ row: item.row });
     const known = await this.#session.all(
       'SELECT counter FROM voids WHERE payment_hash = ?',
       item.paymentHash,

@@ -1,33 +1,45 @@
 import type { KeyObject } from 'node:crypto';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
-import { TILE_WIDTH } from '../ledger/core/tile.ts';
 import type { Trust } from '../../identity/core/chain.ts';
 import type { Verifier } from '../../protocol/public-key.ts';
-import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { wrappedKeyPath } from '../ledger/content-keys.ts';
-import { verifyFinalCheckpoint, type FinalHead } from '../ledger/core/final-checkpoint.ts';
+import { type FinalHead, verifyFinalCheckpoint } from '../ledger/core/final-checkpoint.ts';
+import { commitsTo, parseLeaf } from '../ledger/core/leaf.ts';
 import { readErasure } from '../ledger/erasure.ts';
-import { leafHash } from '../ledger/core/merkle.ts';
+import { leafHash, verifyConsistency } from '../ledger/core/merkle.ts';
 import { noteVerify } from '../ledger/core/note-ports.ts';
 import type { FinalityRules } from '../ledger/core/policy-book.ts';
-import { appendLeaves, treeRoot, type Tree } from '../ledger/core/tree.ts';
+import { parseShard } from '../ledger/core/shard.ts';
+import { TILE_WIDTH } from '../ledger/core/tile.ts';
+import { type Tree, appendLeaves, treeRoot } from '../ledger/core/tree.ts';
 import { unwrapContentKey } from '../ledger/key-wrap.ts';
-import { readCheckpoint, readEntries, readPayloads, readTree } from '../ledger/log-folder.ts';
+import { nativeHash } from '../ledger/log-copy.ts';
+import {
+  consistencyProof,
+  readCheckpoint,
+  readEntries,
+  readPayloads,
+  readTree,
+} from '../ledger/log-folder.ts';
 import type { LogSource } from '../ledger/log-source.ts';
-import { leafOfRecord, openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
+import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { ClearingService } from './clearing-service.ts';
-import { chargeOf, type LogPlace, type RejectedItem } from './core/ingest.ts';
-import { readEvidence, type ReadEntry } from './core/read-evidence.ts';
+import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
+import { readEvidence } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
 
 /** Faults kept in words; beyond it they are only counted. */
-const MAX_FAULTS = 100;
+export const MAX_FAULTS = 100;
 /** Content keys held in memory. */
 const MAX_KEYS = 4_096;
+/** Read and proven at a time: so many bundles or this much of payloads, whichever comes first. */
+const MAX_CHUNK_BUNDLES = 16;
+const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
 export interface PullOptions {
-  readonly source: LogSource;
+  /** The log itself, then its mirrors: the one that has got farthest is read, the others stand in for what it lacks. */
+  readonly sources: readonly LogSource[];
   readonly origin: string;
   readonly policy: FinalityRules;
   readonly registry: Registry;
@@ -38,104 +50,110 @@ export interface PullOptions {
   readonly erasure?: Trust;
   /** Id of this clearing's key. */
   readonly clearing: Uint8Array;
-  /** The head ingested last stands in this file, so that a log that shrank or forked is noticed. */
-  readonly headFile: string;
 }
-
-/** What was taken from one approver so far; the substance of an acknowledgement. */
-export interface Taken {
-  readonly throughSequence: number;
-  readonly count: number;
-  readonly sumMicro: bigint;
-}
-
-interface PulledHead {
-  readonly size: number;
-  readonly rootHex: string;
-  /** By approver id in hex. */
-  readonly taken: Readonly<
-    Record<string, { throughSequence: number; count: number; sumMicro: string }>
-  >;
-}
-
-const parseHead = (text: string): PulledHead | undefined => {
-  try {
-    const { size, rootHex, taken } = JSON.parse(text) as PulledHead;
-    const isHead =
-      Number.isSafeInteger(size) &&
-      size >= 0 &&
-      /^[0-9a-f]{64}$/.test(rootHex) &&
-      Object.values(taken).every(
-        (row) =>
-          Number.isSafeInteger(row.throughSequence) &&
-          Number.isSafeInteger(row.count) &&
-          /^[0-9]+$/.test(row.sumMicro),
-      );
-    return isHead ? { size, rootHex, taken } : undefined;
-  } catch {
-    return undefined;
-  }
-};
 
 export interface PullResult {
+  readonly origin: string;
+  /** Entries booked, and the root of the tree that they make. */
   readonly size: number;
   readonly rootHex: string;
   readonly ingested: number;
   readonly faultCount: number;
   readonly faults: readonly string[];
-  readonly taken: ReadonlyMap<string, Taken>;
 }
 
-/** One log as clearing follows it: verified, decrypted, each record isolated from the others. */
+/** Entries of one bundle that are not booked yet, with the root behind them. */
+interface Bundle {
+  readonly index: number;
+  readonly from: number;
+  readonly leaves: readonly Uint8Array[];
+  readonly records: readonly Uint8Array[];
+  readonly rootHex: string;
+}
+
+interface Served {
+  readonly source: LogSource;
+  readonly head: FinalHead;
+}
+
+const badPredecessor = (detail: string): { code: string; detail: string } => ({
+  code: 'PREDECESSOR_INVALID',
+  detail,
+});
+
+/**
+ * One log as clearing follows it: chunk by chunk, each proven to lie under a final head before anything of it is booked,
+ * each record isolated from the others. How far it is booked stands in the store and moves with the bookings.
+ */
 export class LogPuller {
   readonly #options: PullOptions;
   readonly #keys = new Map<string, Uint8Array>();
-  readonly #taken = new Map<string, Taken>();
   readonly #faults: string[] = [];
   #faultCount = 0;
-  #size = 0;
-  #rootHex = '';
 
-  private constructor(options: PullOptions) {
+  constructor(options: PullOptions) {
     this.#options = options;
   }
 
-  static async open(options: PullOptions): Promise<LogPuller> {
-    const puller = new LogPuller(options);
-    const stored = await readIfPresent(options.headFile);
-    if (stored === undefined) return puller;
-    const head = parseHead(stored.toString('utf8'));
-    if (!head) {
-      throw new KiriError(
-        'STATE_CORRUPT',
-        `${options.headFile} is damaged; without it the log is read again from its beginning`,
-      );
-    }
-    puller.#size = head.size;
-    puller.#rootHex = head.rootHex;
-    for (const [hex, row] of Object.entries(head.taken)) {
-      puller.#taken.set(hex, { ...row, sumMicro: BigInt(row.sumMicro) });
-    }
-    return puller;
+  get origin(): string {
+    return this.#options.origin;
   }
 
-  /** Ingests what is final and new. @throws KiriError LOG_NOT_FINAL, LOG_FORKED, LOG_*, HTTP_* */
+  /**
+   * Books what is final and new.
+   * @throws KiriError LOG_NOT_FINAL, LOG_FORKED, LOG_*, HTTP_*: what was booked before it stays, the next call goes on
+   */
   async pull(clearing: ClearingService, nowS: number): Promise<PullResult> {
-    const head = await this.#finalHead();
-    const before = this.#size;
-    if (head && head.size > before) await this.#ingest(clearing, head, nowS);
+    const { origin } = this.#options;
+    const before = (await clearing.cursor(origin)).nextIndex;
+    const { served, failure } = await this.#heads();
+    let trouble = failure;
+    for (const one of served) {
+      try {
+        await this.#follow(clearing, one, nowS);
+        trouble = undefined;
+        break;
+      } catch (error) {
+        trouble ??= error;
+      }
+    }
+    if (trouble !== undefined) throw trouble;
+    const { nextIndex, rootHex } = await clearing.cursor(origin);
     return {
-      size: this.#size,
-      rootHex: this.#rootHex,
-      ingested: this.#size - before,
+      origin,
+      size: nextIndex,
+      rootHex: rootHex ?? '',
+      ingested: nextIndex - before,
       faultCount: this.#faultCount,
       faults: this.#faults,
-      taken: this.#taken,
     };
   }
 
-  async #finalHead(): Promise<FinalHead | undefined> {
-    const { source, policy, verifier, origin } = this.#options;
+  /** The final heads that the sources publish, the largest first, and why one has none. */
+  async #heads(): Promise<{ served: Served[]; failure: unknown }> {
+    const served: Served[] = [];
+    let failure: unknown;
+    for (const source of this.#options.sources) {
+      try {
+        const head = await this.#finalHead(source);
+        if (head) served.push({ source, head });
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    // Stable: of two that are as far, the log itself comes first.
+    served.sort((a, b) => b.head.size - a.head.size);
+    for (const [at, { source, head }] of served.entries()) {
+      const next = served[at + 1];
+      if (next?.head.size !== head.size || bytesEqual(next.head.root, head.root)) continue;
+      const places = `${source.place} and ${next.source.place}`;
+      throw new KiriError('LOG_FORKED', `${places} have two final roots at ${head.size}`);
+    }
+    return { served, failure: served.length > 0 ? undefined : failure };
+  }
+
+  async #finalHead(source: LogSource): Promise<FinalHead | undefined> {
+    const { policy, verifier, origin } = this.#options;
     const note = await readCheckpoint(source);
     if (note === undefined) return undefined;
     const head = verifyFinalCheckpoint(note, policy, noteVerify(verifier));
@@ -143,92 +161,168 @@ export class LogPuller {
     if (head.value.origin !== origin) {
       throw new KiriError('LOG_NOT_FINAL', `${source.place}: origin is ${head.value.origin}`);
     }
-    if (head.value.size < this.#size) {
-      throw new KiriError('LOG_FORKED', `${source.place}: shorter than what was ingested`);
-    }
-    if (
-      head.value.size === this.#size &&
-      this.#size > 0 &&
-      toHex(head.value.root) !== this.#rootHex
-    ) {
-      throw new KiriError('LOG_FORKED', `${source.place}: another root at size ${this.#size}`);
-    }
     return head.value;
   }
 
-  async #startTree(): Promise<Tree> {
-    const { source } = this.#options;
-    const tree = await readTree(source, this.#size);
-    if (this.#size > 0 && toHex(treeRoot(tree)) !== this.#rootHex) {
+  /** The tree that is booked, from the log's own tiles and held against the root in the store. */
+  async #bookedTree(clearing: ClearingService, { source, head }: Served): Promise<Tree> {
+    const { nextIndex, rootHex } = await clearing.cursor(this.#options.origin);
+    // A cursor without its root is of an earlier store: the log is read once more, and books nothing twice.
+    const size = rootHex === undefined ? 0 : nextIndex;
+    if (head.size < size) {
+      // True and old: a mirror that lags, or a copy that was put back. It contradicts nothing by itself.
+      const sizes = `${head.size} entries of ${size} that are booked`;
+      throw new KiriError('LOG_BEHIND', `${source.place}: has ${sizes}`);
+    }
+    const tree = await readTree(source, size, nativeHash, head.size);
+    if (size > 0 && toHex(treeRoot(tree, nativeHash)) !== rootHex) {
       throw new KiriError('LOG_FORKED', `${source.place}: what was ingested is no longer in it`);
     }
     return tree;
   }
 
-  async #ingest(clearing: ClearingService, head: FinalHead, nowS: number): Promise<void> {
-    const { source, origin } = this.#options;
+  async #follow(clearing: ClearingService, served: Served, nowS: number): Promise<void> {
+    const { origin } = this.#options;
+    const { head } = served;
+    const tree = await this.#bookedTree(clearing, served);
+    await this.#prove(served, tree);
     // The first cosignature seen here; a policy may ask for none, then it is now.
     const cosignedAtS = Math.min(nowS, ...head.cosignedAtS.values());
-    const tree = await this.#startTree();
-    const entries: ReadEntry[] = [];
-    const rejected: RejectedItem[] = [];
-    for (let index = this.#size; index < head.size;) {
-      const bundle = Math.floor(index / TILE_WIDTH);
-      const from = index % TILE_WIDTH;
-      const leaves = (await readEntries(source, bundle, head.size)).slice(from);
-      const records = (await readPayloads(source, bundle, head.size)).slice(from);
-      appendLeaves(
-        tree,
-        leaves.map((leaf) => leafHash(leaf)),
-      );
-      for (const [i, leaf] of leaves.entries()) {
-        const entry = await this.#read(
-          leaf,
-          records[i],
-          { origin, leafIndex: index + i },
-          cosignedAtS,
-        );
-        if ('kind' in entry) rejected.push(entry);
-        else entries.push(entry);
+    while (tree.size < head.size) {
+      const bundles = await this.#nextChunk(served, tree);
+      await this.#prove(served, tree);
+      for (const bundle of bundles) {
+        const items = await this.#itemsOf(clearing, bundle, cosignedAtS);
+        const nextIndex = bundle.index * TILE_WIDTH + bundle.from + bundle.leaves.length;
+        const cursor = { origin, nextIndex, rootHex: bundle.rootHex };
+        await clearing.ingestBatch(items, nowS, cursor);
+        for (const item of items) if (item.kind === 'rejected') this.#fault(item);
       }
-      index += leaves.length;
     }
-    if (!bytesEqual(treeRoot(tree), head.root)) {
-      throw new KiriError('LOG_FORKED', `${source.place}: its entries do not make its root`);
-    }
-    const items = [...entries.map((entry) => entry.item), ...rejected];
-    await clearing.ingestBatch(items, nowS, { origin, nextIndex: head.size });
-    for (const entry of entries) this.#count(entry);
-    for (const { leafIndex, code, detail } of rejected) {
-      this.#fault(leafIndex, `${code}: ${detail}`);
-    }
-    this.#size = head.size;
-    this.#rootHex = toHex(head.root);
-    await this.#remember();
   }
 
-  #fault(leafIndex: number, reason: string): void {
+  /** Reads on from the tree, and grows it. */
+  async #nextChunk({ source, head }: Served, tree: Tree): Promise<Bundle[]> {
+    const bundles: Bundle[] = [];
+    let bytes = 0;
+    while (bundles.length < MAX_CHUNK_BUNDLES && bytes < MAX_CHUNK_BYTES && tree.size < head.size) {
+      const index = Math.floor(tree.size / TILE_WIDTH);
+      const from = tree.size % TILE_WIDTH;
+      const leaves = (await readEntries(source, index, head.size)).slice(from);
+      const records = (await readPayloads(source, index, head.size)).slice(from);
+      const hashes = leaves.map((leaf) => leafHash(leaf, nativeHash));
+      appendLeaves(tree, hashes, nativeHash);
+      const rootHex = toHex(treeRoot(tree, nativeHash));
+      bundles.push({ index, from, leaves, records, rootHex });
+      bytes += records.reduce((sum, record) => sum + record.length, 0);
+    }
+    return bundles;
+  }
+
+  /** The tree so far is a prefix of the final one (RFC 6962 consistency, from the source's tiles). */
+  async #prove({ source, head }: Served, tree: Tree): Promise<void> {
+    if (tree.size === 0) return;
+    const root = treeRoot(tree, nativeHash);
+    const proven =
+      tree.size === head.size
+        ? bytesEqual(root, head.root)
+        : verifyConsistency(
+            tree.size,
+            head.size,
+            root,
+            head.root,
+            await consistencyProof(source, tree.size, head.size, nativeHash),
+            nativeHash,
+          );
+    if (proven) return;
+    throw new KiriError(
+      'LOG_FORKED',
+      `${source.place}: its first ${tree.size} entries do not lead to its root at ${head.size}`,
+    );
+  }
+
+  async #itemsOf(
+    clearing: ClearingService,
+    bundle: Bundle,
+    cosignedAtS: number,
+  ): Promise<(VerifiedItem | RejectedItem)[]> {
+    const { origin } = this.#options;
+    const items: (VerifiedItem | RejectedItem)[] = [];
+    for (const [at, leaf] of bundle.leaves.entries()) {
+      const leafIndex = bundle.index * TILE_WIDTH + bundle.from + at;
+      const record = await this.#recordFor(leaf, bundle, at);
+      const place = { origin, leafIndex };
+      const kind = parseLeaf(leaf)?.kind;
+      if (kind === 'predecessor' && record) {
+        const fault = await this.#predecessorFault(clearing, leafIndex, record);
+        if (fault !== undefined) items.push({ ...place, kind: 'rejected', ...fault });
+        continue;
+      }
+      items.push(await this.#read(record, place, cosignedAtS));
+    }
+    return items;
+  }
+
+  /** The record that the leaf commits to, from whichever source has it. */
+  async #recordFor(leaf: Uint8Array, bundle: Bundle, at: number): Promise<Uint8Array | undefined> {
+    const record = bundle.records[at];
+    if (record && commitsTo(leaf, record, nativeHash)) return record;
+    const size = bundle.index * TILE_WIDTH + bundle.from + at + 1;
+    for (const source of this.#options.sources) {
+      try {
+        const other = (await readPayloads(source, bundle.index, size))[bundle.from + at];
+        if (other && commitsTo(leaf, other, nativeHash)) return other;
+      } catch {
+        // The next source may have it; without one the record is noted as a fault.
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * The first entry of a shard is the end of the one before it (DESIGN section 5). What that one holds is booked from its
+   * own log; an end that is not final, or beyond what was booked, is said and stops nothing.
+   */
+  async #predecessorFault(
+    clearing: ClearingService,
+    leafIndex: number,
+    record: Uint8Array,
+  ): Promise<{ code: string; detail: string } | undefined> {
+    const { policy, verifier, origin } = this.#options;
+    const end = verifyFinalCheckpoint(record, policy, noteVerify(verifier));
+    if (leafIndex !== 0)
+      return badPredecessor('only the first entry of a shard names its predecessor');
+    if (!end.ok) return badPredecessor(end.reason);
+    const [before, here] = [parseShard(end.value.origin), parseShard(origin)];
+    if (!before || !here || before.prefix !== here.prefix || before.index >= here.index) {
+      return badPredecessor(`${end.value.origin} is no earlier shard of this log`);
+    }
+    const { nextIndex, rootHex } = await clearing.cursor(end.value.origin);
+    if (nextIndex === end.value.size && rootHex === toHex(end.value.root)) return undefined;
+    return badPredecessor(
+      `ends at ${end.value.size}, of which ${nextIndex} entries are booked here`,
+    );
+  }
+
+  #fault({ leafIndex, code, detail }: RejectedItem): void {
     this.#faultCount += 1;
-    if (this.#faults.length < MAX_FAULTS) this.#faults.push(`leaf ${leafIndex}: ${reason}`);
+    if (this.#faults.length < MAX_FAULTS)
+      this.#faults.push(`leaf ${leafIndex}: ${code}: ${detail}`);
   }
 
   /** One record; whatever is wrong with it is noted in the store and holds up no other. */
   async #read(
-    leaf: Uint8Array,
     record: Uint8Array | undefined,
     place: LogPlace,
     cosignedAtS: number,
-  ): Promise<ReadEntry | RejectedItem> {
+  ): Promise<VerifiedItem | RejectedItem> {
     const reject = (code: string, detail: string): RejectedItem => ({
       kind: 'rejected',
       ...place,
       code,
       detail,
     });
-    const committed = record && leafOfRecord(record);
-    if (!record || !committed || !bytesEqual(committed, leaf)) {
-      return reject('PAYLOAD_MISMATCH', 'the payload is not what the leaf commits to');
-    }
+    if (!record) return reject('PAYLOAD_MISMATCH', 'the payload is not what the leaf commits to');
     const parsed = parsePayloadRecord(record);
     const key = parsed && (await this.#contentKey(toHex(parsed.kid)));
     const plain = parsed && key && openPayload(parsed, key);
@@ -242,53 +336,47 @@ export class LogPuller {
     const outcomeHash = parsed.receiptPayloadHash;
     const context = { ...place, cosignedAtS, outcomeHash, clearing };
     const entry = readEvidence(registry, verifier, plain, context);
-    return entry.ok ? entry.value : reject(entry.code, entry.reason);
+    return entry.ok ? entry.value.item : reject(entry.code, entry.reason);
   }
 
   /** In words, where the issuer had the key erased: no fault of anybody's. */
   async #erasure(kid: string): Promise<string | undefined> {
-    const { source, erasure, origin } = this.#options;
-    const state = erasure && (await readErasure(source, erasure, origin, kid));
-    if (!state?.ok) return undefined;
-    const { period, reason } = state.value.request;
-    return `its content key of ${period} was erased on the issuer's request (reason ${reason})`;
+    const { sources, erasure, origin } = this.#options;
+    if (!erasure) return undefined;
+    for (const source of sources) {
+      // A source that is out of reach explains nothing; the record is noted as sealed.
+      const state = await readErasure(source, erasure, origin, kid).catch(() => undefined);
+      if (!state?.ok) continue;
+      const { period, reason } = state.value.request;
+      return `its content key of ${period} was erased on the issuer's request (reason ${reason})`;
+    }
+    return undefined;
   }
 
   async #contentKey(kid: string): Promise<Uint8Array | undefined> {
     const known = this.#keys.get(kid);
     if (known) return known;
-    const wrapped = await this.#options.source.read(wrappedKeyPath(kid));
-    if (wrapped === undefined) return undefined;
-    try {
-      const { contentKey } = unwrapContentKey(wrapped, this.#options.contentKey);
+    for (const source of this.#options.sources) {
+      const key = await this.#unwrap(source, kid);
+      if (!key) continue;
       if (this.#keys.size >= MAX_KEYS) this.#keys.clear();
-      this.#keys.set(kid, contentKey);
-      return contentKey;
+      this.#keys.set(kid, key);
+      return key;
+    }
+    return undefined;
+  }
+
+  async #unwrap(source: LogSource, kid: string): Promise<Uint8Array | undefined> {
+    try {
+      const wrapped = await source.read(wrappedKeyPath(kid));
+      if (wrapped === undefined) return undefined;
+      const opened = unwrapContentKey(wrapped, this.#options.contentKey);
+      return toHex(opened.kid) === kid ? opened.contentKey : undefined;
     } catch (error) {
       // A key that was altered, or wrapped to another, costs its own records and not the whole log.
       if (error instanceof KiriError && error.code === 'KEY_UNREADABLE') return undefined;
+      if (this.#options.sources.length > 1) return undefined;
       throw error;
     }
-  }
-
-  /** Rows of an approver ascend; the gaps are acceptances that it took back before they left. */
-  #count({ item, approverHex, sequence }: ReadEntry): void {
-    const before = this.#taken.get(approverHex) ?? { throughSequence: 0, count: 0, sumMicro: 0n };
-    // A row that stands in the log once more was counted.
-    if (sequence <= before.throughSequence) return;
-    const charged = item.kind === 'receipt' ? chargeOf(item) : 0n;
-    this.#taken.set(approverHex, {
-      throughSequence: sequence,
-      count: before.count + (item.kind === 'receipt' ? 1 : 0),
-      sumMicro: before.sumMicro + charged,
-    });
-  }
-
-  async #remember(): Promise<void> {
-    const taken = Object.fromEntries(
-      [...this.#taken].map(([hex, row]) => [hex, { ...row, sumMicro: row.sumMicro.toString() }]),
-    );
-    const head: PulledHead = { size: this.#size, rootHex: this.#rootHex, taken };
-    await writeFileDurable(this.#options.headFile, Buffer.from(JSON.stringify(head)), 0o600);
   }
 }

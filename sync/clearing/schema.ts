@@ -72,8 +72,21 @@ const VERSION_2: readonly string[] = [
   'CREATE INDEX keys_by_party ON keys (party, key_id)',
 ];
 
+// Many logs: how far each is booked, with the root there; and which rows of each approver are here (taken-rows.ts).
+const VERSION_3: readonly string[] = [
+  'ALTER TABLE cursors ADD COLUMN root TEXT',
+  `CREATE TABLE taken (
+     approver BLOB PRIMARY KEY, through_sequence BIGINT NOT NULL, count BIGINT NOT NULL,
+     sum_micro TEXT NOT NULL)`,
+  `CREATE TABLE taken_ahead (
+     approver BLOB NOT NULL, sequence BIGINT NOT NULL, count BIGINT NOT NULL, sum_micro TEXT NOT NULL,
+     PRIMARY KEY (approver, sequence))`,
+  `INSERT INTO taken SELECT approver, max(sequence), count(*), CAST(sum(CAST(charge_micro AS BIGINT)) AS TEXT)
+     FROM receipts GROUP BY approver`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
-const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2];
+const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2, VERSION_3];
 
 /**
  * Brings a store to the newest schema, one transaction per version.

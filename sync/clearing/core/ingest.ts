@@ -1,4 +1,5 @@
 import type { AggregateKey, Lane } from './aggregate.ts';
+import type { LogRow } from './log-row.ts';
 import type { Bucket } from './ledger-states.ts';
 
 /** What stands behind a record: recorded in a log (L1), or final under the policy (L2). Only L2 settles. */
@@ -13,6 +14,8 @@ export type LogPlace = { readonly origin: string; readonly leafIndex: number };
  */
 export type VerifiedReceipt = LogPlace & {
   readonly kind: 'receipt';
+  /** Absent: it counts into no acknowledgement. */
+  readonly row?: LogRow;
   readonly level: RecordLevel;
   readonly paymentHash: Uint8Array;
   readonly receiptHash: Uint8Array;
@@ -41,6 +44,7 @@ export type VerifiedReceipt = LogPlace & {
 /** A final refusal: the payer is not charged for this Payment. It lowers nothing that was accepted. */
 export type VerifiedVoid = LogPlace & {
   readonly kind: 'void';
+  readonly row?: LogRow;
   readonly paymentHash: Uint8Array;
   readonly line: Uint8Array;
   readonly counter: number;

@@ -24,11 +24,9 @@ export interface EntryContext extends LogPlace {
   readonly clearing: Uint8Array;
 }
 
-/** A verified entry, and which row of which approver it is. */
+/** A verified entry, and what only a hand-in needs of it besides. */
 export interface ReadEntry {
   readonly item: VerifiedItem;
-  readonly approverHex: string;
-  readonly sequence: number;
   readonly payee: Uint8Array;
   /** Id of the liable party. */
   readonly party: Uint8Array;
@@ -205,6 +203,42 @@ function openAnswer(
   return accepted({ outcome: outcome.value, sequence, businessTimeS, isTimeFlagged: false });
 }
 
+type About = Pick<
+  VerifiedReceipt,
+  'origin' | 'leafIndex' | 'paymentHash' | 'line' | 'counter' | 'amountMicro' | 'row'
+>;
+
+function receiptItem(
+  about: About,
+  payment: Payment,
+  answer: Answer,
+  parties: Parties,
+): VerifiedReceipt {
+  const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer;
+  const chargedMicro = receipt?.chargedMicro;
+  return {
+    kind: 'receipt',
+    level: 'L2',
+    ...about,
+    businessTimeS,
+    isTimeFlagged,
+    ...(chargedMicro === undefined ? {} : { chargedMicro }),
+    receiptHash: outcome.hash,
+    totalMicro: payment.totalMicro,
+    releasedMicro: payment.releasedMicro ?? 0n,
+    approver: payment.approver,
+    sequence,
+    payee: payment.payee,
+    key: keyOf(parties, payment),
+  };
+}
+
+/** A log below the prefix that a mandate gives the approver for its own. */
+function isOwnLog({ approvers }: Registry, { approver }: Payment, { origin }: LogPlace): boolean {
+  const mandates = approvers.get(toHex(approver)) ?? [];
+  return mandates.some(({ mandate }) => origin.startsWith(mandate.logOriginPrefix));
+}
+
 /**
  * One ledger entry, every signature and chain checked once: device under its binding, payee under
  * its merchant credential, approver under its mandate, all valid when it was accepted (R-012).
@@ -222,7 +256,7 @@ export function readEvidence(
   const { value, sign1, hash } = payment.value;
   const answer = openAnswer(evidence.value, hash, context);
   if (!answer.ok) return answer;
-  const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer.value;
+  const { outcome, receipt, sequence, businessTimeS } = answer.value;
   const parties = partiesOf(registry, value, businessTimeS);
   if (!parties.ok) return parties;
   const { payer, payee, approverKey } = parties.value;
@@ -233,7 +267,7 @@ export function readEvidence(
   if (!signed.ok) return signed;
   const answered = checkSignature(verifier, approverKey, outcome.sign1, 'the answer');
   if (!answered.ok) return answered;
-  const about = {
+  const entry = {
     origin: context.origin,
     leafIndex: context.leafIndex,
     paymentHash: hash,
@@ -248,34 +282,21 @@ export function readEvidence(
     // A Void takes money from an honest merchant: a stolen key must not be able to.
     return refused('GATEWAY_UNTRUSTED', 'a Void above the sequence at which its approver closed');
   }
-  const row = {
-    approverHex,
-    sequence,
+  const row = { approver: value.approver, sequence, isOwnLog: isOwnLog(registry, value, context) };
+  const about = { ...entry, row };
+  const more = {
     payee: value.payee,
     party: fromHex(payer.partyHex),
     answeredAtS: businessTimeS,
   };
-  if (!receipt) return accepted({ item: { kind: 'void', ...about }, ...row });
+  if (!receipt) return accepted({ item: { kind: 'void', ...about }, ...more });
   const offer = checkOffer(verifier, value, payee, evidence.value);
   if (!offer.ok) return offer;
   const isDirect = payee.payeeKeys.has(approverHex);
   if (isDirect && value.amountMicro > payer.allowance.directLimitMicro) return OVER_DIRECT;
-  const { chargedMicro } = receipt;
-  const item: VerifiedReceipt = {
-    kind: 'receipt',
-    level: 'L2',
-    ...about,
-    businessTimeS,
-    isTimeFlagged,
-    ...(chargedMicro === undefined ? {} : { chargedMicro }),
-    receiptHash: outcome.hash,
-    totalMicro: value.totalMicro,
-    releasedMicro: value.releasedMicro ?? 0n,
-    approver: value.approver,
-    sequence,
-    ...(isAfterClosing ? { isAfterClosing } : {}),
-    payee: value.payee,
-    key: keyOf(parties.value, value),
-  };
-  return accepted({ item, ...row });
+  const item = receiptItem(about, payment.value.value, answer.value, parties.value);
+  return accepted({
+    item: isAfterClosing ? { ...item, isAfterClosing } : item,
+    ...more,
+  });
 }
