@@ -5,7 +5,12 @@ export type ReadDurable = (path: string) => Uint8Array | undefined;
 
 const BUNDLE = 256;
 
-const textOf = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+/** One character for each byte. */
+function textOf(bytes: Uint8Array): string {
+  let text = '';
+  for (let i = 0; i < bytes.length; i += 1) text += String.fromCharCode(bytes[i]!);
+  return text;
+}
 
 /** Below 1,000 bundles, as all logs of a world are. */
 const name = (index: number): string => String(index).padStart(3, '0');
@@ -79,7 +84,12 @@ export function readCheckpointFile(bytes: Uint8Array): {
 
 /** The checkpoint text in an add-checkpoint request: after the first empty line, up to the next. */
 export function textOfRequest(body: Uint8Array): string {
-  const whole = textOf(body);
-  const note = whole.slice(whole.indexOf('\n\n') + 2);
-  return note.slice(0, note.indexOf('\n\n') + 1);
+  const from = emptyLineIn(body, 0) + 2;
+  return textOf(body.subarray(from, emptyLineIn(body, from) + 1));
+}
+
+function emptyLineIn(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length && (bytes[at] !== 10 || bytes[at + 1] !== 10)) at += 1;
+  return at;
 }

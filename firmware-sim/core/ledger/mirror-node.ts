@@ -20,7 +20,7 @@ const LATER: Answer = { status: 503, body: 'COPYING: ask again\n' };
 export class MirrorNode extends WitnessNode {
   readonly #copies = new Map<string, MirrorCopy>();
   /** Published checkpoints that were looked at last. */
-  readonly #seen = new Map<string, string>();
+  readonly #seen = new Map<string, Uint8Array>();
 
   /** Files of one copy, as they are served. */
   filesOf(origin: string): ReadFile {
@@ -119,12 +119,12 @@ export class MirrorNode extends WitnessNode {
   }
 
   #look(origin: string, note: Uint8Array): void {
-    const head = this.#signedHead(origin, note);
-    if (!head || this.#seen.get(origin) === head.note) return;
+    const head = this.#seen.get(origin) === note ? undefined : this.#signedHead(origin, note);
+    if (!head) return;
     this.#copies.get(origin)?.admit(origin, head, (verdict) => {
       this.#tellOfEvidence(origin);
       if (verdict) return;
-      this.#seen.set(origin, head.note);
+      this.#seen.set(origin, note);
       const path = prefixOf(origin) + CHECKPOINT_PATH;
       if (head.size < (headOfNote(this.folder.read(path))?.size ?? 0)) return;
       this.store(

@@ -58,6 +58,7 @@ export class WriterNode extends LedgerNode {
   #position = 0;
   #isStoringKeys = false;
   #effects = 0;
+  #lastBody: { readonly key: string; readonly body: Uint8Array } | undefined;
 
   constructor(
     site: LedgerSite,
@@ -126,6 +127,7 @@ export class WriterNode extends LedgerNode {
   protected override forget(): void {
     this.#state = undefined;
     this.#isStoringKeys = false;
+    this.#lastBody = undefined;
   }
 
   protected override serve(from: string, mail: LedgerMail): void {
@@ -261,9 +263,18 @@ export class WriterNode extends LedgerNode {
   #request({ witness, oldSize, size, checkpoint }: Ask): void {
     const { checker } = this.world;
     checker.signed(this.origin, 'writer', checkpoint, (path) => this.folder.readDurable(path));
+    const body = this.#bodyFor(oldSize, size, checkpoint);
+    this.ask(witness, body, ANSWER_TIMEOUT_MS, (answer) => this.#feed(inputOf(witness, answer)));
+  }
+
+  /** Most witnesses are asked the same. */
+  #bodyFor(oldSize: number, size: number, checkpoint: string): Uint8Array {
+    const key = `${oldSize} ${checkpoint}`;
+    if (this.#lastBody?.key === key) return this.#lastBody.body;
     const proof = consistencyProof((path) => this.folder.read(path), oldSize, size);
     const body = encodeAddCheckpoint(oldSize, proof.map(encodeBase64), checkpoint);
-    this.ask(witness, body, ANSWER_TIMEOUT_MS, (answer) => this.#feed(inputOf(witness, answer)));
+    this.#lastBody = { key, body };
+    return body;
   }
 
   #stopped(reason: StopReason, detail: string): void {
