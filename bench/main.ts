@@ -6,6 +6,7 @@ import { Devices } from './devices.ts';
 import { isMissed, table, type Figure } from './figure.ts';
 import { GatewayUnderTest } from './gateway-under-test.ts';
 import { measureIngest } from './ingest.ts';
+import { measureStore } from './ledger-store.ts';
 import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
 import { measureParts } from './parts.ts';
@@ -28,6 +29,8 @@ const FULL = {
   agentRuns: 9,
   rounds: 7,
   ingest: 512,
+  storeEntries: 65_536,
+  dayBundles: 4,
   witnessS: 20,
   finality: { loadMs: 8_000, backlog: 32_768, checkpoints: 10 },
 };
@@ -38,6 +41,8 @@ const QUICK: typeof FULL = {
   agentRuns: 1,
   rounds: 1,
   ingest: 64,
+  storeEntries: 512,
+  dayBundles: 1,
   witnessS: 2,
   finality: { loadMs: 500, backlog: 512, checkpoints: 1 },
 };
@@ -61,6 +66,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   }
   say('building blocks');
   figures.push(...(await measureParts(world, plan.rounds)));
+  say('log store');
+  figures.push(...(await measureStore(plan)));
   say('clearing');
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
   say('witness');
