@@ -17,7 +17,7 @@ import { parseLeaf } from './core/leaf.ts';
 import { CHECKPOINT_PATH } from './core/log-batch.ts';
 import { HASH_BYTES } from './core/merkle.ts';
 import type { Verify } from './core/note-key.ts';
-import { type FinalityRules, logKeys } from './core/policy-book.ts';
+import { type FinalityRules, logKeys, policySpans } from './core/policy-book.ts';
 import { type Outcome, bad, ok } from './core/text.ts';
 import { TILE_WIDTH } from './core/tile.ts';
 import { HEAD_PATH, writeHead } from './head-file.ts';
@@ -99,7 +99,9 @@ const readOffer = async (
   options: RestoreOptions,
 ): Promise<Outcome<{ head: SignedHead; note: Uint8Array; finalSize: number }>> => {
   const { from, origin, policy, verify } = options;
-  const keys = logKeys(policy, origin);
+  // Any log of the policy, so that the copy of another one is told from junk.
+  const named = policySpans(policy).flatMap((span) => span.policy.logs.map((log) => log.key));
+  const keys = [...logKeys(policy, origin), ...named];
   const signed = await from.read(SIGNED_HEAD_PATH);
   const note = await from.read(CHECKPOINT_PATH);
   if (signed === undefined || note === undefined) {
