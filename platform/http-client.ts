@@ -1,4 +1,5 @@
-import { request, type IncomingMessage } from 'node:http';
+import { request as requestHttp, type IncomingMessage } from 'node:http';
+import { request as requestHttps } from 'node:https';
 import { KiriError } from '../protocol/kiri-error.ts';
 
 export interface FetchOptions {
@@ -7,6 +8,7 @@ export interface FetchOptions {
   readonly maxBytes: number;
   readonly method?: string;
   readonly body?: Uint8Array;
+  readonly contentType?: string;
   /** Bearer token for an admin interface. */
   readonly bearer?: string;
   /** Gets a 200's body piece by piece as it comes; the answer's body is then empty. */
@@ -22,7 +24,7 @@ export interface FetchAnswer {
 }
 
 /**
- * One HTTP request; any status is an answer.
+ * One HTTP or HTTPS request; any status is an answer. Redirects are not followed.
  * @throws KiriError HTTP_UNREACHABLE, HTTP_TIMEOUT (for the whole exchange), HTTP_TOO_LARGE
  */
 export function fetchBytes(url: string, options: FetchOptions): Promise<FetchAnswer> {
@@ -36,13 +38,15 @@ export function fetchBytes(url: string, options: FetchOptions): Promise<FetchAns
         reject(new KiriError('HTTP_UNREACHABLE', `${url}: ${error.message}`, { cause: error }));
       }
     };
-    const { body, bearer } = options;
+    const { body, bearer, contentType } = options;
     const headers = {
+      ...(contentType === undefined ? {} : { 'content-type': contentType }),
       ...(body === undefined ? {} : { 'content-length': body.length }),
       ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
     };
     const method = options.method ?? (body === undefined ? 'GET' : 'POST');
     let before = { read: 0, written: 0 };
+    const request = url.startsWith('https:') ? requestHttps : requestHttp;
     const req = request(url, { method, headers, signal }, (res) => {
       const { socket } = res;
       readAnswer(res, url, options).then(({ status, body: answer }) => {
