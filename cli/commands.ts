@@ -5,16 +5,18 @@ type Run = (argv: readonly string[]) => Promise<number>;
 const CONFIG = 'Options: --config FILE (JSON; paths in it count from the file)';
 
 async function loadSync(): Promise<Run> {
-  const [{ runLedger }, { runIntake }, { runClearing }] = await Promise.all([
+  const [{ runLedger }, { runIntake }, { runClearing }, { runRollUp }] = await Promise.all([
     import('./programs/ledger.ts'),
     import('./programs/intake.ts'),
     import('./programs/clearing.ts'),
+    import('./programs/rollup.ts'),
   ]);
   return async ([part, ...rest]) => {
     if (part === 'ledger') return runLedger(rest);
     if (part === 'intake') return runIntake(rest);
     if (part === 'clearing') return runClearing(rest);
-    throw new UsageError('kiri sync wants ledger, intake or clearing');
+    if (part === 'rollup') return runRollUp(rest);
+    throw new UsageError('kiri sync wants ledger, intake, clearing or rollup');
   };
 }
 
@@ -41,8 +43,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./programs/hub.ts')).runHub,
   },
   sync: {
-    summary: 'run the ledger beside a gateway, or intake and clearing at the centre',
-    usage: `Usage: kiri sync ledger|intake|clearing --config FILE\n${CONFIG}`,
+    summary: 'run the ledger beside a gateway, or intake, clearing or the roll-up at the centre',
+    usage:
+      `Usage: kiri sync ledger|intake|clearing|rollup --config FILE\n${CONFIG}\n` +
+      '       kiri sync rollup --config FILE --deploy NAME\n' +
+      '  --deploy NAME  create the contract of the EVM anchor NAME and print its address',
     load: loadSync,
   },
   ledger: {

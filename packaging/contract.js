@@ -1,16 +1,15 @@
 // Compiles the anchor contract with the pinned solc and writes its ABI and code where the client reads them;
 // with --check it only compares. No compiler is downloaded: solc-js carries it.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { format } from 'prettier';
+import solc from 'solc';
 
 const FOLDER = new URL('../sync/ledger/anchor/evm/', import.meta.url);
 const SOURCE = 'HeadAnchor.sol';
 const OUTPUT = new URL('head-anchor.ts', FOLDER);
 
-const solc = createRequire(import.meta.url)('solc');
 const input = {
   language: 'Solidity',
   sources: { [SOURCE]: { content: readFileSync(new URL(SOURCE, FOLDER), 'utf8') } },

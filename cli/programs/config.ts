@@ -60,6 +60,30 @@ export class Config {
     return value;
   }
 
+  /** A whole number from 1 on; `otherwise` where the key is absent. */
+  count(key: string, otherwise: number): number {
+    const value = this.#values[key] ?? otherwise;
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1) {
+      throw this.#fault(key, 'a whole number from 1 on');
+    }
+    return value;
+  }
+
+  /** A decimal text: JSON numbers are not exact above 2⁵³. */
+  bigint(key: string): bigint {
+    const text = this.text(key);
+    if (!/^[0-9]{1,30}$/.test(text)) throw this.#fault(key, 'a decimal number as a text');
+    return BigInt(text);
+  }
+
+  texts(key: string): string[] {
+    const value = this.#values[key];
+    if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'string')) {
+      throw this.#fault(key, 'a list of texts');
+    }
+    return value;
+  }
+
   /** Relative paths count from the configuration file. */
   path(key: string): string {
     return resolve(dirname(this.#file), this.text(key));
@@ -82,11 +106,7 @@ export class Config {
 
   /** Contents of several files. */
   files(key: string): Uint8Array[] {
-    const value = this.#values[key];
-    if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'string')) {
-      throw this.#fault(key, 'a list of file names');
-    }
-    return value.map((entry: string) => readBytes(resolve(dirname(this.#file), entry)));
+    return this.texts(key).map((entry) => readBytes(resolve(dirname(this.#file), entry)));
   }
 
   part(key: string): Config {

@@ -6,10 +6,13 @@ import { join } from 'node:path';
 import { writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import type { JournalPosition } from '../../platform/ports.ts';
+import { invariant } from '../../protocol/kiri-error.ts';
+import { encodeNoteLeaf } from './core/leaf.ts';
 import { CHECKPOINT_PATH, type LogEntry } from './core/log-batch.ts';
 import type { LogEffect, LogInput, LogWriterState } from './core/log-writer-types.ts';
 import { statedUrls } from './core/policy-book.ts';
 import { startLogWriter, stepLogWriter, wantsEntries } from './core/log-writer.ts';
+import { parseNote } from './core/note.ts';
 import { type FinalityRecorder, finalityRecorder } from './finality-file.ts';
 import { RoomWaiter } from './full-disk.ts';
 import { findLog } from './found-log.ts';
@@ -20,6 +23,7 @@ import type {
   LedgerService,
   LedgerServiceOptions,
   LedgerStatus,
+  NoteEntry,
 } from './ledger-types.ts';
 import { consistencyProof } from './log-folder.ts';
 import { folderSource } from './log-source.ts';
@@ -221,8 +225,18 @@ class LedgerHost implements LedgerService {
     }
   }
 
-  async #seal(entry: LedgerEntry): Promise<LogEntry> {
-    const key = await this.#room.write(() => this.#options.keys.keyFor(entry));
+  #noteEntry({ leafKind, note, acceptedAtMs }: NoteEntry): LogEntry {
+    const parsed = parseNote(note);
+    invariant(parsed.ok, 'an entry’s note was read before it was journalled');
+    const leaf = encodeNoteLeaf(leafKind, parsed.value.text, this.#options.ports.hash);
+    return { leaf, payload: note, acceptedAtMs };
+  }
+
+  async #seal(entry: LedgerEntry | NoteEntry): Promise<LogEntry> {
+    if ('note' in entry) return this.#noteEntry(entry);
+    const { keys } = this.#options;
+    invariant(keys !== undefined, 'receipts are logged under content keys');
+    const key = await this.#room.write(() => keys.keyFor(entry));
     const payload = sealPayload(entry.payloadPlain, entry.receiptPayloadHash, key);
     const leaf = leafOfRecord(payload, this.#options.ports.hash) ?? new Uint8Array(0);
     const { acceptedAtMs, sequence } = entry;

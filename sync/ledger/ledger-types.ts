@@ -2,6 +2,7 @@
 import type { Clock, JournalReader } from '../../platform/ports.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import type { ContentKeys } from './content-keys.ts';
+import type { NoteLeafKind } from './core/leaf.ts';
 import type { LogPhase, LogPorts } from './core/log-writer-types.ts';
 import type { LogLevels } from '../../protocol/levels.ts';
 import type { UplinkCounts } from './witness-uplink.ts';
@@ -22,19 +23,34 @@ export interface LedgerEntry {
   readonly sequence?: number;
 }
 
+/** An entry that commits to a published checkpoint, which is stored in clear (core/leaf.ts). */
+export interface NoteEntry {
+  readonly leafKind: NoteLeafKind;
+  /** Signed note, at most 65,535 bytes. */
+  readonly note: Uint8Array;
+  /** Unix milliseconds. */
+  readonly acceptedAtMs: number;
+}
+
 /** Turns a journal record into its entries, in log order; empty for records that do not belong into the log. */
-export type EntrySource = (
+type SourceOf<Entry> = (
   record: Uint8Array,
   index: number,
-) => readonly LedgerEntry[] | Promise<readonly LedgerEntry[]>;
+) => readonly Entry[] | Promise<readonly Entry[]>;
+
+/** Of a log of receipts. */
+export type EntrySource = SourceOf<LedgerEntry>;
+/** Of a log of checkpoints. */
+type NoteSource = SourceOf<NoteEntry>;
 
 export interface LedgerServiceOptions {
   /** The log's folder: `tlog/`, `payload/`, `keys/` may be served, `state/` may not. */
   readonly root: string;
   readonly ports: LogPorts;
   readonly reader: JournalReader;
-  readonly source: EntrySource;
-  readonly keys: ContentKeys;
+  readonly source: EntrySource | NoteSource;
+  /** Absent where no entry is a receipt. */
+  readonly keys?: ContentKeys;
   /** Submission prefix (tlog-witness) of each witness, by its name in the policy. */
   readonly witnessUrls: ReadonlyMap<string, string>;
   /** One upload to it reaches every witness (hub-service.ts). */

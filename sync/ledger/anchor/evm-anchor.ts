@@ -60,6 +60,9 @@ const headOf = (note: Uint8Array): TreeHead => {
   return head.value;
 };
 
+const nodesOf = (nodes: readonly Hex[] | undefined): readonly Uint8Array[] =>
+  (nodes ?? []).map((node) => fromHex(node.slice(2)));
+
 class EvmAnchor implements Anchor {
   readonly #options: EvmAnchorOptions;
   readonly #client: EvmClient;
@@ -249,8 +252,6 @@ class EvmAnchor implements Anchor {
       storageKeys: [hexOf(slots.size), hexOf(slots.root)],
       blockNumber: block,
     });
-    const nodesOf = (nodes: readonly Hex[] | undefined): readonly Uint8Array[] =>
-      (nodes ?? []).map((node) => fromHex(node.slice(2)));
     const slotProof = (slot: Uint8Array): readonly Uint8Array[] =>
       nodesOf(
         proof.storageProof.find(({ key }) => {

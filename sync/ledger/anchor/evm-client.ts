@@ -97,5 +97,5 @@ export const openEvmClient = async (options: EvmClientOptions): Promise<EvmClien
   const viem = await loadViem();
   const account = viem.privateKeyToAccount(await readAccountKey(options.keyFile));
   const transport = viem.custom({ request: requester(options) }, { retryCount: 0 });
-  return { viem, rpc: viem.createPublicClient({ transport }) as PublicClient, account };
+  return { viem, rpc: viem.createPublicClient({ transport }), account };
 };

@@ -48,6 +48,10 @@ const readCertificate = (der: Uint8Array): KnownCertificate | undefined => {
   }
 };
 
+/** Those that can be read; another one proves nothing. */
+const readAll = (ders: readonly Uint8Array[]): readonly KnownCertificate[] =>
+  ders.map(readCertificate).filter((one) => one !== undefined);
+
 /** What the verifier takes from the trust files. */
 export interface TimeStampTrust {
   /** DER of root certificates, or of an authority's own. */
@@ -121,9 +125,7 @@ const checkSignature = (token: TimeStampToken, signer: KnownCertificate): string
 
 /** Everything about a token but what it stamps. */
 const checkToken = (token: TimeStampToken, trust: TimeStampTrust): Outcome<KnownCertificate> => {
-  const read = (ders: readonly Uint8Array[]): KnownCertificate[] =>
-    ders.map(readCertificate).filter((one) => one !== undefined);
-  const [others, roots] = [read(token.certificates), read(trust.roots)];
+  const [others, roots] = [readAll(token.certificates), readAll(trust.roots)];
   const { issuer, serial, certificateHash, certificateHashAlgorithm } = token.signer;
   const signer = [...others, ...roots].find(
     ({ parsed }) => bytesEqual(parsed.issuer, issuer) && bytesEqual(parsed.serial, serial),

@@ -122,10 +122,6 @@ export const readSmall = (node: DerNode | undefined): number | undefined => {
   return content.reduce((sum, byte) => sum * 256 + byte, 0);
 };
 
-/** Whole bytes of a BIT STRING without unused bits. */
-export const readBits = (node: DerNode | undefined): Uint8Array | undefined =>
-  node?.tag === TAG.bitString && node.content[0] === 0 ? node.content.subarray(1) : undefined;
-
 const SECONDS_PER_DAY = 86_400;
 const DAYS_BEFORE_MONTH = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334] as const;
 

@@ -79,7 +79,7 @@ export interface TimeStampToken {
   readonly signer: TimeStampSigner;
 }
 
-export interface TimeStampSigner {
+interface TimeStampSigner {
   /** Issuer's name in DER and serial number: who signed. */
   readonly issuer: Uint8Array;
   readonly serial: Uint8Array;
@@ -89,9 +89,9 @@ export interface TimeStampSigner {
   /** What is signed: DER of the attributes as a SET. */
   readonly signedAttributes: Uint8Array;
   readonly messageDigest: Uint8Array;
-  /** Hash of the signer's certificate that the signature covers, with its algorithm (RFC 5816). */
+  /** Hash of the signer's certificate that the signature covers, and its algorithm (RFC 5816): an identifier, or `sha1`. */
   readonly certificateHash: Uint8Array;
-  readonly certificateHashAlgorithm: 'sha1' | string;
+  readonly certificateHashAlgorithm: string;
   readonly signature: Uint8Array;
 }
 
