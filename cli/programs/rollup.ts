@@ -13,7 +13,7 @@ import type { Anchor } from '../../sync/ledger/core/anchor-port.ts';
 import { verifyFinalCheckpoint } from '../../sync/ledger/core/final-checkpoint.ts';
 import type { Verify } from '../../sync/ledger/core/note-key.ts';
 import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import type { Policy } from '../../sync/ledger/core/policy.ts';
+import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { decodeUtf8, type Outcome } from '../../sync/ledger/core/text.ts';
 import { serveLog } from '../../sync/ledger/log-server.ts';
 import { readCheckpoint } from '../../sync/ledger/log-folder.ts';
@@ -71,7 +71,7 @@ async function anchorOf(config: Config, verify: Verify): Promise<Anchor> {
 }
 
 /** The roll-up log's own published checkpoint, once it is final. */
-function newestOf(root: string, policy: Policy, verify: Verify) {
+function newestOf(root: string, policy: FinalityRules, verify: Verify) {
   const source = folderSource(root);
   return async (): Promise<{ size: number; note: string } | undefined> => {
     const bytes = await readCheckpoint(source);
@@ -85,7 +85,7 @@ function newestOf(root: string, policy: Policy, verify: Verify) {
 
 async function startAnchors(
   config: Config,
-  options: { root: string; policy: Policy; verify: Verify },
+  options: { root: string; policy: FinalityRules; verify: Verify },
 ): Promise<readonly AnchorService[]> {
   const { root, policy, verify } = options;
   const periodMs = 1_000 * config.count('periodS', DEFAULT_PERIOD_S);

@@ -1,4 +1,5 @@
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
+import { anchoredSizes, checkAnchors, type AnchoredLog } from './anchors.ts';
 import { Artefacts } from './artefacts.ts';
 import { checkContents } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
@@ -90,14 +91,24 @@ async function checkLogs(
   findings: Findings,
 ): Promise<readonly LogView[] | undefined> {
   const logs: LogView[] = [];
+  const rollUps: AnchoredLog[] = [];
   let isWhole = true;
   for (const prefix of logPrefixes(files, LEDGER)) {
     const place = { prefix, origin: prefix.slice(LEDGER.length, -1), isClosed: true };
     const log = await findings.guardAsync(prefix, () => checkLog(files, place, store, findings));
-    if (log) logs.push(log);
-    else isWhole = false;
+    if (!log) {
+      isWhole = false;
+      continue;
+    }
+    logs.push(log);
+    const anchoredSize = checkAnchors(files, prefix, log, store, findings);
+    if (log.rolledNotes.length > 0) rollUps.push({ prefix, log, anchoredSize });
   }
-  return isWhole ? logs : undefined;
+  if (!isWhole) return undefined;
+  for (const [origin, size] of anchoredSizes(rollUps, logs, findings)) {
+    findings.count(`anchored in ${origin}`, size);
+  }
+  return logs;
 }
 
 async function checkAll(

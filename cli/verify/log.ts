@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
+import { ANCHORS_FOLDER } from '../../sync/ledger/core/anchor-file.ts';
 import { verifyFinalCheckpoint, type FinalHead } from '../../sync/ledger/core/final-checkpoint.ts';
+import { parseLeaf } from '../../sync/ledger/core/leaf.ts';
 import { policySpans } from '../../sync/ledger/core/policy-book.ts';
 import { keysOfLog } from '../../sync/ledger/core/shard.ts';
 import { CHECKPOINT_PATH } from '../../sync/ledger/core/log-batch.ts';
@@ -22,6 +24,8 @@ export interface LogView {
   readonly root: string;
   /** Leaf index by the SHA-256 (hex) of the payload of the Receipt or Void that it commits to. */
   readonly places: ReadonlyMap<string, number>;
+  /** Checkpoints that stand in a roll-up log, in order; none in another. */
+  readonly rolledNotes: readonly { readonly index: number; readonly note: Uint8Array }[];
   /** The root in hex that the log had at a smaller size; undefined where it never had that size. */
   rootAt(size: number): string | undefined;
 }
@@ -56,20 +60,25 @@ export function checkCheckpoint(
 interface Contents {
   readonly hashes: Uint8Array[];
   readonly places: Map<string, number>;
+  readonly rolledNotes: { index: number; note: Uint8Array }[];
 }
 
 /** Leaf hashes and payloads of a log whose files were just found sound. */
 async function readContents(source: LogSource, size: number): Promise<Contents> {
   const hashes: Uint8Array[] = [];
   const places = new Map<string, number>();
+  const rolledNotes: Contents['rolledNotes'] = [];
   for (let index = 0; index * TILE_WIDTH < size; index += 1) {
     const entries = await readEntries(source, index, size);
     hashes.push(...entries.map((entry) => leafHash(entry, nativeSha256)));
     for (const [at, record] of (await readPayloads(source, index, size)).entries()) {
-      places.set(toHex(record.subarray(0, HASH_BYTES)), index * TILE_WIDTH + at);
+      const position = index * TILE_WIDTH + at;
+      const kind = parseLeaf(entries[at] ?? record)?.kind;
+      if (kind === 'rollUp') rolledNotes.push({ index: position, note: record });
+      else places.set(toHex(record.subarray(0, HASH_BYTES)), position);
     }
   }
-  return { hashes, places };
+  return { hashes, places, rolledNotes };
 }
 
 export interface LogPlace {
@@ -95,7 +104,10 @@ export async function checkLog(
   findings.count('logs');
   const source = folderSource(join(files.root, prefix));
   const own = files.below(prefix).map((path) => path.slice(prefix.length));
-  const parts = isClosed ? own : own.filter((path) => /^(?:tlog|payload|keys|erased)\//.test(path));
+  // Anchors are checked for themselves (anchors.ts): they rest on the log, and the log on none of them.
+  const parts = own.filter((path) =>
+    isClosed ? !path.startsWith(ANCHORS_FOLDER) : /^(?:tlog|payload|keys|erased)\//.test(path),
+  );
   const report = await verifyLog(source, parts, store.policy, store.noteVerify, store.book.trust);
   for (const { path, reason } of report.problems) findings.fault(prefix + path, reason);
   // An erasure is done when every holder that was asked has confirmed it.
@@ -116,12 +128,13 @@ export async function checkLog(
     findings.fault(path, 'is of another log than its folder');
   }
   if (report.problems.length > 0) return undefined;
-  const { hashes, places } = await readContents(source, head.size);
+  const { hashes, places, rolledNotes } = await readContents(source, head.size);
   return {
     origin: head.origin,
     size: head.size,
     root: toHex(head.root),
     places,
+    rolledNotes,
     rootAt: (size) => {
       if (!Number.isSafeInteger(size) || size < 0 || size > hashes.length) return undefined;
       const tree = emptyTree();

@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { UsageError } from '../command.ts';
+import { checkAnchors } from './anchors.ts';
 import { Artefacts } from './artefacts.ts';
 import { CONTENTS_FILE } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
@@ -74,7 +75,10 @@ export async function verifyPath(path: string, trustDir?: string): Promise<Verif
     const isLog = files.below('tlog/').length > 0;
     if (!isLog) throw new UsageError(`${path} is neither an output folder nor a log folder`);
     const place = { prefix: '', isClosed: false };
-    await findings.guardAsync('.', () => checkLog(files, place, store, findings));
+    await findings.guardAsync('.', async () => {
+      const log = await checkLog(files, place, store, findings);
+      if (log) checkAnchors(files, '', log, store, findings);
+    });
   } else {
     const files = new Artefacts(dirname(path), findings, false);
     findings.guard(basename(path), () => checkFile(files, basename(path), store, findings));

@@ -6,6 +6,7 @@ import {
   type Verify,
   type VerifierKey,
 } from '../../sync/ledger/core/note-key.ts';
+import type { VerifyAnchor } from '../../sync/ledger/core/anchor-port.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import {
   isPolicyBook,
@@ -14,6 +15,7 @@ import {
   type FinalityRules,
 } from '../../sync/ledger/core/policy-book.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import { loadAnchors } from './anchors.ts';
 import type { Artefacts } from './artefacts.ts';
 import { chainRank, DocumentBook, namedIssuer } from './documents.ts';
 import type { Findings } from './findings.ts';
@@ -25,6 +27,8 @@ export interface TrustStore {
   /** Of policy.txt, or of the issuer's book `policies`; absent where it does not read, which is a fault already. */
   readonly policy: FinalityRules | undefined;
   readonly noteVerify: Verify;
+  /** By the name of the anchor; none where `trust/anchors/` is absent. */
+  readonly anchors: ReadonlyMap<string, VerifyAnchor>;
   /** Where the policy stands, for faults. */
   readonly policyPath: string;
 }
@@ -33,6 +37,8 @@ export interface TrustStore {
 export interface Pinned {
   readonly issuerKey: PublicKey;
   readonly policyText?: Uint8Array;
+  /** What anchors are checked against: the caller's, never the folder's own. */
+  readonly anchors: ReadonlyMap<string, VerifyAnchor>;
 }
 
 interface Document {
@@ -211,7 +217,10 @@ export function loadTrust(
     }
   }
   checkKeyFiles(files, prefix, book, named, findings);
-  return { book, policy, noteVerify: noteVerify(verifier), policyPath: policyName(files, prefix) };
+  const noteCheck = noteVerify(verifier);
+  const own = loadAnchors(files, prefix, { noteVerify: noteCheck }, findings);
+  const anchors = pinned?.anchors ?? own;
+  return { book, policy, noteVerify: noteCheck, anchors, policyPath: policyName(files, prefix) };
 }
 
 /** The root that a person brings along in a folder of its own. */
@@ -224,5 +233,7 @@ export function loadPinned(files: Artefacts, findings: Findings): Pinned | undef
   }
   const path = policyName(files, '');
   const policyText = files.has(path) ? files.read(path) : undefined;
-  return { issuerKey, ...(policyText ? { policyText } : {}) };
+  const noteCheck = noteVerify(nodeVerifier());
+  const anchors = loadAnchors(files, '', { noteVerify: noteCheck }, findings);
+  return { issuerKey, anchors, ...(policyText ? { policyText } : {}) };
 }

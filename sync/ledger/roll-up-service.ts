@@ -11,7 +11,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { type TreeHead, parseCheckpoint } from './core/checkpoint.ts';
 import type { LogPorts } from './core/log-writer-types.ts';
 import { parseNote } from './core/note.ts';
-import type { Policy } from './core/policy.ts';
+import type { FinalityRules } from './core/policy-book.ts';
 import { hasGrownFrom, judgeCheckpoint } from './core/roll-up.ts';
 import { startLedgerService } from './ledger-service.ts';
 import type { LedgerService, LedgerStatus, NoteEntry } from './ledger-types.ts';
@@ -26,7 +26,7 @@ const TIME_BYTES = 8;
 interface RolledLog {
   readonly origin: string;
   /** What makes its checkpoints final. */
-  readonly policy: Policy;
+  readonly policy: FinalityRules;
   readonly source: LogSource;
 }
 

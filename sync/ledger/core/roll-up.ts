@@ -7,7 +7,7 @@ import type { TreeHead } from './checkpoint.ts';
 import { type FinalHead, verifyFinalCheckpoint } from './final-checkpoint.ts';
 import { type Sha256, verifyConsistency } from './merkle.ts';
 import type { Verify } from './note-key.ts';
-import type { Policy } from './policy.ts';
+import type { FinalityRules } from './policy-book.ts';
 import { type Outcome, bad, ok } from './text.ts';
 
 /** Sixteen cosignatures fit many times over, and the note fits a payload bundle (65,535 bytes). */
@@ -31,7 +31,7 @@ export const judgeCheckpoint = (
   note: Uint8Array,
   origin: string,
   last: TreeHead | undefined,
-  policy: Policy,
+  policy: FinalityRules,
   verify: Verify,
 ): Outcome<RollUpVerdict> => {
   if (note.length > MAX_ROLLED_NOTE_BYTES) return bad(`a note over ${MAX_ROLLED_NOTE_BYTES} bytes`);
