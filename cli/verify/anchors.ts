@@ -40,7 +40,7 @@ export function loadAnchors(
 }
 
 /** Checks one anchor's evidence for a note that is known to be good. */
-export function checkAnchorEvidence(
+function checkAnchorEvidence(
   files: Artefacts,
   place: { readonly path: string; readonly name: string; readonly note: Uint8Array },
   store: TrustStore,
