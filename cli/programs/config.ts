@@ -76,14 +76,6 @@ export class Config {
     return BigInt(text);
   }
 
-  texts(key: string): string[] {
-    const value = this.#values[key];
-    if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'string')) {
-      throw this.#fault(key, 'a list of texts');
-    }
-    return value;
-  }
-
   /** Relative paths count from the configuration file. */
   path(key: string): string {
     return resolve(dirname(this.#file), this.text(key));
