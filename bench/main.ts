@@ -9,6 +9,7 @@ import { measureIngest } from './ingest.ts';
 import { measureStore } from './ledger-store.ts';
 import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
+import { measureLedgerProof } from './ledger-proof.ts';
 import { measureParts } from './parts.ts';
 import { measureSizes } from './sizes.ts';
 import { measureFinality } from './ledger-finality.ts';
@@ -70,6 +71,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureStore(plan)));
   say('clearing');
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
+  say('inclusion proofs');
+  figures.push(...measureLedgerProof(plan.rounds));
   say('witness');
   figures.push(...(await measureWitness(plan.witnessS)));
   say('finality');

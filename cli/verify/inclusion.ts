@@ -4,7 +4,7 @@ import { payloadHash } from '../../protocol/ids.ts';
 import { HASH_BYTES } from '../../sync/ledger/core/merkle.ts';
 import { parseProof, verifyProof } from '../../sync/ledger/core/proof.ts';
 import { leafOfRecord } from '../../sync/ledger/payload-record.ts';
-import type { Artefacts } from './artefacts.ts';
+import { nativeSha256, type Artefacts } from './artefacts.ts';
 import type { Findings } from './findings.ts';
 import type { TrustStore } from './trust.ts';
 
@@ -31,9 +31,9 @@ export function checkInclusionProof(
   const proof = parseProof(bytes);
   if (!proof.ok) return to.fault(name, proof.reason);
   const record = proof.value.extra ?? new Uint8Array(0);
-  const leaf = leafOfRecord(record);
+  const leaf = leafOfRecord(record, nativeSha256);
   if (!leaf) return to.fault(name, 'its extra line holds no payload record');
-  const proven = verifyProof(bytes, leaf, store.policy, store.noteVerify);
+  const proven = verifyProof(bytes, leaf, store.policy, store.noteVerify, nativeSha256);
   if (!proven.ok) return to.fault(name, proven.reason);
   const receipt = `${name.slice(0, -ENDING.length)}.receipt.cbor`;
   const cose = files.has(receipt) ? files.read(receipt) : undefined;

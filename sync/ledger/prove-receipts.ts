@@ -55,7 +55,7 @@ export const proveReceipts = async (
       const index = bundle * TILE_WIDTH + at;
       const path = await inclusionProof(source, index, size, hash);
       const proof = encodeProof({ index, path, checkpoint, extra: record });
-      const proven = verifyProof(proof, entry, policy, verify);
+      const proven = verifyProof(proof, entry, policy, verify, hash);
       if (!proven.ok) throw new KiriError('LOG_CORRUPT', `entry ${index}: ${proven.reason}`);
       proofs.set(name, proof);
     }

@@ -1,7 +1,7 @@
 /** C2SP tlog-proof: a file that proves offline that an entry is in a log which the policy's witnesses have seen. */
 import { concatBytes, utf8ToBytes } from '../../../protocol/bytes.ts';
 import { type FinalHead, verifyFinalCheckpoint } from './final-checkpoint.ts';
-import { HASH_BYTES, leafHash, verifyInclusion } from './merkle.ts';
+import { HASH_BYTES, type Sha256, leafHash, verifyInclusion } from './merkle.ts';
 import type { Verify } from './note-key.ts';
 import type { FinalityRules } from './policy-book.ts';
 import {
@@ -41,7 +41,8 @@ export const encodeProof = (proof: InclusionProof): Uint8Array => {
 const splitAtEmptyLine = (
   bytes: Uint8Array,
 ): { lines: readonly string[]; rest: Uint8Array } | undefined => {
-  const end = bytes.findIndex((byte, at) => byte === 0x0a && bytes[at + 1] === 0x0a);
+  let end = bytes.indexOf(0x0a);
+  while (end >= 0 && bytes[end + 1] !== 0x0a) end = bytes.indexOf(0x0a, end + 1);
   const head = end < 0 ? undefined : decodeUtf8(bytes.subarray(0, end));
   if (head === undefined) return undefined;
   return { lines: head.split('\n'), rest: bytes.slice(end + 2) };
@@ -91,13 +92,15 @@ export const verifyProof = (
   entry: Uint8Array,
   policy: FinalityRules,
   verify: Verify,
+  hash?: Sha256,
 ): Outcome<ProvenEntry> => {
   const proof = parseProof(bytes);
   if (!proof.ok) return proof;
   const head = verifyFinalCheckpoint(proof.value.checkpoint, policy, verify);
   if (!head.ok) return head;
   const { index, path } = proof.value;
-  return verifyInclusion(index, head.value.size, leafHash(entry), path, head.value.root)
+  const { size, root } = head.value;
+  return verifyInclusion(index, size, leafHash(entry, hash), path, root, hash)
     ? ok({ index, head: head.value })
     : bad('the inclusion path does not lead to the root');
 };

@@ -15,9 +15,12 @@ export const bad = (reason: string): { readonly ok: false; readonly reason: stri
 });
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-const VALUE_OF: ReadonlyMap<string, number> = new Map(
-  Array.from(ALPHABET, (character, value) => [character, value]),
-);
+/** Value by character code; above 63 where the character is none of the alphabet. */
+const NO_DIGIT = 64;
+const VALUE_OF: Uint8Array = new Uint8Array(128).fill(NO_DIGIT);
+for (let value = 0; value < ALPHABET.length; value += 1) {
+  VALUE_OF[ALPHABET.charCodeAt(value)] = value;
+}
 
 /** RFC 4648 section 4 base64 with padding. */
 export const encodeBase64 = (bytes: Uint8Array): string => {
@@ -42,8 +45,8 @@ export const decodeBase64 = (text: string): Uint8Array | undefined => {
   let held = 0;
   let at = 0;
   for (let index = 0; index < digits; index += 1) {
-    const value = VALUE_OF.get(text.charAt(index));
-    if (value === undefined) return undefined;
+    const value = VALUE_OF[text.charCodeAt(index)] ?? NO_DIGIT;
+    if (value === NO_DIGIT) return undefined;
     bits = (bits << 6) | value;
     held += 6;
     if (held >= 8) {
