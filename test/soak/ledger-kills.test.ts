@@ -11,9 +11,10 @@ const RIGS = KILLS > 100 ? 3 : 1;
 const LIFE_MS = 400;
 /** After so many kills the three are left alone until something new became final. */
 const REST_EVERY = 8;
+const SAY_EVERY = 50;
 const REST_LIMIT_MS = 20_000;
 
-t.setTimeout(900_000);
+t.setTimeout(1_800_000);
 
 async function rest(rig: LedgerRig): Promise<void> {
   const before = rig.published;
@@ -23,12 +24,13 @@ async function rest(rig: LedgerRig): Promise<void> {
   }
 }
 
-async function kill(rig: LedgerRig, kills: number): Promise<void> {
+async function kill(rig: LedgerRig, kills: number, say: (text: string) => void): Promise<void> {
   for (let done = 0; done < kills && rig.faults().length === 0; done += 1) {
     const role = ROLES[Math.floor(Math.random() * ROLES.length)]!;
     const moment: Moment = Math.random() < 0.5 ? 'inWork' : 'random';
     await rig.killOne(role, moment, LIFE_MS);
     if (done % REST_EVERY === REST_EVERY - 1) await rest(rig);
+    if (done % SAY_EVERY === SAY_EVERY - 1) say(`${done + 1} of ${kills} kills in one rig`);
   }
 }
 
@@ -54,7 +56,9 @@ t.test(
     const startedMs = Date.now();
     const rigs = await Promise.all(Array.from({ length: RIGS }, () => LedgerRig.open()));
     t.teardown(() => Promise.all(rigs.map((rig) => rig.close())));
-    await Promise.all(rigs.map((rig, at) => kill(rig, Math.floor((KILLS + at) / RIGS))));
+    await Promise.all(
+      rigs.map((rig, at) => kill(rig, Math.floor((KILLS + at) / RIGS), (text) => t.comment(text))),
+    );
     for (const rig of rigs) {
       t.same(rig.faults(), [], 'every start succeeds, no log stops');
       const log = await rig.settle();
@@ -75,7 +79,7 @@ t.test(
       const heads = (['log', 'witness', 'mirror', 'published'] as const)
         .map((voice) => `${observer.count(voice)} by ${voice}`)
         .join(', ');
-      t.ok(observer.count('published') >= ROLES.length, 'checkpoints were acknowledged meanwhile');
+      t.ok(observer.count('published') > 0, 'checkpoints were acknowledged meanwhile');
       t.comment(`kills ${JSON.stringify(kills)}; ${paid} payments; heads: ${heads}`);
     }
     const killed = rigs.flatMap((rig) => Object.values(rig.kills)).reduce((sum, n) => sum + n, 0);
