@@ -27,6 +27,7 @@ import { ApproverShell, type ShellOptions } from './approver-shell.ts';
 import { startBroker, type Broker, type ForApprover } from './broker.ts';
 import { Finality } from './finality.ts';
 import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
+import { startForwarder } from './hand-in-forwarder.ts';
 import { startGuard, type RunningGuard } from './guard.ts';
 
 const TICK_MS = 1_000;
@@ -47,6 +48,8 @@ export interface GatewayOptions {
   readonly statusList?: Uint8Array;
   /** `state/levels` of the log that is written beside this gateway, wherever its ledger keeps it. */
   readonly ledgerLevels?: string;
+  /** Where hand-ins that name another approver go; without it they stay in the journal. */
+  readonly intakeUrl?: string;
   /** 0: any free port. */
   readonly mqttPort: number;
   readonly httpPort: number;
@@ -112,6 +115,7 @@ class Gateway implements RunningGateway {
   #guard: RunningGuard | undefined;
   #finality: Finality | undefined;
   #admin: { port: number; close(): Promise<void> } | undefined;
+  #forwarder: { close(): Promise<void> } | undefined;
   #tick: NodeJS.Timeout | undefined;
   #reopen: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -210,6 +214,16 @@ class Gateway implements RunningGateway {
     });
     this.#followLedger(this.#broker);
     this.#tick = setInterval(() => this.#shell?.feed({ kind: 'tick' }), TICK_MS).unref();
+    const { intakeUrl, onEvent } = this.#options;
+    if (intakeUrl !== undefined) {
+      const approver = signer.key.id;
+      this.#forwarder = await startForwarder({
+        folder,
+        intakeUrl,
+        approver,
+        ...(onEvent && { onEvent }),
+      });
+    }
     this.#event('listening', { mqttPort: this.mqttPort, httpPort: this.httpPort });
   }
 
@@ -249,6 +263,7 @@ class Gateway implements RunningGateway {
     clearInterval(this.#tick);
     clearTimeout(this.#reopen);
     await this.#finality?.close();
+    await this.#forwarder?.close();
     await this.#guard?.close();
     await this.#broker?.close();
     await this.#admin?.close();

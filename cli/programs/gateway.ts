@@ -14,6 +14,7 @@ export async function runGateway(argv: readonly string[]): Promise<number> {
     ...(config.has('clearing') ? { clearing: config.bytes('clearing') } : {}),
     ...(config.has('statusList') ? { statusList: config.bytes('statusList') } : {}),
     ...(config.has('ledgerLevels') ? { ledgerLevels: config.path('ledgerLevels') } : {}),
+    ...(config.has('intake') ? { intakeUrl: config.text('intake') } : {}),
     mqttPort: config.port('mqttPort'),
     httpPort: config.port('httpPort'),
   });
