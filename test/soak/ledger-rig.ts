@@ -46,7 +46,7 @@ class Mortal {
   start(): void {
     this.starts += 1;
     const child = spawn(process.execPath, [CHILD, JSON.stringify(this.#task)], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.child = child;
     let stderr = '';

@@ -75,5 +75,8 @@ async function runWriter(): Promise<string> {
   return 'up';
 }
 
+// Without its parent it ends: nothing of a broken run stays behind.
+process.stdin.resume().once('end', () => process.exit(0));
+
 const RUN = { writer: runWriter, witness: runWitness, mirror: runMirror };
 process.stdout.write(`${await RUN[task.role]()}\n`);
