@@ -14,3 +14,13 @@ export function bytesKey(bytes: Uint8Array): string {
     (bytes[14]! << 8) | bytes[15]!,
   );
 }
+
+/** The 16 bytes behind a key. */
+export function keyBytes(key: string): Uint8Array {
+  const bytes = new Uint8Array(16);
+  for (let at = 0; at < 8; at += 1) {
+    bytes[2 * at] = key.charCodeAt(at) >> 8;
+    bytes[2 * at + 1] = key.charCodeAt(at) & 0xff;
+  }
+  return bytes;
+}

@@ -1,7 +1,16 @@
 import type { Now } from '../platform/ports.ts';
+import { amountMicro } from '../protocol/amount.ts';
+import { signSign1 } from '../protocol/cose.ts';
+import {
+  MAX_SPENT_ROWS,
+  packSpentRows,
+  SPENT_TOTALS,
+  type SpentRow,
+} from '../protocol/messages/spent-totals.ts';
+import type { Signer } from '../protocol/public-key.ts';
 import type { RefusalCode } from '../protocol/refusal.ts';
 import { ageS, judgedTime } from './clock.ts';
-import { bytesKey } from './keys.ts';
+import { bytesKey, keyBytes } from './keys.ts';
 import { findSeen } from './lines.ts';
 import type { ApproverConfig } from './ports.ts';
 import type { Answer, ApproverState } from './state.ts';
@@ -73,4 +82,27 @@ export function remembered(
   const seen = findSeen(state, bytesKey(paymentHash), paymentHash);
   if (seen?.answer.durable) return seen.answer;
   return state.forgot ? 'unknown' : undefined;
+}
+
+/** The newest totals of all lines that owe something here, signed: one message for every MAX_SPENT_ROWS lines. */
+export function spentTotals(state: ApproverState, signer: Signer, now: Now): Uint8Array[] {
+  const rows: SpentRow[] = [];
+  for (const { key, lastCounter, lastTotalMicro, unacknowledged } of state.lines.values()) {
+    if (unacknowledged.micro === 0n) continue;
+    rows.push({
+      line: keyBytes(key),
+      counter: lastCounter,
+      totalMicro: lastTotalMicro,
+      unacknowledgedMicro: amountMicro(unacknowledged.micro),
+    });
+  }
+  const messages: Uint8Array[] = [];
+  const throughSequence = state.nextSequence - 1;
+  const timeS = judgedTime(state, now).unixS;
+  for (let at = 0; at === 0 || at < rows.length; at += MAX_SPENT_ROWS) {
+    const packed = packSpentRows(rows.slice(at, at + MAX_SPENT_ROWS));
+    const totals = { approver: signer.key.id, throughSequence, timeS, rows: packed };
+    messages.push(signSign1(signer, SPENT_TOTALS.encode(totals)));
+  }
+  return messages;
 }

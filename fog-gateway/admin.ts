@@ -7,6 +7,7 @@ import {
   type HttpRequest,
   type LoopbackServer,
 } from '../platform/http-server.ts';
+import { toHex } from '../protocol/bytes.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
 import type { Level } from '../protocol/levels.ts';
 
@@ -33,6 +34,8 @@ export interface AdminActions {
   status(): object;
   acknowledgement(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
   statusList(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
+  /** The newest totals of lines, signed (protocol/messages/spent-totals.ts). */
+  totals(): readonly Uint8Array[];
   lookUp(hashes: readonly Uint8Array[]): Promise<readonly Held[]>;
 }
 
@@ -86,6 +89,8 @@ async function route(
       return actions.isHealthy() ? { status: 200, body: 'ok\n' } : { status: 503, body: 'no\n' };
     case 'GET /status':
       return json(200, actions.status());
+    case 'GET /totals':
+      return json(200, { totals: actions.totals().map(toHex) });
     case 'GET /lookup': {
       const hash = Buffer.from(searchParams.get('hash') ?? '', 'hex');
       if (hash.length !== HASH_BYTES) return json(400, { error: 'hash is not 64 hex digits' });

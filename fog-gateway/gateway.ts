@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createCredentials, mandateTerms } from '../approval/credential-port.ts';
-import { overview, remembered, type ApproverOverview } from '../approval/overview.ts';
+import { overview, remembered, spentTotals, type ApproverOverview } from '../approval/overview.ts';
 import type { ApproverConfig, CredentialPort } from '../approval/ports.ts';
 import { foundAnswer } from '../approval/recovery.ts';
 import { createApprover } from '../approval/step.ts';
@@ -210,6 +210,11 @@ class Gateway implements RunningGateway {
       status: () => this.status(),
       acknowledgement: async (bytes) => this.#tell({ kind: 'acknowledgement', bytes }),
       statusList: (bytes) => this.#takeStatusList(bytes),
+      totals: () => {
+        const shell = this.#shell;
+        if (!shell) throw new KiriError('GATEWAY_STOPPED', 'the gateway is not running');
+        return spentTotals(shell.state, signer, this.#clock.now());
+      },
       lookUp: (hashes) => this.#lookUp(hashes),
     });
     this.#followLedger(this.#broker);

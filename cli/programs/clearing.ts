@@ -11,9 +11,10 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { amountMicro } from '../../protocol/amount.ts';
 import { ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
-import { buildRegistry } from '../../sync/clearing/core/registry.ts';
+import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
+import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
@@ -28,6 +29,9 @@ interface Clearing {
   readonly service: ClearingService;
   /** The logs that are followed now: a chain of shards grows with the calendar. */
   readonly pullers: () => readonly LogPuller[];
+  readonly registry: Registry;
+  /** Sites that may tell spent totals: the first address of each log, of a chain without its shards. */
+  readonly sites: readonly string[];
 }
 
 /** One entry of `logs`, or the configuration itself where it names a single log by `origin` and `logUrl`. */
@@ -116,7 +120,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     logs.flatMap(originsOf).map(({ origin, urls }) => pullerOf(origin, urls));
   // What is wrong with the configuration is said at the start.
   pullers();
-  return { config, service, pullers };
+  const sites = logs.map(({ urls }) => (urls[0] ?? '').replace(/\/?\{shard\}.*$/, ''));
+  return { config, service, pullers, registry, sites };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -148,12 +153,21 @@ async function acknowledge({ config, service }: Clearing, request: Request): Pro
   return { files };
 }
 
+/** By approver id in hex. */
+async function exposureOf({ sites, registry }: Clearing): Promise<Record<string, Exposure>> {
+  const told = await Promise.all(sites.map((url) => pullTotals(url, registry, nodeVerifier())));
+  return Object.fromEntries(told.flatMap((one) => [...one]));
+}
+
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
   const { service, pullers } = clearing;
   const pull = (): Promise<PullRound> => pullLogs(pullers(), service, nowS());
   switch (request['do']) {
-    case 'pull':
-      return spokenPull(clearing, await pull());
+    case 'pull': {
+      // Spent totals first: the exposure is known before the receipts are.
+      const exposure = await exposureOf(clearing);
+      return { ...(await spokenPull(clearing, await pull())), exposure };
+    }
     case 'acknowledge':
       await pull();
       return acknowledge(clearing, request);

@@ -1,5 +1,6 @@
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
+import { fetchBytes } from '../../platform/http-client.ts';
 import type { JournalReader } from '../../platform/ports.ts';
 import { systemClock } from '../../platform/system-clock.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
@@ -17,6 +18,16 @@ import { readRules } from './policy-file.ts';
 /** `policy`: a policy's text, or the issuer's book of versions, which wants `issuerKey` beside it. */
 export function policyOf(config: Config): FinalityRules {
   return readRules(config.path('policy'), () => config.publicKey('issuerKey'));
+}
+
+/** 64 Ki lines of 36 bytes in hex fit. */
+const TOTALS_LIMITS = { timeoutMs: 5_000, maxBytes: 8 * 1024 * 1024 };
+
+/** What the gateway at hand says of spent totals goes to whoever follows its log: first after an outage. */
+function totalsOf(config: Config): { totals?: () => Promise<Uint8Array> } {
+  if (!config.has('gatewayUrl')) return {};
+  const url = `${config.text('gatewayUrl')}/totals`;
+  return { totals: async () => (await fetchBytes(url, TOTALS_LIMITS)).body };
 }
 
 /** A log writer with its static files, over whatever journal `entries` follows. */
@@ -53,12 +64,13 @@ export async function startLog(
         ports: { ...ports, origin, signer: logSigner(origin, signer) },
         keys: openContentKeys(root, contentKey),
       });
-  const server = await serveLog(root, port, () => service.status()).catch(
-    async (error: unknown) => {
-      await service.close();
-      throw error;
-    },
-  );
+  const server = await serveLog(root, port, {
+    status: () => service.status(),
+    ...totalsOf(config),
+  }).catch(async (error: unknown) => {
+    await service.close();
+    throw error;
+  });
   return {
     service,
     port: server.port,

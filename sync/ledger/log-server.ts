@@ -40,20 +40,29 @@ export const resourceOf = (path: string): { path: string; contentType: string } 
   return kid === undefined ? undefined : { path: wrappedKeyPath(kid), contentType: BYTES_TYPE };
 };
 
+interface LogFacts {
+  readonly status?: () => object;
+  /** The gateway's spent totals as it answers them. */
+  readonly totals?: () => Promise<Uint8Array>;
+}
+
 /**
- * Starts serving; with `status`, also what it says as JSON at GET /status. Port 0 takes any free one.
+ * Starts serving; also what `facts` say at GET /status and GET /totals. Port 0 takes any free one.
  * @throws KiriError PORT_IN_USE, PORT_FAILED
  */
 export const serveLog = (
   root: string,
   port: number,
-  status?: () => object,
+  { status, totals }: LogFacts = {},
 ): Promise<LoopbackServer> => {
   const source = folderSource(root);
   const answer = async (method: string, path: string): Promise<HttpAnswer> => {
     if (method !== 'GET') return { status: 405, body: 'GET only\n' };
     if (path === '/status' && status !== undefined) {
       return { status: 200, body: `${JSON.stringify(status())}\n`, contentType: JSON_TYPE };
+    }
+    if (path === '/totals' && totals !== undefined) {
+      return { status: 200, body: await totals(), contentType: JSON_TYPE };
     }
     const [, shard = '', below = path] = SHARD_PATH.exec(path) ?? [];
     const resource = resourceOf(below);

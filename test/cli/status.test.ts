@@ -72,7 +72,7 @@ t.test('kiri status: levels of a running log, its folder, and one receipt in it'
     clock,
   });
   const ledger = await receiptLog(rig, witness.url);
-  const server = await serveLog(rig.root, 0, () => ledger.status());
+  const server = await serveLog(rig.root, 0, { status: () => ledger.status() });
   const inLog = receipt(1, T0_S - 10);
   const left = receipt(2, T0_S - 10);
   rig.journal.append(inLog.payload);

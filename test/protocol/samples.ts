@@ -3,6 +3,7 @@ import type { Close, Credit } from '../../protocol/messages/after-payment.ts';
 import type { FinalThrough } from '../../protocol/messages/final-through.ts';
 import type { Offer } from '../../protocol/messages/offer.ts';
 import type { Payment } from '../../protocol/messages/payment.ts';
+import type { SpentTotals } from '../../protocol/messages/spent-totals.ts';
 import type { Receipt } from '../../protocol/messages/receipt.ts';
 import type { Refusal } from '../../protocol/messages/refusal.ts';
 import { fill } from './helpers.ts';
@@ -89,6 +90,13 @@ export const FINAL_SAMPLE: FinalThrough = {
   size: 70_012,
   policyHash: fill(32, 0xee),
   timeS: 1_795_296_000,
+};
+
+export const SPENT_SAMPLE: SpentTotals = {
+  approver: fill(16, 0x22),
+  throughSequence: 70_100,
+  timeS: 1_795_296_000,
+  rows: fill(72, 0x0f),
 };
 
 export const CLOSE_SAMPLE: Close = {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { Encoder } from 'cbor-x';
 import fc from 'fast-check';
 import t from 'tap';
+import { amountMicro, MAX_AMOUNT_MICRO } from '../../../protocol/amount.ts';
 import { CLOSE, CREDIT } from '../../../protocol/messages/after-payment.ts';
 import * as envelopes from '../../../protocol/messages/envelopes.ts';
 import { EVIDENCE, MISBEHAVIOUR_PROOF } from '../../../protocol/messages/evidence.ts';
@@ -10,6 +11,7 @@ import { FINAL_THROUGH } from '../../../protocol/messages/final-through.ts';
 import { OFFER } from '../../../protocol/messages/offer.ts';
 import { PAYMENT } from '../../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
+import { SPENT_TOTALS, packSpentRows, spentRows } from '../../../protocol/messages/spent-totals.ts';
 import { REFUSAL } from '../../../protocol/messages/refusal.ts';
 import { signSign1, verifySign1, decodeSign1 } from '../../../protocol/cose.ts';
 import { offerHash, payloadHash } from '../../../protocol/ids.ts';
@@ -36,6 +38,7 @@ const signed: readonly (readonly [string, Codec<any>, unknown])[] = [
   ['credit', CREDIT, samples.CREDIT_SAMPLE],
   ['close', CLOSE, samples.CLOSE_SAMPLE],
   ['final-through', FINAL_THROUGH, samples.FINAL_SAMPLE],
+  ['spent-totals', SPENT_TOTALS, samples.SPENT_SAMPLE],
 ];
 
 const some = fill(100, 0xcc);
@@ -234,4 +237,17 @@ t.test('random bytes and random COSE frames are refused, never thrown on', async
     { numRuns: 3000 },
   );
   t.pass('none was taken');
+});
+
+t.test('rows of spent totals come back, and half a row is none', async (t) => {
+  const rows = [1, 2].map((at) => ({
+    line: fill(16, at),
+    counter: 0xffff_ffff,
+    totalMicro: amountMicro(MAX_AMOUNT_MICRO),
+    unacknowledgedMicro: amountMicro(BigInt(at)),
+  }));
+  const packed = packSpentRows(rows);
+  t.equal(packed.length, 72);
+  t.same(spentRows({ ...samples.SPENT_SAMPLE, rows: packed }), rows);
+  t.equal(spentRows({ ...samples.SPENT_SAMPLE, rows: packed.subarray(1) }), undefined);
 });
