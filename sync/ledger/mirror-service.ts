@@ -11,7 +11,7 @@ import type { Clock } from '../../platform/ports.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import type { VerifierKey } from './core/note-key.ts';
-import { parseShard, shardKeys } from './core/shard.ts';
+import { isShardOfTime, parseShard, shardKeys } from './core/shard.ts';
 import { type WitnessPorts, openRequest } from './core/witness.ts';
 import { SIGNED_HEAD_PATH } from './log-copy.ts';
 import { resourceOf } from './log-server.ts';
@@ -81,13 +81,18 @@ type Mirrored = MirrorServiceOptions['logs'] extends ReadonlyMap<string, infer T
 
 /** @throws KiriError DISK_*, STATE_CORRUPT, LOG_* */
 const openShard = (
-  { root, ports }: MirrorServiceOptions,
+  { root, ports, erasure }: MirrorServiceOptions,
   origin: string,
   { keys, source }: Mirrored,
 ): Promise<MirroredLog> =>
   MirroredLog.open(
     root,
-    { origin, keys: shardKeys(keys, origin), verify: ports.verify },
+    {
+      origin,
+      keys: shardKeys(keys, origin),
+      verify: ports.verify,
+      ...(erasure === undefined ? {} : { erasure }),
+    },
     sourceBelow(source, origin.slice(origin.lastIndexOf('/') + 1)),
   );
 
@@ -150,6 +155,11 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
         const opened = openRequest(keys, body, ports.verify);
         if ('status' in opened) return opened;
         const { head, text, logLine } = opened;
+        const shard = logs.has(head.origin) ? undefined : parseShard(head.origin);
+        // As the witness would say, but before a folder is made: a log must not fill the disk with shards of any year.
+        if (shard !== undefined && !isShardOfTime(shard, clock.now().unixMs)) {
+          return { status: 404, body: 'a shard of another time\n' };
+        }
         const log = await openLog(head.origin);
         // Never a cosignature for contents that nobody here looked at.
         if (log === undefined) return { status: 404, body: 'unknown log\n' };

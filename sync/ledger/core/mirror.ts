@@ -5,7 +5,7 @@
  */
 import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
 import type { TreeHead } from './checkpoint.ts';
-import { commitsTo } from './leaf.ts';
+import { commitsTo, parseLeaf } from './leaf.ts';
 import { type BatchFiles, type LogFile, type OpenBundle, appendBatch } from './log-batch.ts';
 import { type Sha256, verifyConsistency } from './merkle.ts';
 import { type Outcome, bad, ok } from './text.ts';
@@ -23,6 +23,18 @@ export interface ServedBundle {
   readonly leaves: readonly Uint8Array[];
   readonly payloads: readonly Uint8Array[];
 }
+
+/**
+ * An entry commits to a checkpoint's text alone: a shard that was made again after a loss may carry other cosignatures of
+ * it, and is the same log. The record that was copied first stays.
+ */
+const isSameRecord = (
+  leaf: Uint8Array,
+  old: Uint8Array,
+  record: Uint8Array,
+  hash: Sha256 | undefined,
+): boolean =>
+  bytesEqual(old, record) || (parseLeaf(leaf)?.kind !== 'receipt' && commitsTo(leaf, record, hash));
 
 /**
  * Appends what a served bundle has beyond the copy. The entries that the copy has already must be served unchanged.
@@ -48,7 +60,7 @@ export const growCopy = (
     const isKept =
       oldLeaf === undefined ||
       oldRecord === undefined ||
-      (bytesEqual(oldLeaf, leaf) && bytesEqual(oldRecord, record));
+      (bytesEqual(oldLeaf, leaf) && isSameRecord(oldLeaf, oldRecord, record, hash));
     if (!isKept) return bad(`entry ${first + at} is not the one that was served before`);
   }
   const entries = leaves.slice(known).map((leaf, at) => ({
