@@ -121,6 +121,14 @@ const shardOpener = (
   };
 };
 
+const otherTime: HttpAnswer = { status: 404, body: 'a shard of another time\n' };
+
+/** What the witness asks too, but before a folder is made: a log must not fill the disk with shards of any year. */
+const isTimely = (origin: string, clock: Clock): boolean => {
+  const shard = parseShard(origin);
+  return shard === undefined || isShardOfTime(shard, clock.now().unixMs);
+};
+
 /**
  * Starts a mirror.
  * @throws KiriError DISK_*, FOLDER_LOCKED, STATE_CORRUPT, LOG_*, PORT_IN_USE, PORT_FAILED
@@ -155,11 +163,7 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
         const opened = openRequest(keys, body, ports.verify);
         if ('status' in opened) return opened;
         const { head, text, logLine } = opened;
-        const shard = logs.has(head.origin) ? undefined : parseShard(head.origin);
-        // As the witness would say, but before a folder is made: a log must not fill the disk with shards of any year.
-        if (shard !== undefined && !isShardOfTime(shard, clock.now().unixMs)) {
-          return { status: 404, body: 'a shard of another time\n' };
-        }
+        if (!logs.has(head.origin) && !isTimely(head.origin, clock)) return otherTime;
         const log = await openLog(head.origin);
         // Never a cosignature for contents that nobody here looked at.
         if (log === undefined) return { status: 404, body: 'unknown log\n' };
