@@ -18,7 +18,8 @@ export function judge<T>(check: () => T): Verdict<T> {
   }
 }
 
-const WIDTH = 256;
+/** Hashes of a full tile, entries of a full bundle. */
+export const WIDTH = 256;
 
 /** `x001/x234/067` for 1234067. */
 export function pathOfIndex(n: number): string {
@@ -82,6 +83,13 @@ function readBundle(bytes: Buffer, count: number, isExact: boolean, what: string
   return entries;
 }
 
+/** The entries of bundle `n` in a tree of `size`. */
+function bundleOf(folder: Folder, n: number, size: number): Buffer[] {
+  const width = Math.min(WIDTH, size - n * WIDTH);
+  const { bytes, isFull } = folder.read('entries', n, width);
+  return readBundle(bytes, width, width === WIDTH || !isFull, `entries/${n}`);
+}
+
 /** Every hash of a tile: MTH(D[(n * 256 + i) * 256**l : (n * 256 + i + 1) * 256**l]). */
 function tileOf(tree: Tree, l: number, n: number, width: number): Buffer {
   const span = WIDTH ** l;
@@ -124,11 +132,7 @@ function checkFolder(root: string, policyText: Uint8Array): LogFacts {
   const checkpoint = finalCheckpoint(folder.checkpoint(), readPolicy(policyText));
   const { size } = checkpoint;
   const entries: Buffer[] = [];
-  for (let n = 0; n * WIDTH < size; n += 1) {
-    const width = Math.min(WIDTH, size - n * WIDTH);
-    const { bytes, isFull } = folder.read('entries', n, width);
-    entries.push(...readBundle(bytes, width, width === WIDTH || !isFull, `entries/${n}`));
-  }
+  for (let n = 0; n * WIDTH < size; n += 1) entries.push(...bundleOf(folder, n, size));
   const leaves = entries.map(hashOfLeaf);
   const tree = new Tree(leaves);
   demand(tree.mth(0, size).equals(checkpoint.root), 'the entries do not lead to the root');
@@ -147,6 +151,30 @@ function checkFolder(root: string, policyText: Uint8Array): LogFacts {
   }
   return { ...checkpoint, entries, beyond };
 }
+
+/** Kiri's payload records of bundle `n`, in the frame of an entry bundle; with them those that came later. */
+function recordsOf(folder: string, n: number, count: number): Buffer[] {
+  const path = join(folder, 'payload', pathOfIndex(n));
+  demand(existsSync(path), `${path} is missing`);
+  return readBundle(readFileSync(path), count, false, path);
+}
+
+/** Entries of a log's folder (`tlog/` and `payload/`) with their payload records, from bundle `first` up to `size`. */
+export const judgeContents = (
+  folder: string,
+  first: number,
+  size: number,
+): Verdict<readonly (readonly [entry: Buffer, record: Buffer])[]> =>
+  judge(() => {
+    const tlog = new Folder(join(folder, 'tlog'));
+    const pairs: (readonly [Buffer, Buffer])[] = [];
+    for (let n = first; n * WIDTH < size; n += 1) {
+      const entries = bundleOf(tlog, n, size);
+      const records = recordsOf(folder, n, entries.length);
+      pairs.push(...entries.map((entry, at) => [entry, records[at]!] as const));
+    }
+    return pairs;
+  });
 
 /** Judges `<prefix>/` of a tiled log: checkpoint, bundles, tiles of every level and width. */
 export const judgeFolder = (root: string, policyText: Uint8Array): Verdict<LogFacts> =>

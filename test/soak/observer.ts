@@ -14,7 +14,8 @@ import {
 import { finalCheckpoint, readPolicy } from '../c2sp/policy.ts';
 import { judge } from '../c2sp/tlog.ts';
 
-export type Voice = 'log' | 'witness' | 'mirror' | 'published';
+/** `log`, `published`, or a witness by its name in the policy. */
+type Voice = string;
 
 interface Head {
   readonly size: number;
@@ -27,6 +28,8 @@ export class Observer {
   readonly #keys: ReturnType<typeof readVkey>[];
   readonly #heads = new Map<string, { readonly head: Head; readonly voices: Set<Voice> }>();
   readonly #cosigned = new Map<Voice, number>();
+  #signedSize = 0;
+  #publishedSize = 0;
   /** What must not have happened. */
   readonly broken: string[] = [];
 
@@ -36,6 +39,21 @@ export class Observer {
       const vkey = line.split(' ').find((word) => /\+[0-9a-f]{8}\+/.test(word));
       return vkey === undefined ? [] : [readVkey(vkey)];
     });
+  }
+
+  /** Different heads that were seen. */
+  get heads(): number {
+    return this.#heads.size;
+  }
+
+  /** The largest size that the log signed. */
+  get signedSize(): number {
+    return this.#signedSize;
+  }
+
+  /** The largest size that a witness answered a cosignature for. */
+  cosignedSize(voice: Voice): number {
+    return this.#cosigned.get(voice) ?? 0;
   }
 
   /** Heads that a voice signed. */
@@ -54,22 +72,18 @@ export class Observer {
   }
 
   /** An add-checkpoint request, and what `voice` answered. */
-  exchange(
-    voice: 'witness' | 'mirror',
-    body: Buffer,
-    answer?: { status: number; body: Buffer },
-  ): void {
+  exchange(voice: Voice, body: Buffer, answer?: { status: number; body: Buffer }): void {
     const verdict = judge(() => {
       const note = readNote(body.subarray(body.indexOf('\n\n') + 2));
       verifiedKeys(note, this.#keys);
-      this.#keep('log', note.text);
+      this.#signedSize = Math.max(this.#signedSize, this.#keep('log', note.text));
       if (answer?.status === 409)
         return this.#told(voice, fromDecimal(answer.body.toString().trim()));
       if (answer?.status !== 200) return undefined;
       const lines = readLines(answer.body.toString());
       verifiedKeys({ text: note.text, lines }, this.#keys);
       const size = this.#keep(voice, note.text);
-      this.#cosigned.set(voice, Math.max(size, this.#cosigned.get(voice) ?? 0));
+      this.#cosigned.set(voice, Math.max(size, this.cosignedSize(voice)));
       return undefined;
     });
     if (!verdict.right) this.broken.push(`${voice}: ${verdict.reason}`);
@@ -77,14 +91,20 @@ export class Observer {
 
   /** A witness says how much it remembers: never less than it cosigned. */
   #told(voice: Voice, size: number): undefined {
-    const cosigned = this.#cosigned.get(voice) ?? 0;
+    const cosigned = this.cosignedSize(voice);
     if (size < cosigned) this.broken.push(`${voice} cosigned ${cosigned} and remembers ${size}`);
   }
 
   published(note: Buffer): void {
     const verdict = judge(() => finalCheckpoint(note, readPolicy(this.#policyText)));
-    if (!verdict.right) this.broken.push(`published: ${verdict.reason}`);
-    else this.#keep('published', readNote(note).text);
+    if (!verdict.right) {
+      this.broken.push(`published: ${verdict.reason}`);
+      return;
+    }
+    const size = this.#keep('published', readNote(note).text);
+    if (size < this.#publishedSize)
+      this.broken.push(`${size} published after ${this.#publishedSize}`);
+    this.#publishedSize = Math.max(size, this.#publishedSize);
   }
 
   /** Every head must be the final tree's own at its size: then each is a prefix of every larger one. */

@@ -17,19 +17,44 @@ const keyOf = (name: string): ReturnType<typeof nodeSigner> => {
 };
 
 export const LOG: Signer = logSigner(ORIGIN, keyOf('log'));
-export const WITNESS: Signer = witnessSigner('witness.example/soak', keyOf('witness'));
-export const MIRROR: Signer = witnessSigner('mirror.example/soak', keyOf('mirror'));
+/** By its name in the policy: w1 to w4, and m1, which is the mirror. */
+export const witnessOf = (name: string): Signer =>
+  witnessSigner(`${name}.example/soak`, keyOf(name));
+export const MIRROR_NAME = 'm1';
 export const verifyNow: Verify = noteVerify(nodeVerifier());
 
-/** Both must have signed. */
-export const POLICY: string = [
-  `log ${encodeVerifierKey(LOG.key)}`,
-  `witness w1 ${encodeVerifierKey(WITNESS.key)}`,
-  `witness m1 ${encodeVerifierKey(MIRROR.key)}`,
-  'group both all w1 m1',
-  'quorum both',
-  '',
-].join('\n');
+/** `pair`: one witness and the mirror, both needed. `full`: 3 of 4 witnesses and the mirror (DESIGN section 5). */
+export type Shape = 'pair' | 'full';
+
+/** Processes that are killed: `witnesses` is one process that holds three. */
+export type Role = 'writer' | 'mirror' | 'witness' | 'witnesses';
+
+/** Which witnesses each process holds. */
+export const HELD: Readonly<Record<Shape, Readonly<Partial<Record<Role, readonly string[]>>>>> = {
+  pair: { writer: [], mirror: [MIRROR_NAME], witness: ['w1'] },
+  full: {
+    writer: [],
+    mirror: [MIRROR_NAME],
+    witness: ['w4'],
+    witnesses: ['w1', 'w2', 'w3'],
+  },
+};
+
+const GROUPS: Readonly<Record<Shape, string>> = {
+  pair: 'group Q all m1 w1',
+  full: 'group W 3 w1 w2 w3 w4\ngroup Q all m1 W',
+};
+
+export const policyOf = (shape: Shape): string =>
+  [
+    `log ${encodeVerifierKey(LOG.key)}`,
+    ...Object.values(HELD[shape])
+      .flat()
+      .map((name) => `witness ${name} ${encodeVerifierKey(witnessOf(name).key)}`),
+    GROUPS[shape],
+    'quorum Q',
+    '',
+  ].join('\n');
 
 /** Every journal record becomes one entry. */
 export const source: EntrySource = (record) => [
@@ -41,17 +66,16 @@ export const source: EntrySource = (record) => [
   },
 ];
 
-export type Role = 'writer' | 'witness' | 'mirror';
-
 /** What a process is told, as JSON on its command line. */
 export interface SoakTask {
   readonly role: Role;
-  /** Of this rig: journal, log, witness and mirror stand below it. */
+  readonly shape: Shape;
+  /** Of this rig: journal, log, witnesses and mirror stand below it. */
   readonly base: string;
   /** The issuer's P-256 public key for content keys, hex of x ‖ y. */
   readonly issuer: string;
-  /** Addresses that stay the same however often their processes die. */
-  readonly witnessUrl: string;
-  readonly mirrorUrl: string;
+  /** Addresses by witness name, the same however often their processes die. */
+  readonly urls: Readonly<Record<string, string>>;
+  /** The log's static files. */
   readonly logUrl: string;
 }
