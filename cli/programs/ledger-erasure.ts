@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Trust } from '../../identity/core/chain.ts';
 import { openDocument } from '../../identity/core/document.ts';
@@ -21,6 +21,7 @@ import { EVIDENCE } from '../../protocol/messages/evidence.ts';
 import { PAYMENT } from '../../protocol/messages/payment.ts';
 import { periodOf } from '../../sync/ledger/content-keys.ts';
 import { eraseKeys, parseHolds, type LegalHold } from '../../sync/ledger/erase-keys.ts';
+import { parseShard } from '../../sync/ledger/core/shard.ts';
 import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { openedRecords } from '../../sync/ledger/opened-records.ts';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../command.ts';
@@ -148,6 +149,14 @@ function holdsIn(...paths: readonly (string | undefined)[]): readonly LegalHold[
   });
 }
 
+/** Where a holder's folder keeps its copy of a log: a mirror's below `logs`, a shard below its own name. */
+function rootOf(folder: string, origin: string): string {
+  const shard = join(folder, origin.slice(origin.lastIndexOf('/') + 1));
+  const isShard = parseShard(origin) !== undefined && existsSync(shard);
+  const copy = join(folder, 'logs', originFolder(origin));
+  return existsSync(copy) ? copy : isShard ? shard : folder;
+}
+
 /** `kiri ledger erase`: one holder deletes its copies and signs for it. */
 export async function runErase(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
@@ -166,11 +175,13 @@ export async function runErase(argv: readonly string[]): Promise<number> {
   const trust = trustIn(wanted(values['issuer-key'], 'issuer-key'));
   const holder = loadSigner(wanted(values['holder-key'], 'holder-key'));
   const opened = openDocument(trust.verifier, trust.issuerKey, ERASURE_REQUEST, request);
-  const copy = opened.ok ? join(folder, 'logs', originFolder(opened.value.value.origin)) : folder;
-  const root = existsSync(copy) ? copy : folder;
-  const state = join(folder, 'state');
-  const stated = join(state, 'holds');
-  const holds = holdsIn(values.holds, existsSync(stated) ? stated : undefined);
+  const root = opened.ok ? rootOf(folder, opened.value.value.origin) : folder;
+  const stated = [...new Set([folder, root, dirname(root)])].map((place) =>
+    join(place, 'state/holds'),
+  );
+  const holds = holdsIn(values.holds, ...stated.filter((path) => existsSync(path)));
+  // The lock of the program that keeps this copy: a mirror's own, or that of the log or shard.
+  const state = join(dirname(root) === folder ? root : folder, 'state');
   mkdirSync(state, { recursive: true });
   // Also what a running program keeps in memory has to go: it must be stopped, and the lock says so.
   const unlock = lockFolder(state);

@@ -15,8 +15,14 @@ import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts'
 import { toHex } from '../../protocol/bytes.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import { CONTENT_KEYS_PATH, kidOfStoredKey, periodOf, wrappedKeyPath } from './content-keys.ts';
+import { parseCheckpoint } from './core/checkpoint.ts';
+import { parseNote } from './core/note.ts';
+import { parseShard } from './core/shard.ts';
 import { type Outcome, bad, ok } from './core/text.ts';
 import { confirmationPath, tombstonePath } from './erasure.ts';
+import { SIGNED_HEAD_PATH } from './log-copy.ts';
+import { readCheckpoint } from './log-folder.ts';
+import { folderSource } from './log-source.ts';
 
 /** A reason to keep what a request wants erased: `kid` or `period` or both; with neither the whole log is held. */
 export interface LegalHold {
@@ -65,9 +71,9 @@ export const parseHolds = (text: string): Outcome<readonly LegalHold[]> => {
   return ok(holds);
 };
 
-/** Whether a hold keeps this key. */
+/** Whether a hold keeps this key. One that names the prefix of a chain of shards holds each of them. */
 const holdsKey = (hold: LegalHold, { origin, period }: ErasureRequest, kid: string): boolean =>
-  hold.origin === origin &&
+  (hold.origin === origin || hold.origin === parseShard(origin)?.prefix) &&
   (hold.period === undefined || hold.period === period) &&
   (hold.kid === undefined || hold.kid === kid);
 
@@ -162,6 +168,15 @@ const eraseOne = async (
   return done;
 };
 
+/** Origin of the log that a folder holds a copy of. @throws KiriError DISK_* */
+const originIn = async (root: string): Promise<string | undefined> => {
+  const source = folderSource(root);
+  const bytes = (await readCheckpoint(source)) ?? (await source.read(SIGNED_HEAD_PATH));
+  const note = bytes && parseNote(bytes);
+  const head = note?.ok === true ? parseCheckpoint(note.value.text) : undefined;
+  return head?.ok === true ? head.value.origin : undefined;
+};
+
 /** What forbids it, before anything is touched. */
 const refusal = async (
   { holds, nowMs, root }: EraseOptions,
@@ -169,6 +184,10 @@ const refusal = async (
 ): Promise<string | undefined> => {
   if (request.period >= periodOf(nowMs)) {
     return `ERASURE_EARLY: ${request.period} is not over: payments of it are still written`;
+  }
+  // Nobody signs "no copy is left" for a folder that never held one.
+  if ((await originIn(root)) !== request.origin) {
+    return `ERASURE_OTHER_LOG: ${root} holds no copy of ${request.origin}`;
   }
   for (const kidBytes of request.kids) {
     const kid = toHex(kidBytes);

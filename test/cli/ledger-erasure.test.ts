@@ -1,5 +1,5 @@
 import { chmod, cp, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { ERASE_ON_REQUEST } from '../../identity/core/documents/erasure.ts';
 import { issueErasureRequest } from '../../identity/core/issue.ts';
@@ -79,8 +79,10 @@ t.test('the issuer orders an erasure, each holder carries it out, anybody checks
   const unlock = lockFolder(join(log, 'state'));
   t.match(await erase(log, 'gateway.json'), { code: 1, stderr: /FOLDER_LOCKED/ });
   unlock();
+  t.match(await erase(at('out'), 'gateway.json'), { code: 3, stdout: /ERASURE_OTHER_LOG/ });
   await cp(log, at('copy'), { recursive: true });
-  const done = await erase(log, 'gateway.json', '--json');
+  // The folder of a chain of shards does: the request says which one.
+  const done = await erase(dirname(log), 'gateway.json', '--json');
   t.match(JSON.parse(done.stdout), { ok: true, erased: [{ kid: row.kid, wrappedCopies: 1 }] });
   t.match(await erase(at('copy'), 'mirror.json'), { code: 0, stdout: /erased/ });
 

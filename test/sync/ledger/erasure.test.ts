@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
@@ -91,7 +92,12 @@ t.test('a request that may not be carried out changes nothing', async (t) => {
   const before = await everyFile(rig.root);
   const attempt = async (
     request: Uint8Array,
-    change: { holder?: Signer; holds?: readonly LegalHold[]; nowMs?: number } = {},
+    change: {
+      holder?: Signer;
+      holds?: readonly LegalHold[];
+      nowMs?: number;
+      root?: string;
+    } = {},
   ): Promise<string> => {
     const base = { root: rig.root, trust, holder: gateway, holds: [], nowMs: LATER_MS };
     const done = await eraseKeys({ ...base, request, ...change });
@@ -107,10 +113,20 @@ t.test('a request that may not be carried out changes nothing', async (t) => {
     { origin: ORIGIN, period: PERIOD },
     { origin: ORIGIN, kid },
     { origin: ORIGIN, period: PERIOD, kid },
+    // The chain of shards that this log is one of.
+    { origin: 'kiri.example/gw1' },
+    { origin: 'kiri.example/gw1', period: PERIOD },
   ]) {
     t.match(await attempt(requestFor(kid), { holds: [hold] }), /^ERASURE_HELD/);
   }
   t.equal(await everyFile(rig.root), before, 'nothing was touched');
+  const empty = join(rig.base, 'elsewhere');
+  for (const wrong of [empty, rig.base]) {
+    t.match(await attempt(requestFor(kid), { root: wrong }), /^ERASURE_OTHER_LOG/, wrong);
+  }
+  const other = requestFor(kid, { origin: 'kiri.example/gw1/2026q3' });
+  t.match(await attempt(other), /^ERASURE_OTHER_LOG/, 'nobody signs for a log that is not here');
+  t.notOk(existsSync(empty));
   const others = [{ origin: 'other.example' }, { origin: ORIGIN, period: '2020-01' }];
   t.equal(await attempt(requestFor(kid), { holds: others }), 'erased', 'other holds do not matter');
 });
