@@ -1,4 +1,5 @@
 /** Evidence of the file anchor: the same note with a cosignature/v1 of a consortium's key, carried in by hand. */
+import { bytesEqual } from '../../../protocol/bytes.ts';
 import type { AnchoredNote, VerifyAnchor } from './anchor-port.ts';
 import { parseNote } from './note.ts';
 import type { Verify, VerifierKey } from './note-key.ts';
@@ -13,8 +14,10 @@ export const verifyCountersigned =
     if (!own.ok) return own;
     const countersigned = parseNote(evidence);
     if (!countersigned.ok) return countersigned;
-    if (countersigned.value.text !== own.value.text)
+    // All of the note, signatures too: what comes after it is the consortium's.
+    if (!bytesEqual(evidence.slice(0, note.length), note)) {
       return bad('the countersigned note is another');
+    }
     const signatures = verifyNote(countersigned.value, keys, verify);
     if (!signatures.ok) return signatures;
     const timed = signatures.value.flatMap(({ key, timeS }) =>

@@ -141,6 +141,17 @@ const certificateHashOf = (
   return hash && algorithm !== undefined ? { hash, algorithm } : undefined;
 };
 
+/**
+ * The identifier of an algorithm whose parameters are NULL or left out, as those of every accepted one are (RFC 3370,
+ * RFC 5754); anything else could carry what nobody signed.
+ */
+const readAlgorithm = (node: DerNode | undefined): string | undefined => {
+  const [oid, parameters, ...more] = partsOf(node);
+  const isPlain =
+    parameters === undefined || (parameters.tag === TAG.nil && parameters.content.length === 0);
+  return isPlain && more.length === 0 ? readOid(oid) : undefined;
+};
+
 const readSigner = (node: DerNode | undefined): Outcome<TimeStampSigner> => {
   const [version, sid, digest, attributesNode, algorithm, signatureNode] = partsOf(node);
   const [issuer, serialNode] = partsOf(sid);
@@ -151,8 +162,8 @@ const readSigner = (node: DerNode | undefined): Outcome<TimeStampSigner> => {
   }
   const attributes = partsOf(attributesNode, explicit(0));
   const signature = withTag(signatureNode, TAG.octetString)?.content;
-  const digestAlgorithm = readOid(partsOf(digest)[0]);
-  const signatureAlgorithm = readOid(partsOf(algorithm)[0]);
+  const digestAlgorithm = readAlgorithm(digest);
+  const signatureAlgorithm = readAlgorithm(algorithm);
   if (!signature || digestAlgorithm === undefined || signatureAlgorithm === undefined) {
     return bad('malformed signer');
   }
@@ -185,7 +196,7 @@ const readToken = (node: DerNode): Outcome<TimeStampToken> => {
   const [type, wrapped] = partsOf(node);
   if (readOid(type) !== OID.signedData) return bad('the token is no signed data');
   const [signedData] = partsOf(wrapped, explicit(0));
-  const [version, , encapsulated, ...rest] = partsOf(signedData);
+  const [version, digests, encapsulated, ...rest] = partsOf(signedData);
   const [contentType, contentNode] = partsOf(encapsulated);
   const content = withTag(partsOf(contentNode, explicit(0))[0], TAG.octetString)?.content;
   if (readSmall(version) !== 3 || readOid(contentType) !== OID.tstInfo || content === undefined) {
@@ -206,6 +217,10 @@ const readToken = (node: DerNode): Outcome<TimeStampToken> => {
   if (signers.length !== 1) return bad('the token does not have exactly one signer');
   const signer = readSigner(signers[0]);
   if (!signer.ok) return signer;
+  const named = partsOf(digests, TAG.set).map(readAlgorithm);
+  if (named.length !== 1 || named[0] !== signer.value.digestAlgorithm) {
+    return bad('the token names another digest than its signer');
+  }
   return ok({
     info: info.value,
     content,
