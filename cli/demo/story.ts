@@ -70,6 +70,8 @@ export class Story {
 
     this.#report.step('pay online');
     await this.#player.play(part(0, WITNESS_GONE), 'paid online');
+    // The line is not cut before the figure "final while online" has something to be measured on.
+    await this.#untilFinal();
     const witnessGoneAtMs = await this.#stopSpareWitness();
     await this.#player.play(part(WITNESS_GONE, ONLINE_END), 'paid online');
     this.#sayPaid();
@@ -122,7 +124,6 @@ export class Story {
     const { world, cosigners, programs } = this.#site;
     const { spare } = world.policy;
     if (spare === undefined) return undefined;
-    await this.#untilFinal();
     const { program } = cosigners.get(spare)!;
     program.kill();
     await program.exited;

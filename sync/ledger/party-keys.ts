@@ -13,8 +13,8 @@ import { JournalFollower } from './journal-follower.ts';
 
 /** An approver keeps this many lines at most; a party has one or more of them. */
 const MAX_PARTIES = 65_536;
-/** Sets of documents read ahead of the MONEY record that puts them in force. */
-const MAX_SETS_AHEAD = 4_096;
+/** Sets of documents remembered; one line has one in force, and each new one of it is a record of its own. */
+const MAX_KNOWN_SETS = 65_536;
 
 const forgetOldest = (held: { delete(key: string): unknown; keys(): Iterable<string> }): void => {
   for (const oldest of held.keys()) {
@@ -42,8 +42,11 @@ export class PartyKeys {
   readonly #documents: JournalFollower;
   readonly #maxLagMs: number;
   readonly #keys = new Map<string, PublicKey | undefined>();
-  /** Hashes of sets that were read and not yet asked for. */
-  readonly #ahead = new Set<string>();
+  /**
+   * Hashes of sets that were read. They are not let go when MONEY names them: a device that shows its documents twice
+   * before the first answer has them put in force twice.
+   */
+  readonly #known = new Set<string>();
   /** Hashes of sets that MONEY has put in force since the last `settle`. */
   #wanted: string[] = [];
   #isDamaged = false;
@@ -70,8 +73,8 @@ export class PartyKeys {
     this.#keys.delete(party.partyHex);
     this.#keys.set(party.partyHex, party.key);
     if (this.#keys.size > MAX_PARTIES) forgetOldest(this.#keys);
-    this.#ahead.add(toHex(set.value.documentsHash));
-    if (this.#ahead.size > MAX_SETS_AHEAD) forgetOldest(this.#ahead);
+    this.#known.add(toHex(set.value.documentsHash));
+    if (this.#known.size > MAX_KNOWN_SETS) forgetOldest(this.#known);
   }
 
   /**
@@ -79,16 +82,13 @@ export class PartyKeys {
    * so a set that is not there is damage: it costs the party its copy of the key and holds up no payment.
    */
   async settle(): Promise<void> {
-    for (const hash of this.#wanted) {
-      if (!this.#isDamaged) await this.#readTo(hash);
-      this.#ahead.delete(hash);
-    }
+    for (const hash of this.#wanted) if (!this.#isDamaged) await this.#readTo(hash);
     this.#wanted = [];
   }
 
   async #readTo(hash: string): Promise<void> {
     try {
-      const isThere = await this.#documents.readWhile(() => !this.#ahead.has(hash), this.#maxLagMs);
+      const isThere = await this.#documents.readWhile(() => !this.#known.has(hash), this.#maxLagMs);
       if (!isThere) this.#isDamaged = true;
     } catch (error) {
       if (!(error instanceof KiriError) || error.code !== 'JOURNAL_CORRUPT') throw error;

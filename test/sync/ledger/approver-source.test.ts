@@ -1,6 +1,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '@noble/hashes/sha2.js';
 import t from 'tap';
 import {
   ACCEPTED_RECORD,
@@ -68,8 +69,8 @@ class Journals {
 
   /** A payer shows its documents; `isKept` false: the set is not in DOCUMENTS, which is damage. */
   present(line: Uint8Array, party: Uint8Array, cose: readonly Uint8Array[], isKept = true): void {
-    const documentsHash = new Uint8Array(randomBytes(32));
     const documents = cose.length > 0 ? cose : [new Uint8Array(70)];
+    const documentsHash = sha256(Buffer.concat(documents));
     if (isKept) this.documents.append(DOCUMENTS_RECORD.encode({ documentsHash, documents }));
     this.money.append(PRESENTED_RECORD.encode({ line, party, documentsHash }));
   }
@@ -229,6 +230,28 @@ t.test('a signature without its answer is damage', async (t) => {
   await journals.commit();
   await journals.close();
   await t.rejects(readFrom(journals.folder), { code: 'JOURNAL_CORRUPT' });
+});
+
+t.test('documents shown twice before the first answer hold up nothing', async (t) => {
+  const world = newWorld();
+  const { issuer, party } = world.signers;
+  const agreementKey = nodeSigner(
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+  ).key;
+  const keyed = issueParty(issuer, { ...PARTY_FACTS, key: party.key, agreementKey });
+  const first = [world.payer.registrar, world.payer.binding, world.payer.allowance];
+  const journals = await Journals.open(await temporaryFolder(t));
+  journals.present(LINE, PARTY, first);
+  journals.present(LINE, PARTY, first);
+  journals.sign([journals.accept()]);
+  await journals.commit();
+  const line = new Uint8Array(16).fill(9);
+  journals.present(line, party.key.id, [...first, keyed]);
+  journals.sign([journals.accept({ line })]);
+  await journals.commit();
+  await journals.close();
+  const keys = (await readFrom(journals.folder)).map((entry) => entry.partyKey?.hex);
+  t.same(keys, [undefined, agreementKey.hex], 'nothing was taken for damage');
 });
 
 t.test('each entry brings the key that its party’s content key is wrapped to', async (t) => {
