@@ -10,6 +10,9 @@ import type { BatchFiles, LogFile } from './core/log-batch.ts';
 
 /** Files written at one time: enough to share disk syncs, few enough for the file limit. */
 const PARALLEL_WRITES = 16;
+/** Folders known to be durable with all above them; beyond it they are synced once more. */
+const MAX_DURABLE = 4_096;
+const durable = new Set<string>();
 const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
 
 const syncFolder = async (folder: string): Promise<void> => {
@@ -32,7 +35,7 @@ const makeFolder = async (folder: string): Promise<string[]> => {
   }
 };
 
-const writeOne = async (root: string, file: LogFile): Promise<string> => {
+const writeOne = async (root: string, file: LogFile): Promise<void> => {
   const path = join(root, file.path);
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
   try {
@@ -48,7 +51,31 @@ const writeOne = async (root: string, file: LogFile): Promise<string> => {
     await rm(temporary, { force: true }).catch(() => {});
     throw toDiskError(error, 'write', path);
   }
-  return dirname(path);
+};
+
+/**
+ * Waits for all, also where one fails: a write that is still on its way could replace what the next attempt or a later
+ * batch has written under the same name.
+ */
+const allOf = async <T>(tasks: readonly Promise<T>[]): Promise<readonly T[]> => {
+  await Promise.allSettled(tasks);
+  return Promise.all(tasks);
+};
+
+/**
+ * Makes the folders of a batch. A folder that was made by an attempt that failed, or by a run that was killed, is there but
+ * perhaps not durable: until it is known to be, everything above it is synced with it.
+ */
+const makeFolders = async (root: string, names: Iterable<string>): Promise<Set<string>> => {
+  const unsynced = new Set<string>();
+  for (const folder of names) {
+    const changed = await makeFolder(folder);
+    if (changed.length === 0 && durable.has(folder)) continue;
+    durable.delete(folder);
+    for (const one of changed) unsynced.add(one);
+    for (let one = folder; one.length > root.length; one = dirname(one)) unsynced.add(dirname(one));
+  }
+  return unsynced;
 };
 
 /**
@@ -56,17 +83,16 @@ const writeOne = async (root: string, file: LogFile): Promise<string> => {
  * @throws KiriError DISK_FULL, DISK_UNWRITABLE, DISK_FAILED; then some of the files may have been written, none is signed
  */
 export const writeLogFiles = async (root: string, batch: BatchFiles): Promise<void> => {
-  const folders = new Set<string>();
+  const written = new Set(batch.files.map((file) => dirname(join(root, file.path))));
   try {
-    for (const folder of new Set(batch.files.map((file) => dirname(join(root, file.path))))) {
-      for (const changed of await makeFolder(folder)) folders.add(changed);
-    }
+    const folders = await makeFolders(join(root), written);
     for (let at = 0; at < batch.files.length; at += PARALLEL_WRITES) {
       const group = batch.files.slice(at, at + PARALLEL_WRITES);
-      const written = await Promise.all(group.map((file) => writeOne(root, file)));
-      for (const folder of written) folders.add(folder);
+      await allOf(group.map((file) => writeOne(root, file)));
     }
-    await Promise.all(Array.from(folders, syncFolder));
+    await allOf(Array.from(new Set([...folders, ...written]), syncFolder));
+    if (durable.size > MAX_DURABLE) durable.clear();
+    for (const folder of written) durable.add(folder);
     for (const folder of batch.obsolete) {
       await rm(join(root, folder), { recursive: true, force: true });
     }
