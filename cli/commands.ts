@@ -42,6 +42,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage: `Usage: kiri hub --config FILE\n${CONFIG}`,
     load: async () => (await import('./programs/hub.ts')).runHub,
   },
+  relay: {
+    summary:
+      'run the centre of gateways behind NAT: they connect outward, their logs are read here',
+    usage: `Usage: kiri relay --config FILE\n${CONFIG}`,
+    load: async () => (await import('./programs/relay.ts')).runRelay,
+  },
   sync: {
     summary: 'run the ledger beside a gateway, or intake, clearing or the roll-up at the centre',
     usage:

@@ -1,16 +1,11 @@
 import type { Socket } from 'node:net';
-import {
-  Aedes,
-  type AuthenticateError,
-  type Client,
-  type ConnectPacket,
-  type PublishPacket,
-} from 'aedes';
+import type { Aedes, AuthenticateError, Client, PublishPacket } from 'aedes';
 import { toHex } from '../protocol/bytes.ts';
 import { ASK } from '../protocol/messages/envelopes.ts';
 import { checkConnectToken } from '../protocol/messages/connect.ts';
 import type { Verifier } from '../protocol/public-key.ts';
 import { downTopic, type DownVerb, type UpTopic } from '../protocol/topics.ts';
+import { BAD_CREDENTIALS, openBrokerDoor } from '../platform/mqtt-broker.ts';
 import type { Clock } from '../platform/ports.ts';
 import { accessOf, type Access } from './core/access.ts';
 import { Freshness } from './core/freshness.ts';
@@ -22,13 +17,8 @@ const MAX_BACKLOG_BYTES = 262_144;
 const MAX_RELAY_BACKLOG_BYTES = 16_384;
 /** The largest Offer (protocol/messages/envelopes.ts). */
 const MAX_RELAY_BYTES = 1_024;
-/** Longest silence that a device may ask for. */
-const MAX_KEEPALIVE_S = 300;
-const DRAIN_TIMEOUT_MS = 2_000;
 /** Longest time that a PUBACK waits for the answer, to leave in one write with it. */
 const MAX_ACK_DELAY_MS = 20;
-/** CONNACK return code 4 (MQTT 3.1.1 §3.2.2.3). */
-const BAD_CREDENTIALS = 4;
 
 export interface BrokerOptions {
   readonly approver: Uint8Array;
@@ -76,22 +66,18 @@ export interface Broker {
 }
 
 /**
- * aedes as the door for devices, MQTT 3.1.1: it speaks the protocol, and everything it would do
- * with a message (routing, retaining, storing) is left out. A message ends in `onMessage`; the
- * broker's PUBACK says that it arrived, never that it was accepted.
+ * The door for devices, MQTT 3.1.1. A message ends in `onMessage`; the broker's PUBACK says that it
+ * arrived, never that it was accepted.
  */
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const aedes = await Aedes.createBroker({
-    drainTimeout: DRAIN_TIMEOUT_MS,
-    queueLimit: 64,
-    maxTopicLevels: 8,
-    authorizeForward: () => null,
-  });
-  return new DeviceBroker(aedes, options);
+  const counts: BrokerCounts = {};
+  const onFault = (fault: string): void => count(counts, fault);
+  const aedes = await openBrokerDoor({ clientId: /^[0-9a-f]{32}$/, onFault });
+  return new DeviceBroker(aedes, options, counts);
 }
 
 class DeviceBroker implements Broker {
-  readonly counts: BrokerCounts = {};
+  readonly counts: BrokerCounts;
   readonly #aedes: Aedes;
   readonly #options: BrokerOptions;
   readonly #approverHex: string;
@@ -102,21 +88,11 @@ class DeviceBroker implements Broker {
   #waitTimer: NodeJS.Timeout | undefined;
   readonly #freshness = new Freshness();
 
-  constructor(aedes: Aedes, options: BrokerOptions) {
+  constructor(aedes: Aedes, options: BrokerOptions, counts: BrokerCounts) {
+    this.counts = counts;
     this.#aedes = aedes;
     this.#options = options;
     this.#approverHex = toHex(options.approver);
-    // Nothing is ever routed inside the broker, its own `$SYS` news included. Later, because done at
-    // once would have the parser read on in the middle of a packet.
-    aedes.publish = (...given: unknown[]): void => {
-      const done = given.at(-1);
-      if (typeof done === 'function') process.nextTick(done);
-    };
-    aedes.preConnect = (_client, packet, done) => {
-      const fault = connectFault(packet);
-      if (fault !== undefined) this.#count(fault);
-      done(fault === undefined ? null : new Error(fault), fault === undefined);
-    };
     aedes.authenticate = (client, _username, password, done) => {
       const fault = this.#authenticate(client.id, password);
       done(fault ?? null, fault === undefined);
@@ -296,17 +272,12 @@ class DeviceBroker implements Broker {
   }
 
   #count(what: string): void {
-    this.counts[what] = (this.counts[what] ?? 0) + 1;
+    count(this.counts, what);
   }
 }
 
-/** What no device of ours says in CONNECT; the connection ends without an answer. */
-function connectFault(packet: ConnectPacket): string | undefined {
-  if (packet.will !== undefined && packet.will !== null) return 'connect-will';
-  if (!/^[0-9a-f]{32}$/.test(packet.clientId)) return 'connect-client-id';
-  if (packet.clean !== true) return 'connect-session';
-  const keepalive = packet.keepalive ?? 0;
-  return keepalive > 0 && keepalive <= MAX_KEEPALIVE_S ? undefined : 'connect-keepalive';
+function count(counts: BrokerCounts, what: string): void {
+  counts[what] = (counts[what] ?? 0) + 1;
 }
 
 /** Writes the PUBACKs and empties the list; returns where they end. */

@@ -28,7 +28,7 @@ import { startBroker, type Broker, type ForApprover } from './broker.ts';
 import { Finality } from './finality.ts';
 import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
 import { startForwarder } from './hand-in-forwarder.ts';
-import { startGuard, type RunningGuard } from './guard.ts';
+import { startGuard, type RunningGuard } from '../platform/mqtt-guard.ts';
 
 const TICK_MS = 1_000;
 /** A full disk is tried again this often. */

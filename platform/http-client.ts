@@ -23,6 +23,9 @@ export interface FetchAnswer {
   readonly bytesDown: number;
 }
 
+/** How a request is made: {@link fetchBytes}, or the same over another transport. */
+export type FetchBytes = (url: string, options: FetchOptions) => Promise<FetchAnswer>;
+
 /**
  * One HTTP or HTTPS request; any status is an answer. Redirects are not followed.
  * @throws KiriError HTTP_UNREACHABLE, HTTP_TIMEOUT (for the whole exchange), HTTP_TOO_LARGE

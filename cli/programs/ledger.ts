@@ -2,6 +2,7 @@ import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
 import type { JournalReader } from '../../platform/ports.ts';
+import { systemRandom } from '../../platform/system-random.ts';
 import { systemClock } from '../../platform/system-clock.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { openContentKeys } from '../../sync/ledger/content-keys.ts';
@@ -10,10 +11,12 @@ import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
 import type { EntrySource, LedgerService } from '../../sync/ledger/ledger-types.ts';
 import { startShardedLedger } from '../../sync/ledger/shard-service.ts';
-import { serveLog } from '../../sync/ledger/log-server.ts';
+import { logHandler, serveLog } from '../../sync/ledger/log-server.ts';
+import { openSiteTunnel, type SiteTunnel } from '../../sync/ledger/site-tunnel.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
 import { readRules } from './policy-file.ts';
+import { readToken, siteName } from './relay.ts';
 
 /** `policy`: a policy's text, or the issuer's book of versions, which wants `issuerKey` beside it. */
 export function policyOf(config: Config): FinalityRules {
@@ -30,6 +33,24 @@ function totalsOf(config: Config): { totals?: () => Promise<Uint8Array> } {
   return { totals: async () => (await fetchBytes(url, TOTALS_LIMITS)).body };
 }
 
+type LogHandler = ReturnType<typeof logHandler>;
+const notYet: LogHandler = () => Promise.resolve({ status: 503, body: 'STARTING\n' });
+
+/** `relay`: host, port, site, tokenFile. Witnesses and hub behind it have addresses `relay:<name>`. */
+function tunnelOf(config: Config, handler: LogHandler): SiteTunnel | undefined {
+  if (!config.has('relay')) return undefined;
+  const relay = config.part('relay');
+  return openSiteTunnel({
+    host: relay.text('host'),
+    port: relay.port('port'),
+    site: siteName(relay, 'site'),
+    token: readToken(relay.path('tokenFile')),
+    handler,
+    clock: systemClock(),
+    random: systemRandom(),
+  });
+}
+
 /** A log writer with its static files, over whatever journal `entries` follows. */
 export async function startLog(
   config: Config,
@@ -41,6 +62,8 @@ export async function startLog(
   const signer = loadSigner(config.path('keyFile'));
   const contentKey = config.publicKey('contentKey');
   const ports = { verify: noteVerify(nodeVerifier()), policy: policyOf(config) };
+  let answer: LogHandler = notYet;
+  const tunnel = tunnelOf(config, (request) => answer(request));
   const options = {
     root,
     ...entries,
@@ -48,37 +71,44 @@ export async function startLog(
       config.parts('witnesses').map((part) => [part.text('name'), part.text('url')]),
     ),
     ...(config.has('hub') ? { hubUrl: config.text('hub') } : {}),
+    ...(tunnel === undefined ? {} : { fetch: tunnel.fetch }),
     clock: systemClock(),
   };
   // With "shards" the origin is a prefix, and the folder holds a log per quarter.
-  const service = config.flag('shards')
-    ? await startShardedLedger({
+  const starting = config.flag('shards')
+    ? startShardedLedger({
         ...options,
         prefix: origin,
         ports,
         signerFor: (shard) => logSigner(shard, signer),
         keysFor: (folder) => openContentKeys(folder, contentKey),
       })
-    : await startLedgerService({
+    : startLedgerService({
         ...options,
         ports: { ...ports, origin, signer: logSigner(origin, signer) },
         keys: openContentKeys(root, contentKey),
       });
-  const server = await serveLog(root, port, {
-    status: () => service.status(),
-    ...totalsOf(config),
-  }).catch(async (error: unknown) => {
-    await service.close();
+  let service: LedgerService | undefined;
+  try {
+    const running = await starting;
+    service = running;
+    const facts = { status: () => running.status(), ...totalsOf(config) };
+    answer = logHandler(root, facts);
+    const server = await serveLog(root, port, facts);
+    return {
+      service: running,
+      port: server.port,
+      close: async () => {
+        await running.close();
+        await tunnel?.close();
+        await server.close();
+      },
+    };
+  } catch (error) {
+    await tunnel?.close();
+    await service?.close();
     throw error;
-  });
-  return {
-    service,
-    port: server.port,
-    close: async () => {
-      await service.close();
-      await server.close();
-    },
-  };
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 /** What the ledger service is given and what it shows. */
+import type { FetchBytes } from '../../platform/http-client.ts';
 import type { Clock, JournalReader } from '../../platform/ports.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import type { ContentKeys } from './content-keys.ts';
@@ -55,6 +56,8 @@ export interface LedgerServiceOptions {
   readonly witnessUrls: ReadonlyMap<string, string>;
   /** One upload to it reaches every witness (hub-service.ts). */
   readonly hubUrl?: string;
+  /** How witnesses and hub are asked; default HTTP. */
+  readonly fetch?: FetchBytes;
   readonly clock: Clock;
   /** Whether the uplink is there at the start; default true. */
   readonly linkUp?: boolean;

@@ -5,6 +5,7 @@
  */
 import {
   type HttpAnswer,
+  type HttpRequest,
   type LoopbackServer,
   listenLoopback,
 } from '../../platform/http-server.ts';
@@ -46,17 +47,13 @@ interface LogFacts {
   readonly totals?: () => Promise<Uint8Array>;
 }
 
-/**
- * Starts serving; also what `facts` say at GET /status and GET /totals. Port 0 takes any free one.
- * @throws KiriError PORT_IN_USE, PORT_FAILED
- */
-export const serveLog = (
+/** Answers for one log folder: its files, and what `facts` say at GET /status and GET /totals. */
+export const logHandler = (
   root: string,
-  port: number,
   { status, totals }: LogFacts = {},
-): Promise<LoopbackServer> => {
+): ((request: Pick<HttpRequest, 'method' | 'path'>) => Promise<HttpAnswer>) => {
   const source = folderSource(root);
-  const answer = async (method: string, path: string): Promise<HttpAnswer> => {
+  return async ({ method, path }) => {
     if (method !== 'GET') return { status: 405, body: 'GET only\n' };
     if (path === '/status' && status !== undefined) {
       return { status: 200, body: `${JSON.stringify(status())}\n`, contentType: JSON_TYPE };
@@ -71,8 +68,11 @@ export const serveLog = (
     if (resource === undefined || body === undefined) return { status: 404, body: 'not found\n' };
     return { status: 200, body, contentType: resource.contentType };
   };
-  return listenLoopback((request) => answer(request.method, request.path), {
-    port,
-    maxBodyBytes: 0,
-  });
 };
+
+/**
+ * Starts serving a log folder. Port 0 takes any free one.
+ * @throws KiriError PORT_IN_USE, PORT_FAILED
+ */
+export const serveLog = (root: string, port: number, facts?: LogFacts): Promise<LoopbackServer> =>
+  listenLoopback(logHandler(root, facts), { port, maxBodyBytes: 0 });

@@ -6,7 +6,7 @@ import { fetchBytes } from '../../platform/http-client.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 
 /** 256 ciphertexts of 65,535 bytes with their lengths: the largest file of a log. */
-const MAX_FILE_BYTES = 256 * (2 + 0xffff);
+export const MAX_FILE_BYTES: number = 256 * (2 + 0xffff);
 const HTTP_TIMEOUT_MS = 5_000;
 
 export interface LogSource {

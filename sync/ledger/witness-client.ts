@@ -1,5 +1,5 @@
-/** Asks one witness for a cosignature over HTTP (C2SP tlog-witness, add-checkpoint). */
-import { fetchBytes } from '../../platform/http-client.ts';
+/** Asks one witness for a cosignature (C2SP tlog-witness, add-checkpoint). */
+import { type FetchBytes, fetchBytes } from '../../platform/http-client.ts';
 import { encodeBase64, parseDecimal } from './core/text.ts';
 import type { LogInput } from './core/log-writer-types.ts';
 import { encodeAddCheckpoint } from './core/witness.ts';
@@ -40,10 +40,11 @@ export const requestCosignature = async (
   witness: string,
   url: string,
   request: CosignatureRequest,
+  ask: FetchBytes = fetchBytes,
 ): Promise<LogInput & ExchangeBytes> => {
   try {
     const path = request.path.map(encodeBase64);
-    const { status, body, bytesUp, bytesDown } = await fetchBytes(`${url}/add-checkpoint`, {
+    const { status, body, bytesUp, bytesDown } = await ask(`${url}/add-checkpoint`, {
       body: encodeAddCheckpoint(request.oldSize, path, request.checkpoint),
       timeoutMs: WITNESS_TIMEOUT_MS,
       maxBytes: MAX_ANSWER_BYTES,

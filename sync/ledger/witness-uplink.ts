@@ -4,7 +4,7 @@
  * the witness itself. A witness whose last request failed is asked directly where its address is known, so that a
  * dead or lying hub costs one retry.
  */
-import { fetchBytes } from '../../platform/http-client.ts';
+import { type FetchBytes, fetchBytes } from '../../platform/http-client.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import {
   type FanOutAnswer,
@@ -44,6 +44,8 @@ export interface UplinkOptions {
   /** Submission prefix (tlog-witness) of each witness, by its name in the policy. */
   readonly witnessUrls: ReadonlyMap<string, string>;
   readonly hubUrl?: string;
+  /** Default: HTTP. */
+  readonly fetch?: FetchBytes;
 }
 
 /** What went over the uplink to witnesses and back, headers included. */
@@ -57,11 +59,13 @@ type Give = (input: LogInput) => void;
 
 export class WitnessUplink {
   readonly #options: UplinkOptions;
+  readonly #fetch: FetchBytes;
   #counts: UplinkCounts = { requests: 0, viaHub: 0, bytesUp: 0, bytesDown: 0 };
   #hubFromMs = -Infinity;
 
   constructor(options: UplinkOptions) {
     this.#options = options;
+    this.#fetch = options.fetch ?? fetchBytes;
   }
 
   counts(): UplinkCounts {
@@ -96,7 +100,12 @@ export class WitnessUplink {
     }
     const path = round.proofs.get(oldSize) ?? [];
     const request = { oldSize, path, checkpoint: round.checkpoint };
-    const { bytesUp, bytesDown, ...input } = await requestCosignature(witness, url, request);
+    const { bytesUp, bytesDown, ...input } = await requestCosignature(
+      witness,
+      url,
+      request,
+      this.#fetch,
+    );
     this.#count(0, { bytesUp, bytesDown });
     give(input);
   }
@@ -115,7 +124,7 @@ export class WitnessUplink {
     try {
       const oldSizes = new Set(round.asks.map(({ oldSize }) => oldSize));
       const proofs = new Map([...round.proofs].filter(([oldSize]) => oldSizes.has(oldSize)));
-      const answer = await fetchBytes(`${url}/fan-out`, {
+      const answer = await this.#fetch(`${url}/fan-out`, {
         body: encodeFanOut({ asks: round.asks, proofs, checkpoint: round.checkpoint }),
         timeoutMs: HUB_TIMEOUT_MS,
         maxBytes: MAX_HUB_ANSWER_BYTES,

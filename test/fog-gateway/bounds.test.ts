@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { MAX_SEEN_PER_LINE } from '../../approval/limits.ts';
 import { startBroker, type Broker } from '../../fog-gateway/broker.ts';
-import { startGuard } from '../../fog-gateway/guard.ts';
+import { startGuard } from '../../platform/mqtt-guard.ts';
 import { JournalSearch } from '../../fog-gateway/journal-search.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
 import { openJournal } from '../../platform/journal.ts';

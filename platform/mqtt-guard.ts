@@ -1,5 +1,5 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { systemCode } from '../platform/disk-error.ts';
+import { systemCode } from './disk-error.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
 import { MAX_CONNECT_BYTES, PacketGuard } from './core/packet-guard.ts';
 
