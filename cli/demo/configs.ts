@@ -109,6 +109,7 @@ export function ledgerConfig(
   world: World,
   trust: string,
   port: number,
+  gatewayUrl: string,
   cosignerUrls: ReadonlyMap<string, string>,
 ): string {
   const { stateDir } = world;
@@ -121,6 +122,7 @@ export function ledgerConfig(
     origin: world.origin,
     keyFile: 'ledger/key.json',
     gatewayFolder: relative(stateDir, gatewayFolder(stateDir)),
+    gatewayUrl,
     approverKey: join(trust, 'keys', 'approver.cosekey'),
     contentKey: 'content-key.cosekey',
     policy: join(trust, 'policy.txt'),

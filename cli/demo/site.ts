@@ -125,7 +125,8 @@ async function startPrograms(starting: Starting): Promise<Site> {
     startCosigners(starting, logUrl),
   ]);
   const urls = world.cosigners.map((one) => [one.name, cosigners.get(one.place)!.url] as const);
-  ledgerConfig(world, trust, ledgerPort, new Map(urls));
+  const gatewayUrl = `http://127.0.0.1:${String(gateway.ready['httpPort'])}`;
+  ledgerConfig(world, trust, ledgerPort, gatewayUrl, new Map(urls));
   const ledger = await startLedgerProgram(starting);
   const clearingFile = clearingConfig(world, trust, outDir, logUrl);
   const [clearing, devices] = await Promise.all([

@@ -1,13 +1,17 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { FLAG_TIME_QUALITY } from '../../protocol/messages/receipt.ts';
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
+import { judgeMissing } from '../../sync/ledger/core/merge-delay.ts';
 import { anchoredSizes, checkAnchors, type AnchoredLog } from './anchors.ts';
 import { Artefacts } from './artefacts.ts';
 import { checkContents } from './contents.ts';
+import type { DocumentBook } from './documents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkLog, logPrefixes, type LogView } from './log.ts';
 import { checkProof } from './proofs.ts';
-import { checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
+import { type CheckedReceipt, checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
 import {
   checkSettlementFile,
   settlementBase,
@@ -46,12 +50,36 @@ export function checkProofFile(
   if (proven && !proven.ok) findings.fault(path, `${proven.code}: ${proven.reason}`);
 }
 
+/** Who answers for a Receipt that the approver's own logs should hold by now; undefined: it may still come. */
+function lateOperator(
+  { payment, receipt }: CheckedReceipt,
+  logs: readonly LogView[],
+  book: DocumentBook,
+): string | undefined {
+  // An approver without a clock has said no time.
+  if ((receipt.flags & FLAG_TIME_QUALITY) === 0) return undefined;
+  const mandates = book.approvers.get(toHex(payment.approver)) ?? [];
+  const late = mandates.find(({ mandate }) => {
+    const own = logs.filter(({ origin }) => origin.startsWith(mandate.logOriginPrefix));
+    const checkpointS = Math.max(...own.map((log) => log.cosignedS));
+    return judgeMissing({ acceptedS: receipt.timeS, checkpointS }) === 'passed';
+  });
+  return late?.mandate.operator;
+}
+
 /** Every receipt lies in a log under its cosigned checkpoint. */
-function checkRecorded(receipts: ReceiptBook, logs: readonly LogView[], findings: Findings): void {
-  for (const [hash, { stem }] of receipts) {
-    if (!logs.some((log) => log.places.has(hash))) {
-      findings.fault(`${stem}.receipt.cbor`, 'is in no log of this folder');
-    }
+function checkRecorded(
+  receipts: ReceiptBook,
+  logs: readonly LogView[],
+  { book }: TrustStore,
+  findings: Findings,
+): void {
+  for (const [hash, receipt] of receipts) {
+    if (logs.some((log) => log.places.has(hash))) continue;
+    const operator = lateOperator(receipt, logs, book);
+    const whose =
+      operator === undefined ? '' : `: MERGE_DELAY_PASSED, its operator ${operator} answers for it`;
+    findings.fault(`${receipt.stem}.receipt.cbor`, `is in no log of this folder${whose}`);
   }
 }
 
@@ -133,7 +161,7 @@ async function checkAll(
   }
   const receipts = checkReceipts(files, stems, store.book, findings);
   const logs = await checkLogs(files, store, findings);
-  if (logs) checkRecorded(receipts, logs, findings);
+  if (logs) checkRecorded(receipts, logs, store, findings);
   const context = { files, store, logs, findings, fileIds: new Set<string>() };
   const { views, named } = checkClearing(context);
   const evidence = files.below(EVIDENCE);

@@ -20,6 +20,8 @@ import type { TrustStore } from './trust.ts';
 export interface LogView {
   readonly origin: string;
   readonly size: number;
+  /** Earliest cosignature of its checkpoint, POSIX seconds. */
+  readonly cosignedS: number;
   /** Root in hex. */
   readonly root: string;
   /** Leaf index by the SHA-256 (hex) of the payload of the Receipt or Void that it commits to. */
@@ -132,6 +134,7 @@ export async function checkLog(
   return {
     origin: head.origin,
     size: head.size,
+    cosignedS: Math.min(...head.cosignedAtS.values()),
     root: toHex(head.root),
     places,
     rolledNotes,

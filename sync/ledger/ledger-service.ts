@@ -254,7 +254,7 @@ export const startLedgerService = async (options: LedgerServiceOptions): Promise
   const unlock = lockFolder(join(root, 'state'));
   try {
     const state = startLogWriter(await findLog(root, ports), ports);
-    const levels = await openLevelBook(root, ports, state);
+    const levels = await openLevelBook(root, ports, state, options.shard);
     return new LedgerHost(options, state, await finalityRecorder(root), levels, unlock);
   } catch (error) {
     unlock();

@@ -6,6 +6,7 @@ import type { ContentKeys } from './content-keys.ts';
 import type { NoteLeafKind } from './core/leaf.ts';
 import type { LogPhase, LogPorts } from './core/log-writer-types.ts';
 import type { LogLevels } from '../../protocol/levels.ts';
+import type { ShardLevels } from './level-book.ts';
 import type { UplinkCounts } from './witness-uplink.ts';
 
 /** What the ledger needs of one accepted payment; where it stands in a journal record is the composition's knowledge. */
@@ -59,6 +60,8 @@ export interface LedgerServiceOptions {
   /** How witnesses and hub are asked; default HTTP. */
   readonly fetch?: FetchBytes;
   readonly clock: Clock;
+  /** Where the log is one of a chain (shard-service.ts). */
+  readonly shard?: ShardLevels;
   /** Whether the uplink is there at the start; default true. */
   readonly linkUp?: boolean;
 }

@@ -14,11 +14,20 @@ const ANCHOR_INTERVAL_MS = 5_000;
 const markOf = (size: number, throughSequence: number | undefined): LevelMark =>
   throughSequence === undefined ? { size } : { size, throughSequence };
 
+/** The chain that a log is a shard of. */
+export interface ShardLevels {
+  /** The chain's folder: its `state/levels` is always that of the shard that is written. */
+  readonly root: string;
+  /** Sequence that the shards before reach; all of them are final. */
+  readonly finalBefore?: number;
+}
+
 type Noted = Extract<LogEffect, { kind: 'recorded' | 'final' }>;
 
 export class LevelBook {
   readonly #root: string;
   readonly #ports: LogPorts;
+  readonly #shard: ShardLevels | undefined;
   readonly #meter: LevelMeter;
   #finalSize: number;
   #anchored: { size: number; ref: string } | undefined;
@@ -29,8 +38,15 @@ export class LevelBook {
   #anchorAtMs = -Infinity;
   #task: Promise<void> | undefined;
 
-  constructor(root: string, ports: LogPorts, finalSize: number, last: LogLevels | undefined) {
+  constructor(
+    root: string,
+    ports: LogPorts,
+    finalSize: number,
+    last: LogLevels | undefined,
+    shard: ShardLevels | undefined,
+  ) {
     this.#root = root;
+    this.#shard = shard;
     this.#ports = ports;
     this.#finalSize = finalSize;
     const oldestMs = last?.oldestUnfinalMs;
@@ -59,7 +75,7 @@ export class LevelBook {
     return {
       origin: this.#ports.origin,
       recorded: markOf(head.size, head.throughSequence),
-      final: markOf(finalSize, state.finalSequence),
+      final: markOf(finalSize, state.finalSequence ?? this.#shard?.finalBefore),
       policyHash: toHex(state.span.policy.hash),
       ...(this.#anchored === undefined ? {} : { anchored: this.#anchoredLevel(finalSize) }),
       backlog,
@@ -108,6 +124,7 @@ export class LevelBook {
     if (text === this.#written) return;
     this.#written = text;
     await writeLevels(this.#root, levels);
+    if (this.#shard !== undefined) await writeLevels(this.#shard.root, levels);
   }
 }
 
@@ -116,5 +133,6 @@ export const openLevelBook = async (
   root: string,
   ports: LogPorts,
   state: LogWriterState,
+  shard?: ShardLevels,
 ): Promise<LevelBook> =>
-  new LevelBook(root, ports, Math.max(0, state.finalSize), await readLevels(root));
+  new LevelBook(root, ports, Math.max(0, state.finalSize), await readLevels(root), shard);

@@ -34,7 +34,7 @@ const POLL_MS = 20;
 
 export interface ShardedLedgerOptions extends Omit<
   LedgerServiceOptions,
-  'root' | 'ports' | 'keys'
+  'root' | 'ports' | 'keys' | 'shard'
 > {
   /** Holds a folder per shard. */
   readonly root: string;
@@ -209,7 +209,7 @@ interface Gate {
   isHeld: boolean;
 }
 
-const openShard = (
+const openShard = async (
   options: ShardedLedgerOptions,
   gate: Gate,
   origin: string,
@@ -217,12 +217,20 @@ const openShard = (
 ): Promise<LedgerService> => {
   const { reader, ports, signerFor, keysFor } = options;
   const root = join(options.root, nameOf(origin));
+  const chain = await shardsIn(options.root, options.prefix);
+  const predecessor = chain[chain.indexOf(origin) - 1];
+  // A shard is begun only when all of the one before is final.
+  const finalBefore =
+    predecessor === undefined
+      ? undefined
+      : (await readHead(join(options.root, nameOf(predecessor)))).throughSequence;
   return startLedgerService({
     ...options,
     root,
     ports: { ...ports, origin, signer: signerFor(origin) },
     keys: keysFor(root),
     linkUp,
+    shard: { root: options.root, ...(finalBefore === undefined ? {} : { finalBefore }) },
     reader: {
       readFrom: (position) =>
         gate.isHeld
@@ -238,7 +246,7 @@ const openShard = (
  */
 export const startShardedLedger = async (options: ShardedLedgerOptions): Promise<ShardedLedger> => {
   const { root, prefix, clock } = options;
-  makeFolder(root);
+  makeFolder(join(root, 'state'));
   const unlock = lockFolder(root);
   try {
     const first = shardOrigin({ prefix, index: quarterOf(clock.now().unixMs) });

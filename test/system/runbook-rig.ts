@@ -108,7 +108,7 @@ export class RunbookRig {
       cosignerConfig(world, one, logUrl, port);
       urls.set(one.name, `http://127.0.0.1:${port}`);
     }
-    ledgerConfig(world, trust, log, urls);
+    ledgerConfig(world, trust, log, `http://127.0.0.1:${http}`, urls);
     clearingConfig(world, trust, root, logUrl);
     Object.assign(rig.#names, {
       GATEWAY: `http://127.0.0.1:${http}`,

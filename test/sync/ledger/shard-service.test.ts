@@ -1,10 +1,11 @@
-import { cp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { journalReader } from '../../../platform/journal-reader.ts';
 import type { Clock } from '../../../platform/ports.ts';
 import { systemClock } from '../../../platform/system-clock.ts';
 import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
+import type { LogLevels } from '../../../protocol/levels.ts';
 import { openContentKeys } from '../../../sync/ledger/content-keys.ts';
 import { verifyFinalCheckpoint } from '../../../sync/ledger/core/final-checkpoint.ts';
 import { encodeLeaf, parseLeaf } from '../../../sync/ledger/core/leaf.ts';
@@ -16,6 +17,7 @@ import { folderSource, httpSource } from '../../../sync/ledger/log-source.ts';
 import { originFolder } from '../../../sync/ledger/mirror-log.ts';
 import { startMirrorService } from '../../../sync/ledger/mirror-service.ts';
 import { restoreLog } from '../../../sync/ledger/restore-log.ts';
+import type { EntrySource } from '../../../sync/ledger/ledger-types.ts';
 import { beginShard, startShardedLedger } from '../../../sync/ledger/shard-service.ts';
 import { startWitnessService } from '../../../sync/ledger/witness-service.ts';
 import { policyOf, realVerify, realWitness } from './keys.ts';
@@ -39,6 +41,12 @@ const policy = policyOf(
   [realWitness(WITNESS), realWitness(MIRROR)],
   'group q all w1 w2\nquorum q',
 );
+/** Entries with the sequence that an approver would have given: the payment's number. */
+const sequenced: EntrySource = async (record, index) =>
+  (await source(record, index)).map((entry) => {
+    const number = Number(Buffer.from(record).toString('utf8').split(' ')[2]);
+    return { ...entry, sequence: number + 1 };
+  });
 const isFinal = (note: Uint8Array) => verifyFinalCheckpoint(note, policy, realVerify);
 
 /** A wall clock that the test sets; time itself goes on. */
@@ -109,7 +117,7 @@ t.test(
         signerFor,
         keysFor: (folder) => openContentKeys(folder, rig.issuer.key),
         reader: journalReader(rig.journalFolder),
-        source,
+        source: sequenced,
         witnessUrls: new Map([
           ['w1', witness.url],
           ['w2', mirrorUrl],
@@ -121,6 +129,9 @@ t.test(
     await t.rejects(open(), { code: 'FOLDER_LOCKED' });
     await rig.pay(5);
     await until('5 final', () => ledger.status().finalSize === 5);
+    const levels = join(root, 'state', 'levels');
+    const shown = async () => JSON.parse(await readFile(levels, 'utf8')) as LogLevels;
+    await until('the gateway sees it', async () => (await shown()).final.throughSequence === 5);
     t.equal(ledger.origin(), `${PREFIX}/${Q3}`);
 
     // Offline over the quarter's end: the old shard goes on.
@@ -132,6 +143,9 @@ t.test(
     t.equal(ledger.origin(), `${PREFIX}/${Q3}`, 'not closed before all of it is final');
     ledger.setLink(true);
     await until('the next shard', () => ledger.origin() === `${PREFIX}/${Q4}`);
+    await until('one file tells it', async () => (await shown()).origin === ledger.origin());
+    const turned = await shown();
+    t.equal(turned.final.throughSequence, 7, 'nothing that was final is less so');
     await rig.pay(3);
     await until('4 final', () => ledger.status().finalSize === 4);
     await ledger.close();
@@ -228,7 +242,7 @@ t.test(
         origin,
         policy,
         verify: realVerify,
-        journal: { reader: journalReader(rig.journalFolder, nodeJournalFs, 1), source },
+        journal: { reader: journalReader(rig.journalFolder, nodeJournalFs, 1), source: sequenced },
       });
       t.match(restored, { ok: true, value: { size: shards[2]!.head.size } });
       const again = join(base, 'again');
@@ -238,7 +252,7 @@ t.test(
         origin: `${PREFIX}/${Q4}`,
         policy,
         verify: realVerify,
-        journal: { reader: journalReader(rig.journalFolder, nodeJournalFs, 1), source },
+        journal: { reader: journalReader(rig.journalFolder, nodeJournalFs, 1), source: sequenced },
       });
       t.ok(early.ok, 'a shard in the middle too');
     });
