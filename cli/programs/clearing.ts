@@ -14,6 +14,7 @@ import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
+import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
 import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
@@ -30,6 +31,8 @@ interface Clearing {
   /** The logs that are followed now: a chain of shards grows with the calendar. */
   readonly pullers: () => readonly LogPuller[];
   readonly registry: Registry;
+  /** Evidence of forks: what is put there is read, what is found is written there. */
+  readonly evidence: EvidenceFolder;
   /** Sites that may tell spent totals: the first address of each log, of a chain without its shards. */
   readonly sites: readonly string[];
 }
@@ -121,7 +124,11 @@ async function openClearing(config: Config): Promise<Clearing> {
   // What is wrong with the configuration is said at the start.
   pullers();
   const sites = logs.map(({ urls }) => (urls[0] ?? '').replace(/\/?\{shard\}.*$/, ''));
-  return { config, service, pullers, registry, sites };
+  const evidenceFolder = config.has('evidence')
+    ? config.path('evidence')
+    : join(folder, 'evidence');
+  const evidence = new EvidenceFolder(evidenceFolder, policy, verifier);
+  return { config, service, pullers, registry, evidence, sites };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -159,9 +166,20 @@ async function exposureOf({ sites, registry }: Clearing): Promise<Record<string,
   return Object.fromEntries(told.flatMap((one) => [...one]));
 }
 
+/** Beside what was read: logs that are stopped, and evidence files that are none. */
+interface Told {
+  readonly evidenceFaults: readonly string[];
+  readonly stopped: readonly SpokenStop[];
+}
+
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
-  const { service, pullers } = clearing;
-  const pull = (): Promise<PullRound> => pullLogs(pullers(), service, nowS());
+  const { service, pullers, evidence } = clearing;
+  const pull = async (): Promise<PullRound & Told> => {
+    // Evidence first: nothing above a last common head is read, or paid by the cut that follows.
+    const evidenceFaults = await evidence.take(service, nowS());
+    const round = await pullLogs(pullers(), service, nowS());
+    return { ...round, evidenceFaults, stopped: await evidence.keep(service) };
+  };
   switch (request['do']) {
     case 'pull': {
       // Spent totals first: the exposure is known before the receipts are.
@@ -173,16 +191,22 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       return acknowledge(clearing, request);
     case 'cut': {
       // A log that is out of reach is cleared as far as it was read: the window does not wait for it.
-      const { logs } = await pull();
+      const { logs, stopped } = await pull();
       const anchors = logs
         .filter(({ size }) => size > 0)
         .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
-      return { ...(await service.cut(nowS(), anchors, request['closeOut'] === true)) };
+      const cut = await service.cut(nowS(), anchors, request['closeOut'] === true);
+      return { ...cut, stopped };
     }
     case 'reconcile':
       return { ...(await service.reconcile()) };
+    case 'lift-stop':
+      return { lifted: await service.liftStop(String(request['origin']), nowS()) };
     default:
-      throw new KiriError('REQUEST_INVALID', 'do is none of pull, acknowledge, cut, reconcile');
+      throw new KiriError(
+        'REQUEST_INVALID',
+        'do is none of pull, acknowledge, cut, reconcile, lift-stop',
+      );
   }
 }
 

@@ -6,6 +6,7 @@ import { Artefacts } from './artefacts.ts';
 import { CONTENTS_FILE } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
+import { checkFork } from './fork.ts';
 import { checkProofFile, isProof, TRUST_FOLDER, verifyFolder } from './folder.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
@@ -42,6 +43,8 @@ function checkFile(files: Artefacts, name: string, store: TrustStore, findings: 
     checkProofFile(files, name, store, findings);
   } else if (name.endsWith('.cbor')) {
     checkEvidence({ files, findings }, [name]);
+  } else if (name.endsWith('.json')) {
+    checkFork(files, name, store, findings);
   } else if (name === 'checkpoint') {
     const bytes = files.read(name);
     if (bytes) checkCheckpoint(name, bytes, store, findings);

@@ -17,6 +17,8 @@ import type { IngestCounts } from './ingest-batch.ts';
 import { reconcileStore } from './reconcile.ts';
 import type { Reconciliation } from './reconcile.ts';
 import { migrate } from './schema.ts';
+import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
+import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import { numberOf, textOrNull } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
@@ -44,6 +46,8 @@ export type IngestCursor = {
   readonly nextIndex: number;
   /** Root of the log's tree at that leaf, in hex. */
   readonly rootHex?: string;
+  /** The final head under which it was booked, under the log's signature alone. */
+  readonly note?: string;
 };
 
 /** The result of one cut. */
@@ -97,12 +101,13 @@ export class ClearingService {
         await batch.flush();
         if (isLast && cursor) {
           await session.run(
-            `INSERT INTO cursors (origin, next_index, root) VALUES (?, ?, ?)
+            `INSERT INTO cursors (origin, next_index, root, note) VALUES (?, ?, ?, ?)
              ON CONFLICT (origin) DO UPDATE SET next_index = excluded.next_index,
-               root = excluded.root`,
+               root = excluded.root, note = excluded.note`,
             cursor.origin,
             BigInt(cursor.nextIndex),
             cursor.rootHex ?? null,
+            cursor.note ?? null,
           );
         }
         return batch.counts;
@@ -116,14 +121,34 @@ export class ClearingService {
   async cursor(origin: string): Promise<IngestCursor> {
     return this.#options.database.transaction(async (session) => {
       const [row] = await session.all(
-        'SELECT next_index, root FROM cursors WHERE origin = ?',
+        'SELECT next_index, root, note FROM cursors WHERE origin = ?',
         origin,
       );
       if (!row) return { origin, nextIndex: 0 };
       const rootHex = textOrNull(row, 'root');
-      const place = { origin, nextIndex: numberOf(row, 'next_index') };
-      return rootHex === undefined ? place : { ...place, rootHex };
+      const note = textOrNull(row, 'note');
+      return {
+        origin,
+        nextIndex: numberOf(row, 'next_index'),
+        ...(rootHex === undefined ? {} : { rootHex }),
+        ...(note === undefined ? {} : { note }),
+      };
     });
+  }
+
+  /** Stops a log that signed two histories: see stopped-logs.ts. Returns whether anything is new. */
+  async stopLog(fork: ProvenFork, evidence: string, nowS: number): Promise<boolean> {
+    return this.#options.database.transaction((session) => stopLog(session, fork, evidence, nowS));
+  }
+
+  /** A person's decision to follow a stopped log again; false where it was not stopped. */
+  async liftStop(origin: string, nowS: number): Promise<boolean> {
+    return this.#options.database.transaction((session) => liftStop(session, origin, nowS));
+  }
+
+  /** Logs that are stopped now. */
+  async stoppedLogs(): Promise<readonly StoppedLog[]> {
+    return this.#options.database.transaction(readStopped);
   }
 
   /** What of each approver's rows is here, by its id in hex: from all logs together. */

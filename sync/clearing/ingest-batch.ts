@@ -13,6 +13,7 @@ import type {
   VerifiedVoid,
 } from './core/ingest.ts';
 import type { MetRow } from './core/log-row.ts';
+import { FORKED } from './stopped-logs.ts';
 import { takeRows } from './taken-rows.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
@@ -128,7 +129,8 @@ export class IngestBatch {
   ): Promise<{ facts: ReceiptFacts; stored: SqlRow | undefined }> {
     const { paymentHash } = receipt;
     const [stored] = await this.#session.all(
-      'SELECT id, receipt_hash, state, key_id, charge_micro FROM receipts WHERE payment_hash = ?',
+      `SELECT id, receipt_hash, state, key_id, charge_micro, origin FROM receipts
+       WHERE payment_hash = ?`,
       paymentHash,
     );
     const voids = await this.#session.all(
@@ -144,6 +146,8 @@ export class IngestBatch {
         stored: {
           receiptHash: bytesOf(stored, 'receipt_hash'),
           isAwaitingL2: textOf(stored, 'state') === 'awaitingL2',
+          isForkedElsewhere:
+            textOf(stored, 'state') === FORKED && textOf(stored, 'origin') !== receipt.origin,
         },
       }),
       isVoided: voids.length > 0,
@@ -173,6 +177,7 @@ export class IngestBatch {
       case 'duplicate':
         this.counts.duplicate++;
         if (decision.isSecondReceipt) await this.#keepSecond(receipt);
+        if (stored && textOf(stored, 'origin') !== receipt.origin) await this.#keepPlace(receipt);
         return;
       case 'first':
         this.counts.first++;
@@ -196,6 +201,18 @@ export class IngestBatch {
       receipt.receiptHash,
       receipt.origin,
       BigInt(receipt.leafIndex),
+    );
+  }
+
+  /** Should the log that it is booked from fork below it, it is payable from here. */
+  async #keepPlace(receipt: VerifiedReceipt): Promise<void> {
+    await this.#session.run(
+      `INSERT INTO other_places (payment_hash, origin, leaf_index, receipt_hash)
+       VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+      receipt.paymentHash,
+      receipt.origin,
+      BigInt(receipt.leafIndex),
+      receipt.receiptHash,
     );
   }
 
@@ -234,19 +251,21 @@ export class IngestBatch {
   async #promote(receipt: VerifiedReceipt, placement: Placement, stored: SqlRow): Promise<void> {
     const [lane, state, inConflict] = stateColumns(placement);
     await this.#session.run(
-      `UPDATE receipts SET lane = ?, state = ?, in_conflict = ?, origin = ?, leaf_index = ?
-       WHERE payment_hash = ?`,
+      `UPDATE receipts SET lane = ?, state = ?, in_conflict = ?, origin = ?, leaf_index = ?,
+         receipt_hash = ? WHERE payment_hash = ?`,
       lane,
       state,
       inConflict,
       receipt.origin,
       BigInt(receipt.leafIndex),
+      receipt.receiptHash,
       receipt.paymentHash,
     );
     const keyId = textOf(stored, 'key_id');
     const amountMicro = amountOf(stored, 'charge_micro');
     const to = placement.bucket;
-    await this.#books.move({ keyId, from: 'awaitingL2', to, amountMicro, cause: CAUSE });
+    const from = textOf(stored, 'state') === FORKED ? 'withheld' : 'awaitingL2';
+    if (from !== to) await this.#books.move({ keyId, from, to, amountMicro, cause: CAUSE });
     await this.#placed(receipt, keyId, amountMicro, placement);
   }
 
@@ -296,7 +315,11 @@ export class IngestBatch {
     );
     const state = receipt && textOf(receipt, 'state');
     const place =
-      state === 'aggregated' || state === 'withheld' || state === undefined ? state : 'pending';
+      state === 'aggregated' || state === undefined
+        ? state
+        : state === 'withheld' || state === FORKED
+          ? 'withheld'
+          : 'pending';
     const decision = decideVoid({
       isKnown: known.length > 0,
       ...(place === undefined ? {} : { receipt: place }),
@@ -307,14 +330,16 @@ export class IngestBatch {
     }
     this.counts.void++;
     await this.#session.run(
-      `INSERT INTO voids (payment_hash, line, counter, amount_micro, origin, leaf_index)
-       VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO voids (payment_hash, line, counter, amount_micro, origin, leaf_index, approver,
+         sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       item.paymentHash,
       item.line,
       BigInt(item.counter),
       item.amountMicro.toString(),
       item.origin,
       BigInt(item.leafIndex),
+      item.row?.approver ?? null,
+      item.row ? BigInt(item.row.sequence) : null,
     );
     if (decision === 'withdraw') await this.#withdraw(item, receipt as SqlRow);
     if (decision === 'too-late') {

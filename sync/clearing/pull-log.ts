@@ -28,6 +28,8 @@ import type { ClearingService } from './clearing-service.ts';
 import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { readEvidence } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
+import { ForkWatch, type SeenHead, stopOf } from './fork-watch.ts';
+import type { StoppedLog } from './stopped-logs.ts';
 
 /** Faults kept in words; beyond it they are only counted. */
 export const MAX_FAULTS = 100;
@@ -60,6 +62,8 @@ export interface PullResult {
   readonly ingested: number;
   readonly faultCount: number;
   readonly faults: readonly string[];
+  /** The log signed two histories: nothing beyond this many entries is read or paid. */
+  readonly stoppedAt?: number;
 }
 
 /** Entries of one bundle that are not booked yet, with the root behind them. */
@@ -71,10 +75,14 @@ interface Bundle {
   readonly rootHex: string;
 }
 
-interface Served {
-  readonly source: LogSource;
+interface Served extends SeenHead {
   readonly head: FinalHead;
 }
+
+const NOTHING_SERVED: { readonly served: readonly Served[]; readonly failure: unknown } = {
+  served: [],
+  failure: undefined,
+};
 
 const badPredecessor = (detail: string): { code: string; detail: string } => ({
   code: 'PREDECESSOR_INVALID',
@@ -88,11 +96,13 @@ const badPredecessor = (detail: string): { code: string; detail: string } => ({
 export class LogPuller {
   readonly #options: PullOptions;
   readonly #keys = new Map<string, Uint8Array>();
+  readonly #watch: ForkWatch;
   readonly #faults: string[] = [];
   #faultCount = 0;
 
   constructor(options: PullOptions) {
     this.#options = options;
+    this.#watch = new ForkWatch(options);
   }
 
   get origin(): string {
@@ -106,11 +116,15 @@ export class LogPuller {
   async pull(clearing: ClearingService, nowS: number): Promise<PullResult> {
     const { origin } = this.#options;
     const before = (await clearing.cursor(origin)).nextIndex;
-    const { served, failure } = await this.#heads();
+    let stopped = await stopOf(clearing, origin);
+    // A log whose stop was reached is not asked at all.
+    const isDone = stopped !== undefined && before >= stopped.commonSize;
+    const { served, failure } = isDone ? NOTHING_SERVED : await this.#heads();
+    if (!stopped) stopped = await this.#watch.look(clearing, served, nowS);
     let trouble = failure;
     for (const one of served) {
       try {
-        await this.#follow(clearing, one, nowS);
+        await this.#follow(clearing, one, nowS, stopped);
         trouble = undefined;
         break;
       } catch (error) {
@@ -126,6 +140,7 @@ export class LogPuller {
       ingested: nextIndex - before,
       faultCount: this.#faultCount,
       faults: this.#faults,
+      ...(stopped ? { stoppedAt: stopped.commonSize } : {}),
     };
   }
 
@@ -135,24 +150,18 @@ export class LogPuller {
     let failure: unknown;
     for (const source of this.#options.sources) {
       try {
-        const head = await this.#finalHead(source);
-        if (head) served.push({ source, head });
+        const found = await this.#finalHead(source);
+        if (found) served.push({ source, ...found });
       } catch (error) {
         failure ??= error;
       }
     }
     // Stable: of two that are as far, the log itself comes first.
     served.sort((a, b) => b.head.size - a.head.size);
-    for (const [at, { source, head }] of served.entries()) {
-      const next = served[at + 1];
-      if (next?.head.size !== head.size || bytesEqual(next.head.root, head.root)) continue;
-      const places = `${source.place} and ${next.source.place}`;
-      throw new KiriError('LOG_FORKED', `${places} have two final roots at ${head.size}`);
-    }
     return { served, failure: served.length > 0 ? undefined : failure };
   }
 
-  async #finalHead(source: LogSource): Promise<FinalHead | undefined> {
+  async #finalHead(source: LogSource): Promise<Omit<Served, 'source'> | undefined> {
     const { policy, verifier, origin } = this.#options;
     const note = await readCheckpoint(source);
     if (note === undefined) return undefined;
@@ -161,7 +170,8 @@ export class LogPuller {
     if (head.value.origin !== origin) {
       throw new KiriError('LOG_NOT_FINAL', `${source.place}: origin is ${head.value.origin}`);
     }
-    return head.value;
+    const signed = this.#watch.signed(note);
+    return signed && { head: head.value, signed };
   }
 
   /** The tree that is booked, from the log's own tiles and held against the root in the store. */
@@ -181,20 +191,27 @@ export class LogPuller {
     return tree;
   }
 
-  async #follow(clearing: ClearingService, served: Served, nowS: number): Promise<void> {
+  async #follow(
+    clearing: ClearingService,
+    served: Served,
+    nowS: number,
+    stopped: StoppedLog | undefined,
+  ): Promise<void> {
     const { origin } = this.#options;
-    const { head } = served;
+    const { head, signed } = served;
+    const end = Math.min(head.size, stopped?.commonSize ?? head.size);
+    if ((await clearing.cursor(origin)).nextIndex >= end && stopped) return;
     const tree = await this.#bookedTree(clearing, served);
     await this.#prove(served, tree);
     // The first cosignature seen here; a policy may ask for none, then it is now.
     const cosignedAtS = Math.min(nowS, ...head.cosignedAtS.values());
-    while (tree.size < head.size) {
-      const bundles = await this.#nextChunk(served, tree);
+    while (tree.size < end) {
+      const bundles = await this.#nextChunk(served, tree, end);
       await this.#prove(served, tree);
       for (const bundle of bundles) {
         const items = await this.#itemsOf(clearing, bundle, cosignedAtS);
         const nextIndex = bundle.index * TILE_WIDTH + bundle.from + bundle.leaves.length;
-        const cursor = { origin, nextIndex, rootHex: bundle.rootHex };
+        const cursor = { origin, nextIndex, rootHex: bundle.rootHex, note: signed.note };
         await clearing.ingestBatch(items, nowS, cursor);
         for (const item of items) if (item.kind === 'rejected') this.#fault(item);
       }
@@ -202,14 +219,15 @@ export class LogPuller {
   }
 
   /** Reads on from the tree, and grows it. */
-  async #nextChunk({ source, head }: Served, tree: Tree): Promise<Bundle[]> {
+  async #nextChunk({ source, head }: Served, tree: Tree, end: number): Promise<Bundle[]> {
     const bundles: Bundle[] = [];
     let bytes = 0;
-    while (bundles.length < MAX_CHUNK_BUNDLES && bytes < MAX_CHUNK_BYTES && tree.size < head.size) {
+    while (bundles.length < MAX_CHUNK_BUNDLES && bytes < MAX_CHUNK_BYTES && tree.size < end) {
       const index = Math.floor(tree.size / TILE_WIDTH);
       const from = tree.size % TILE_WIDTH;
-      const leaves = (await readEntries(source, index, head.size)).slice(from);
-      const records = (await readPayloads(source, index, head.size)).slice(from);
+      const to = end - index * TILE_WIDTH;
+      const leaves = (await readEntries(source, index, head.size)).slice(from, to);
+      const records = (await readPayloads(source, index, head.size)).slice(from, to);
       const hashes = leaves.map((leaf) => leafHash(leaf, nativeHash));
       appendLeaves(tree, hashes, nativeHash);
       const rootHex = toHex(treeRoot(tree, nativeHash));

@@ -12,6 +12,8 @@ interface PulledLog {
   readonly ingested: number;
   /** Why it could not be followed to its end. */
   readonly trouble?: string;
+  /** It signed two histories and is not followed beyond this many entries, until a person lifts the stop. */
+  readonly stoppedAt?: number;
 }
 
 export interface PullRound {
@@ -39,7 +41,9 @@ export const pullLogs = async (
     const { nextIndex: before } = await clearing.cursor(origin);
     try {
       const result = await puller.pull(clearing, nowS);
-      logs.push({ origin, size: result.size, rootHex: result.rootHex, ingested: result.ingested });
+      const { size, rootHex, ingested, stoppedAt } = result;
+      const stop = stoppedAt === undefined ? {} : { stoppedAt };
+      logs.push({ origin, size, rootHex, ingested, ...stop });
       faultCount += result.faultCount;
       faults.push(...result.faults);
     } catch (error) {

@@ -85,8 +85,23 @@ const VERSION_3: readonly string[] = [
      FROM receipts GROUP BY approver`,
 ];
 
+// Logs that signed two histories (stopped-logs.ts), the head behind each cursor, and what shows gaps (at-risk.ts).
+const VERSION_4: readonly string[] = [
+  'ALTER TABLE cursors ADD COLUMN note TEXT',
+  `CREATE TABLE stopped_logs (
+     origin TEXT PRIMARY KEY, common_size BIGINT, common_root TEXT, evidence TEXT NOT NULL,
+     stopped_s BIGINT NOT NULL, lifted_s BIGINT)`,
+  `CREATE TABLE other_places (
+     payment_hash BLOB NOT NULL, origin TEXT NOT NULL, leaf_index BIGINT NOT NULL,
+     receipt_hash BLOB NOT NULL, PRIMARY KEY (payment_hash, origin))`,
+  'CREATE INDEX receipts_by_place ON receipts (origin, leaf_index)',
+  'ALTER TABLE voids ADD COLUMN approver BLOB',
+  'ALTER TABLE voids ADD COLUMN sequence BIGINT',
+  'CREATE INDEX receipts_by_row ON receipts (approver, sequence)',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
-const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /**
  * Brings a store to the newest schema, one transaction per version.

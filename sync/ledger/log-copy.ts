@@ -9,15 +9,13 @@ import type { Trust } from '../../identity/core/chain.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { wrappedKeyPath } from './content-keys.ts';
-import { type TreeHead, parseCheckpoint } from './core/checkpoint.ts';
 import { parseLeaf } from './core/leaf.ts';
 import type { BatchFiles, LogFile } from './core/log-batch.ts';
 import { EMPTY_ROOT, type Sha256 } from './core/merkle.ts';
 import { type GrowingCopy, fullFiles, growCopy, reaches } from './core/mirror.ts';
-import { parseNote, signatureLine } from './core/note.ts';
 import type { Verify, VerifierKey } from './core/note-key.ts';
-import { verifyNote } from './core/note-verify.ts';
-import { type Outcome, bad, decodeUtf8, ok } from './core/text.ts';
+import { type SignedHead, parseSignedHead } from './core/signed-head.ts';
+import { type Outcome, bad, ok } from './core/text.ts';
 import { TILE_WIDTH } from './core/tile.ts';
 import { treeRoot } from './core/tree.ts';
 import { openTombstone, tombstonePath } from './erasure.ts';
@@ -37,33 +35,6 @@ const MAX_KNOWN_KEYS = 65_536;
 /** The runtime's own SHA-256: a mirror hashes every ciphertext. */
 export const nativeHash: Sha256 = (bytes) =>
   new Uint8Array(createHash('sha256').update(bytes).digest());
-
-/** A checkpoint with its log's verified signature and no other. */
-export interface SignedHead extends TreeHead {
-  readonly note: string;
-}
-
-/** Reads a note that one of the log's keys signed; other signature lines are dropped. */
-export const parseSignedHead = (
-  bytes: Uint8Array,
-  keys: readonly VerifierKey[],
-  verify: Verify,
-): Outcome<SignedHead> => {
-  const note = parseNote(bytes);
-  if (!note.ok) return note;
-  const head = parseCheckpoint(note.value.text);
-  if (!head.ok) return head;
-  const signed = verifyNote(
-    note.value,
-    keys.filter((key) => key.name === head.value.origin),
-    verify,
-  );
-  if (!signed.ok) return signed;
-  const { line } = signed.value[0] ?? {};
-  if (line === undefined || decodeUtf8(bytes) === undefined) return bad('no signature of the log');
-  const text = signatureLine(line.name, line.keyId, line.signature);
-  return ok({ ...head.value, note: `${note.value.text}\n${text}` });
-};
 
 /** Whose log is copied and how its signatures are checked. */
 export interface CopiedLog {

@@ -9,17 +9,12 @@ import type { HttpAnswer } from '../../platform/http-server.ts';
 import { bytesEqual } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { CHECKPOINT_PATH } from './core/log-batch.ts';
-import { forkEvidence, isProvenFork } from './core/mirror.ts';
-import { treeRoot } from './core/tree.ts';
-import {
-  type CopiedLog,
-  LogCopy,
-  type SignedHead,
-  nativeHash,
-  parseSignedHead,
-} from './log-copy.ts';
-import { consistencyProof, readCheckpoint, readTree } from './log-folder.ts';
-import type { LogSource } from './log-source.ts';
+import { encodeForkEvidence, type ForkEvidence } from './core/fork-evidence.ts';
+import { type SignedHead, parseSignedHead } from './core/signed-head.ts';
+import { type CopiedLog, LogCopy } from './log-copy.ts';
+import { readCheckpoint } from './log-folder.ts';
+import { type LogSource, folderSource } from './log-source.ts';
+import { showFork } from './show-fork.ts';
 
 /** An add-checkpoint waits this long for the copy, less than its asker's 2 s; then it is told to come again. */
 const ANSWER_WAIT_MS = 1_500;
@@ -169,9 +164,9 @@ export class MirroredLog {
     if (head.size <= own.size) {
       const root = await this.#copy.rootAt(head.size);
       if (bytesEqual(root, head.root)) return undefined;
-      // Our copy is itself a tree that the log signed: the shorter head comes first in the evidence.
-      const proof = await this.#copy.proofFrom(head.size);
-      return this.#keepFork(head, own, root, proof);
+      // Our copy is itself a tree that the log signed.
+      const shown = await this.#forkOf(head, own);
+      return shown ? this.#keepFork(shown) : later;
     }
     const failure = await this.#extend(head);
     if (failure === undefined) {
@@ -179,8 +174,8 @@ export class MirroredLog {
       return undefined;
     }
     this.#trouble = failure;
-    const shown = await this.#forkIn(head, own);
-    if (shown !== undefined) return this.#keepFork(own, head, shown.root, shown.proof);
+    const shown = await this.#forkOf(head, own);
+    if (shown !== undefined) return this.#keepFork(shown);
     return { status: 503, body: `CONTENT_MISMATCH: ${failure}\n` };
   }
 
@@ -196,27 +191,13 @@ export class MirroredLog {
   }
 
   /** The log's own tiles may prove that its new head does not extend ours; a mere wrong file does not. */
-  async #forkIn(
-    head: SignedHead,
-    own: SignedHead,
-  ): Promise<{ root: Uint8Array; proof: readonly Uint8Array[] } | undefined> {
-    try {
-      const root = treeRoot(await readTree(this.#source, own.size, nativeHash, head.size));
-      const proof = await consistencyProof(this.#source, own.size, head.size, nativeHash);
-      return isProvenFork(own, head, root, proof) ? { root, proof } : undefined;
-    } catch {
-      return undefined;
-    }
+  #forkOf(head: SignedHead, own: SignedHead): Promise<ForkEvidence | undefined> {
+    const copied = { head: own, source: folderSource(this.#folder) };
+    return showFork(copied, { head, source: this.#source });
   }
 
-  async #keepFork(
-    first: SignedHead,
-    second: SignedHead,
-    root: Uint8Array,
-    proof: readonly Uint8Array[],
-  ): Promise<Verdict> {
-    const evidence = forkEvidence(this.#log.origin, [first.note, second.note], root, proof);
-    await writeFileDurable(this.#evidencePath, `${JSON.stringify(evidence, undefined, 2)}\n`);
+  async #keepFork(evidence: ForkEvidence): Promise<Verdict> {
+    await writeFileDurable(this.#evidencePath, encodeForkEvidence(evidence));
     this.#isForked = true;
     this.#trouble = 'has signed two histories';
     return forked;

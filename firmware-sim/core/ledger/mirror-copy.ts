@@ -3,13 +3,12 @@ import type { TreeHead } from '../../../sync/ledger/core/checkpoint.ts';
 import { payloadPath, tlogPath, type BatchFiles } from '../../../sync/ledger/core/log-batch.ts';
 import { EMPTY_ROOT } from '../../../sync/ledger/core/merkle.ts';
 import {
-  forkEvidence,
   fullFiles,
   growCopy,
-  isProvenFork,
   reaches,
   type GrowingCopy,
 } from '../../../sync/ledger/core/mirror.ts';
+import { forkEvidence, isProvenFork } from '../../../sync/ledger/core/fork-evidence.ts';
 import { bad, decodeUtf8, ok, type Outcome } from '../../../sync/ledger/core/text.ts';
 import {
   hashesAtLevel,

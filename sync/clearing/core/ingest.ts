@@ -31,6 +31,8 @@ export type VerifiedReceipt = LogPlace & {
   readonly approver: Uint8Array;
   /** The approver's row number of this Receipt. */
   readonly sequence: number;
+  /** Its first cosignature came after the allowance's longest hand-in delay. */
+  readonly isHandedInLate?: boolean;
   /** The issuer has closed the approver below this sequence: not paid without somebody's look. */
   readonly isAfterClosing?: boolean;
   readonly payee: Uint8Array;
@@ -77,7 +79,12 @@ type ConflictProof = { readonly rule: ConflictRule; readonly other: PaymentOnLin
  * counter that are not themselves in conflict: their totals rise, so the nearest ones decide.
  */
 export type ReceiptFacts = {
-  readonly stored?: { readonly receiptHash: Uint8Array; readonly isAwaitingL2: boolean };
+  readonly stored?: {
+    readonly receiptHash: Uint8Array;
+    readonly isAwaitingL2: boolean;
+    /** Withheld since the log it came by forked below it, and now in another log. */
+    readonly isForkedElsewhere?: boolean;
+  };
   readonly isVoided: boolean;
   readonly sameCounter?: PaymentOnLine;
   readonly below?: PaymentOnLine;
@@ -128,20 +135,23 @@ const proofAgainst = (receipt: VerifiedReceipt, facts: ReceiptFacts): ConflictPr
 
 /**
  * Where a final receipt goes. In conflict the party is charged all the same and the merchant paid, on a line of its
- * own with the proof in the evidence; after its window closed, on a late line; else with the others.
+ * own with the proof in the evidence; after its window closed or its hand-in delay passed, on a late line; else with
+ * the others.
  */
 const placementOf = (receipt: VerifiedReceipt, facts: ReceiptFacts): Placement => {
   if (facts.isVoided) return { bucket: 'withheld', reason: 'RECEIPT_AND_VOID' };
   if (receipt.isAfterClosing) return { bucket: 'withheld', reason: 'APPROVER_CLOSED' };
   const proof = proofAgainst(receipt, facts);
   if (proof) return { bucket: 'conflict', lane: 'conflict', proof };
-  if (receipt.businessTimeS < facts.closedThroughS) return { bucket: 'late', lane: 'late' };
+  const isLate = receipt.isHandedInLate === true || receipt.businessTimeS < facts.closedThroughS;
+  if (isLate) return { bucket: 'late', lane: 'late' };
   return { bucket: 'carried', lane: 'normal' };
 };
 
 /**
  * Decides on one verified receipt. Two Receipts for one Payment count once, whoever signed them and whatever log
- * they came through; a Payment that was seen at L1 is booked for settlement when it is seen at L2.
+ * they came through; a Payment that was seen at L1, or only in a log that forked below it, is booked for settlement
+ * when it is seen at L2 elsewhere.
  */
 export const decideReceipt = (receipt: VerifiedReceipt, facts: ReceiptFacts): ReceiptDecision => {
   if (chargeOf(receipt) > receipt.amountMicro) {
@@ -151,7 +161,8 @@ export const decideReceipt = (receipt: VerifiedReceipt, facts: ReceiptFacts): Re
     return { kind: 'refused', code: 'TOTAL_BELOW_AMOUNT' };
   }
   const { stored } = facts;
-  if (stored && !(stored.isAwaitingL2 && receipt.level === 'L2')) {
+  const waits = stored?.isAwaitingL2 === true || stored?.isForkedElsewhere === true;
+  if (stored && !(waits && receipt.level === 'L2')) {
     const isSecondReceipt = !stored.receiptHash.every(
       (byte, at) => byte === receipt.receiptHash[at],
     );

@@ -213,9 +213,12 @@ function receiptItem(
   payment: Payment,
   answer: Answer,
   parties: Parties,
+  cosignedAtS: number,
 ): VerifiedReceipt {
   const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer;
   const chargedMicro = receipt?.chargedMicro;
+  // Where the approver had no time, the first cosignature stands for it: then nothing is known to be late.
+  const isLate = cosignedAtS > businessTimeS + parties.payer.allowance.handInDelayS;
   return {
     kind: 'receipt',
     level: 'L2',
@@ -230,6 +233,7 @@ function receiptItem(
     sequence,
     payee: payment.payee,
     key: keyOf(parties, payment),
+    ...(isLate ? { isHandedInLate: true } : {}),
   };
 }
 
@@ -294,7 +298,8 @@ export function readEvidence(
   if (!offer.ok) return offer;
   const isDirect = payee.payeeKeys.has(approverHex);
   if (isDirect && value.amountMicro > payer.allowance.directLimitMicro) return OVER_DIRECT;
-  const item = receiptItem(about, payment.value.value, answer.value, parties.value);
+  const { cosignedAtS } = context;
+  const item = receiptItem(about, payment.value.value, answer.value, parties.value, cosignedAtS);
   return accepted({
     item: isAfterClosing ? { ...item, isAfterClosing } : item,
     ...more,

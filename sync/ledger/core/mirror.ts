@@ -3,11 +3,11 @@
  * entry, and the tree is the mirror's own, grown from its own last head. A head that it reaches is therefore consistent
  * with every head before; a log cannot talk it into another history.
  */
-import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
+import { bytesEqual } from '../../../protocol/bytes.ts';
 import type { TreeHead } from './checkpoint.ts';
 import { commitsTo, parseLeaf } from './leaf.ts';
 import { type BatchFiles, type LogFile, type OpenBundle, appendBatch } from './log-batch.ts';
-import { type Sha256, verifyConsistency } from './merkle.ts';
+import type { Sha256 } from './merkle.ts';
 import { type Outcome, bad, ok } from './text.ts';
 import { TILE_WIDTH } from './tile.ts';
 import { type Tree, treeRoot } from './tree.ts';
@@ -92,41 +92,3 @@ export const fullFiles = (files: BatchFiles, held: Map<string, LogFile>): BatchF
   }
   return { files: full, obsolete: files.obsolete };
 };
-
-/** A log's two signed checkpoints that cannot both be true, and what shows it to anybody. */
-export interface ForkEvidence {
-  readonly origin: string;
-  /** Signed notes. */
-  readonly first: string;
-  readonly second: string;
-  /** Root that the second tree has at the first one's size; another than the first checkpoint says. */
-  readonly rootInSecond: string;
-  /** RFC 6962 consistency proof from the first size, with `rootInSecond`, to the second; empty for equal sizes. */
-  readonly proof: readonly string[];
-}
-
-/** Whether tiles that the log serves prove that its `later` head does not extend our `own`. */
-export const isProvenFork = (
-  own: TreeHead,
-  later: TreeHead,
-  rootInLater: Uint8Array,
-  proof: readonly Uint8Array[],
-): boolean => {
-  if (bytesEqual(own.root, rootInLater)) return false;
-  if (own.size === later.size) return bytesEqual(rootInLater, later.root) && proof.length === 0;
-  return verifyConsistency(own.size, later.size, rootInLater, later.root, proof);
-};
-
-/** Evidence in the form that is stored. */
-export const forkEvidence = (
-  origin: string,
-  notes: readonly [string, string],
-  rootInSecond: Uint8Array,
-  proof: readonly Uint8Array[],
-): ForkEvidence => ({
-  origin,
-  first: notes[0],
-  second: notes[1],
-  rootInSecond: toHex(rootInSecond),
-  proof: proof.map(toHex),
-});

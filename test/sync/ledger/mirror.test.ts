@@ -12,7 +12,7 @@ import { ALG_EDDSA } from '../../../protocol/public-key.ts';
 import { KiriError } from '../../../protocol/kiri-error.ts';
 import { parseCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
 import { verifyConsistency } from '../../../sync/ledger/core/merkle.ts';
-import type { ForkEvidence } from '../../../sync/ledger/core/mirror.ts';
+import { type ForkEvidence, readForkEvidence } from '../../../sync/ledger/core/fork-evidence.ts';
 import { encodeVerifierKey } from '../../../sync/ledger/core/note-key.ts';
 import { parseNote } from '../../../sync/ledger/core/note.ts';
 import { verifyNote } from '../../../sync/ledger/core/note-verify.ts';
@@ -209,6 +209,8 @@ t.test('a fork is refused for good and both signed checkpoints are kept as proof
           ),
       'the evidence proves itself',
     );
+    const checked = readForkEvidence(await readFile(path), () => [realLog().key], realVerify);
+    t.match(checked, { ok: true, value: { common: { size: 0 } } }, 'they share no entry');
     await mirror.close();
     const again = await serve(root, source);
     t.match(again.status().get(ORIGIN), { forked: true, storedSize: ours });
