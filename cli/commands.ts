@@ -160,12 +160,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   sim: {
     summary: 'run the virtual world: the real cores under seeded faults and attacks',
     usage:
-      'Usage: kiri sim [--seeds N] [--first F] [--seed S] [--ledger EVENT] [--events N] [--json]\n' +
+      'Usage: kiri sim [--seeds N] [--first F] [--seed S] [--ledger EVENT] [--events N]\n' +
+      '                [--jobs N] [--json]\n' +
       '  --seeds N       so many worlds (default 100), --first F from this seed on (default 1)\n' +
       '  --seed S        one world alone\n' +
       '  --ledger EVENT  what befalls the log in every world (default: drawn from the seed): weather, fork,\n' +
       '                  older-copy, lost-disk, lost-disk-and-journals, lost-witness, restarted-witness,\n' +
       '                  erased-payload, dead-mirror, two-dead-witnesses\n' +
+      '  --jobs N        threads (default: one per core); the result does not depend on it\n' +
       '  --events N      lines of the story to show where an invariant broke (default 40)\n' +
       '  --json          print the result as JSON',
     load: async () => (await import('./sim.ts')).runSim,

@@ -1,26 +1,20 @@
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { LEDGER_EVENTS, type LedgerEvent } from '../firmware-sim/core/ledger/ledger-scenario.ts';
-import { runSeed, type SeedResult } from '../firmware-sim/core/run-seed.ts';
-import { stubSigner, stubVerifier } from '../firmware-sim/core/stub-signatures.ts';
+import type { SeedResult } from '../firmware-sim/core/run-seed.ts';
 import { SimSummary } from '../firmware-sim/core/summary.ts';
-import type { Signatures } from '../firmware-sim/core/city.ts';
-import { nobleSigner } from '../identity/core/noble-signatures.ts';
-import { nodeVerifier } from '../identity/edge/node-signatures.ts';
-import { ALG_EDDSA } from '../protocol/public-key.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
+import { runSeeds } from './sim-seeds.ts';
+import { isReal, type SimTask } from './sim-task.ts';
 
-/** Every so many seeds one runs with true Ed25519 signatures; the others with stand-ins, about ten times as fast. */
-const REAL_EVERY = 50;
+const MAX_JOBS = 64;
 const MAX_SEEDS = 10_000_000;
 /** The terminal hears of progress this often. */
 const PROGRESS_EVERY_MS = 1_000;
 
-interface SimOptions {
-  readonly first: number;
-  readonly seeds: number;
-  readonly lastEvents: number;
+interface SimOptions extends SimTask {
   readonly json: boolean;
-  readonly ledgerEvent: LedgerEvent | undefined;
+  readonly jobs: number;
 }
 
 function wholeNumber(name: string, text: string, min: number, max: number): number {
@@ -49,6 +43,7 @@ function readOptions(argv: readonly string[]): SimOptions {
         events: { type: 'string', default: '40' },
         json: { type: 'boolean', default: false },
         ledger: { type: 'string' },
+        jobs: { type: 'string', default: String(Math.min(MAX_JOBS, availableParallelism())) },
       },
     }));
   } catch (error) {
@@ -62,17 +57,8 @@ function readOptions(argv: readonly string[]): SimOptions {
     lastEvents: wholeNumber('events', values.events, 0, 400),
     json: values.json,
     ledgerEvent: ledgerEventOf(values.ledger),
+    jobs: wholeNumber('jobs', values.jobs, 1, MAX_JOBS),
   };
-}
-
-const STAND_INS: Signatures = { signer: stubSigner, verifier: stubVerifier() };
-
-function realSignatures(): Signatures {
-  return { signer: (secret) => nobleSigner(ALG_EDDSA, secret), verifier: nodeVerifier() };
-}
-
-function isReal(seed: number): boolean {
-  return seed % REAL_EVERY === 0;
 }
 
 function tellFailure(result: SeedResult, ledgerEvent: LedgerEvent | undefined): void {
@@ -90,27 +76,21 @@ function tellFailure(result: SeedResult, ledgerEvent: LedgerEvent | undefined): 
 }
 
 /**
- * `kiri sim`: virtual worlds over the real cores, one per seed. The same seed is the same story in every process.
+ * `kiri sim`: virtual worlds over the real cores, one per seed, on all cores of the machine. The same seed is the same
+ * story in every process, and the summary does not depend on how the seeds were shared out.
  * @returns 0 when every invariant held in every world, 1 otherwise
  */
 export async function runSim(argv: readonly string[]): Promise<number> {
   const options = readOptions(argv);
-  const real = realSignatures();
   const summary = new SimSummary();
   const startedMs = performance.now();
   let toldMs = startedMs;
-  for (let seed = options.first; seed < options.first + options.seeds; seed += 1) {
-    const signatures = isReal(seed) ? real : STAND_INS;
-    const result = runSeed(seed, {
-      signatures,
-      lastEvents: options.lastEvents,
-      ...(options.ledgerEvent === undefined ? {} : { ledgerEvent: options.ledgerEvent }),
-    });
-    summary.add(result, isReal(seed));
+  for await (const result of runSeeds(options, options.jobs)) {
+    summary.add(result, isReal(result.seed));
     if (result.violation !== undefined) tellFailure(result, options.ledgerEvent);
     if (process.stderr.isTTY && !options.json && performance.now() - toldMs > PROGRESS_EVERY_MS) {
       toldMs = performance.now();
-      process.stderr.write(`\r${seed - options.first + 1} of ${options.seeds} seeds`);
+      process.stderr.write(`\r${result.seed - options.first + 1} of ${options.seeds} seeds`);
     }
   }
   if (process.stderr.isTTY && !options.json) process.stderr.write('\r');

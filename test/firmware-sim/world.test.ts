@@ -160,6 +160,11 @@ t.test('kiri sim says what happened and ends as scripts expect', async (t) => {
   t.equal(text.code, 0);
   t.match(text.stdout, '2 seeds (1 with true Ed25519)');
   t.match(text.stdout, 'every invariant held in every world');
+  const [alone, shared] = await Promise.all(
+    ['1', '3'].map((jobs) => sim('--seeds', '5', '--jobs', jobs, '--json')),
+  );
+  const told = ({ stdout }: { stdout: string }): object => ({ ...JSON.parse(stdout), realMs: 0 });
+  t.same(told(shared!), told(alone!), 'the summary does not depend on the number of threads');
   const forked = await sim('--seed', '3', '--ledger', 'fork');
   t.equal(forked.code, 0);
   t.match(forked.stdout, /ledger event fork +1/);
@@ -168,6 +173,7 @@ t.test('kiri sim says what happened and ends as scripts expect', async (t) => {
     ['--seeds', 'x'],
     ['--seeds', '0'],
     ['--seed', '-1'],
+    ['--jobs', '0'],
     ['--nonsense'],
   ]) {
     const { code, stderr } = await sim(...wrong);
