@@ -192,6 +192,33 @@ t.test(
   },
 );
 
+t.test('a receipt missing from its log past the merge delay names its operator', async (t) => {
+  const root = await newFolder(t);
+  const { out, paid } = await buildOut(root, [2]);
+  const more = pay(out, 3, paid[1]!.totalMicro, 1n);
+  const stem = `receipts/${toHex(payloadHash(more.paymentPayload)).slice(0, 24)}`;
+  for (const kind of ['payment', 'offer', 'receipt'] as const) {
+    await writeFile(join(root, `${stem}.${kind}.cbor`), more[kind]);
+  }
+  const path = join(root, `ledger/${ORIGIN}/tlog/checkpoint`);
+  const note = await readFile(path, 'utf8');
+  const text = note.slice(0, note.indexOf('\n\n') + 1);
+  const [own = ''] = note.slice(text.length + 1).split('\n');
+  const reasonAt = async (timeS: number): Promise<string | undefined> => {
+    const line = cosign(text, witnessSigner('witness.example/w1', out.witness), timeS);
+    await writeFile(path, `${text}\n${own}\n${line}`);
+    const { faults } = await verifyFolder(root);
+    return faults.find(({ reason }) => reason.startsWith('is in no log'))?.reason;
+  };
+  // The longest outage of 30 days and a day with a line, after the Receipt's time.
+  const limitS = NOW_S + 31 * 86_400;
+  t.equal(await reasonAt(limitS), 'is in no log of this folder');
+  t.equal(
+    await reasonAt(limitS + 10),
+    'is in no log of this folder: MERGE_DELAY_PASSED, its operator Ring Road answers for it',
+  );
+});
+
 t.test('a whole foreign world does not pass under a pinned issuer', async (t) => {
   const [root, other] = [await newFolder(t), await newFolder(t)];
   await buildOut(root, [2]);
