@@ -68,8 +68,9 @@ async function writeStore(root: string, size: number, perBatch: number): Promise
     const entries = Array.from({ length: count }, (_, i) => entryAt(at + i));
     const batch = appendBatch(tree, bundle, entries, nativeHash);
     await writeLogFiles(root, batch);
-    filesWritten += batch.files.length;
-    bytesWritten += batch.files.reduce((sum, file) => sum + file.bytes.length, 0);
+    const written = [...batch.files, ...batch.appends];
+    filesWritten += written.length;
+    bytesWritten += written.reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
   const head = { origin: ORIGIN, size, root: treeRoot(tree, nativeHash) };
   return { root, size, filesWritten, bytesWritten, note: signNote(encodeCheckpoint(head), signer) };

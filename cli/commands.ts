@@ -63,7 +63,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
       '       kiri ledger fsck FOLDER --policy FILE [--issuer-key FILE] [--json]\n' +
       '       kiri ledger prove RECEIPT… --log FOLDER|URL --policy FILE [--to FOLDER] [--json]\n' +
-      '       kiri ledger keys LOG --key FILE --policy FILE [--line HEX]... [--json]\n' +
+      '       kiri ledger keys LOG --key FILE --policy FILE [--issuer-key FILE] [--line HEX]...\n' +
+      '         [--json]\n' +
       '       kiri ledger erase --folder FOLDER --request FILE --issuer-key FILE\n' +
       '         --holder-key FILE [--holds FILE] [--json]\n' +
       '       kiri ledger scan FOLDER --trust DIR... [--json]\n' +
@@ -88,10 +89,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   party: {
     summary: 'read what a liable party paid, from the log itself',
     usage:
-      'Usage: kiri party receipts --log LOG --key FILE --policy FILE [--out DIR] [--json]\n' +
+      'Usage: kiri party receipts --log LOG --key FILE --policy FILE [--issuer-key FILE]\n' +
+      '         [--out DIR] [--json]\n' +
       '  --log LOG      a log: its folder or its address\n' +
       "  --key FILE     the party's private P-256 key for key agreement (PEM, mode 0600)\n" +
-      '  --policy FILE  the policy that the checkpoint must meet\n' +
+      '  --policy FILE  the policy that the checkpoint must meet, or the book of its versions\n' +
+      '  --issuer-key F where --policy is a book of policies\n' +
       '  --out DIR      writes each Payment, Offer and Receipt there as COSE bytes as sent\n' +
       '  --json         one JSON object a line',
     load: async () => (await import('./programs/party-tools.ts')).runPartyTools,

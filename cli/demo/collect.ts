@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { EQUIVOCATION_RECORD, recordType } from '../../approval/records.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
@@ -58,8 +58,9 @@ export async function collectReceipts(site: Site, honest: readonly HonestPayment
 export function collectLedger(world: World, outDir: string): void {
   const from = ledgerFolder(world.stateDir);
   const to = join(outDir, 'ledger', world.origin);
-  for (const part of ['tlog', 'payload', 'keys']) {
-    cpSync(join(from, part), join(to, part), { recursive: true });
+  // Confirmations stand in the place of keys that were erased; most logs have none.
+  for (const part of ['tlog', 'payload', 'keys', 'erased']) {
+    if (existsSync(join(from, part))) cpSync(join(from, part), join(to, part), { recursive: true });
   }
 }
 

@@ -88,9 +88,10 @@ function isPublicDocument(name: string): boolean {
   return name.startsWith('merchant-') || name.startsWith('tariff-');
 }
 
-/** A witness, or a mirror: it fetches the log from `logUrl`. */
+/** A witness, or a mirror: it fetches the log from `logUrl`, and knows whose word erases a content key. */
 export function cosignerConfig(
   world: World,
+  trust: string,
   { place, kind, keyName }: World['cosigners'][number],
   logUrl: string,
   port = 0,
@@ -101,6 +102,7 @@ export function cosignerConfig(
     keyFile: `${place}/key.json`,
     name: keyName,
     logs: [kind === 'mirror' ? { ...log, url: logUrl } : log],
+    ...(kind === 'mirror' ? { issuerKey: join(trust, 'issuer.cosekey') } : {}),
     port,
   });
 }

@@ -90,9 +90,9 @@ export async function startSite(
 
 /** Each witness and the mirror, behind an uplink of its own. */
 async function startCosigners(starting: Starting, logUrl: string): Promise<Site['cosigners']> {
-  const { world, programs, uplinks } = starting;
+  const { world, trust, programs, uplinks } = starting;
   const started = world.cosigners.map(async (one) => {
-    const file = cosignerConfig(world, one, logUrl);
+    const file = cosignerConfig(world, trust, one, logUrl);
     const program = await Program.start(one.place, [one.kind, '--config', file], programs);
     const uplink = await openUplink(() => Number(program.ready['port']));
     uplinks.push(uplink);

@@ -26,6 +26,7 @@ import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { openedRecords } from '../../sync/ledger/opened-records.ts';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../command.ts';
 import { readBytes, readPublicKey } from './config.ts';
+import { policyIn } from './ledger-prove.ts';
 import { finalSize, logAt, readAgreementKey } from './log-at.ts';
 
 const REASONS: ReadonlyMap<string, number> = new Map([
@@ -77,6 +78,7 @@ export async function runKeys(argv: readonly string[]): Promise<number> {
     options: {
       key: { type: 'string' },
       policy: { type: 'string' },
+      'issuer-key': { type: 'string' },
       line: { type: 'string', multiple: true, default: [] },
       json: { type: 'boolean', default: false },
     },
@@ -86,7 +88,7 @@ export async function runKeys(argv: readonly string[]): Promise<number> {
   if (log === undefined || more.length > 0) throw new UsageError('one LOG is needed');
   const source = logAt(log);
   const key = readAgreementKey(wanted(values.key, 'key'));
-  const size = await finalSize(source, wanted(values.policy, 'policy'));
+  const size = await finalSize(source, policyIn(values.policy, values['issuer-key']));
   const rows = new Map<string, KeyRow>();
   for await (const { kid, plain } of openedRecords(source, size, key)) {
     const told = lineOf(plain);

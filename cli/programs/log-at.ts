@@ -5,7 +5,7 @@ import { bytesEqual } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { verifyFinalCheckpoint } from '../../sync/ledger/core/final-checkpoint.ts';
 import { noteVerify } from '../../sync/ledger/core/note-ports.ts';
-import { parsePolicy } from '../../sync/ledger/core/policy.ts';
+import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
 import { readCheckpoint } from '../../sync/ledger/log-folder.ts';
 import { rootOfEntries } from '../../sync/ledger/log-root.ts';
 import { folderSource, httpSource, type LogSource } from '../../sync/ledger/log-source.ts';
@@ -35,12 +35,10 @@ export function readAgreementKey(path: string): KeyObject {
 }
 
 /** The log's contents up to its final checkpoint, after every entry was hashed to the signed root. */
-export async function finalSize(source: LogSource, policyFile: string): Promise<number> {
-  const policy = parsePolicy(readBytes(policyFile));
-  if (!policy.ok) throw new KiriError('CONFIG_INVALID', `${policyFile}: ${policy.reason}`);
+export async function finalSize(source: LogSource, policy: FinalityRules): Promise<number> {
   const note = await readCheckpoint(source);
   if (note === undefined) throw new KiriError('LOG_NOT_FINAL', `${source.place}: no checkpoint`);
-  const head = verifyFinalCheckpoint(note, policy.value, noteVerify(nodeVerifier()));
+  const head = verifyFinalCheckpoint(note, policy, noteVerify(nodeVerifier()));
   if (!head.ok) throw new KiriError('LOG_NOT_FINAL', `${source.place}: ${head.reason}`);
   const { size, root } = head.value;
   if (!bytesEqual(await rootOfEntries(source, size), root)) {

@@ -12,6 +12,7 @@ import { RECEIPT } from '../../protocol/messages/receipt.ts';
 import { openedRecords } from '../../sync/ledger/opened-records.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { RECEIPT_NAME_DIGITS } from './devices.ts';
+import { policyIn } from './ledger-prove.ts';
 import { finalSize, logAt, readAgreementKey } from './log-at.ts';
 
 /** What one record of the log says, in words for a person and for JSON. */
@@ -81,6 +82,7 @@ async function runReceipts(argv: readonly string[]): Promise<number> {
       log: { type: 'string' },
       key: { type: 'string' },
       policy: { type: 'string' },
+      'issuer-key': { type: 'string' },
       out: { type: 'string' },
       json: { type: 'boolean', default: false },
     },
@@ -91,7 +93,7 @@ async function runReceipts(argv: readonly string[]): Promise<number> {
   }
   const privateKey = readAgreementKey(key);
   const source = logAt(log);
-  const size = await finalSize(source, policy);
+  const size = await finalSize(source, policyIn(policy, values['issuer-key']));
   if (out !== undefined) mkdirSync(out, { recursive: true, mode: 0o700 });
   let count = 0;
   for await (const { index, plain } of openedRecords(source, size, privateKey)) {

@@ -1,3 +1,4 @@
+import { appended } from '../../sync/ledger/core/log-batch.ts';
 import type { Storage } from './machine.ts';
 import type { Seed } from './seed.ts';
 import type { VirtualClock } from './virtual-clock.ts';
@@ -9,21 +10,29 @@ export interface WholeFile {
   readonly bytes: Uint8Array;
 }
 
-/** Written together; `obsolete` folders go once all `files` are durable. */
+/** Bytes written in place behind an offset; what stood there is cut off. */
+interface TailWrite extends WholeFile {
+  readonly offset: number;
+}
+
+/** Written together; `obsolete` folders go once all of it is durable. */
 export interface FolderBatch {
   readonly files: readonly WholeFile[];
+  readonly appends?: readonly TailWrite[];
   readonly obsolete?: readonly string[];
 }
 
 interface Writing {
   readonly files: readonly WholeFile[];
+  readonly appends: readonly TailWrite[];
   isRenamed: boolean;
 }
 
 /**
  * A folder of files that are replaced whole, on a disk that keeps only what was synced. Between rename and the sync of the
  * folder everybody reads the new file, and a crash may give the old one back, each file by its own chance; a removed file
- * may come back as well. No file is ever torn: its bytes were synced before the rename. Files are never changed in place.
+ * may come back as well. Such a file is never torn: its bytes were synced before the rename. A tail that is written in
+ * place is: a crash leaves any number of its first bytes, and of what stood there before perhaps the cut alone.
  */
 export class VirtualFolder implements Storage {
   readonly #clock: VirtualClock;
@@ -59,19 +68,20 @@ export class VirtualFolder implements Storage {
   }
 
   /** Makes the files durable; `end.durable` hears of it with 0. Writes may overlap; their ends then come in any order. */
-  write({ files, obsolete = [] }: FolderBatch, end: CommitEnd): void {
+  write({ files, appends = [], obsolete = [] }: FolderBatch, end: CommitEnd): void {
     const life = this.#life;
     const faults = this.#faults();
     const isSlow = this.#seed.chance(faults.slow);
     if (isSlow) this.#counts.slowSyncs += 1;
     const fails = this.#seed.chance(faults.failure);
     const ms = isSlow ? faults.slowSyncMs : this.#seed.between(faults.minSyncMs, faults.maxSyncMs);
-    const writing: Writing = { files, isRenamed: false };
+    const writing: Writing = { files, appends, isRenamed: false };
     this.#writing.add(writing);
     this.#clock.after(ms * this.#seed.unit(), () => {
       if (this.#life !== life || fails) return;
       writing.isRenamed = true;
       for (const { path, bytes } of files) this.#visible.set(path, bytes);
+      for (const tail of appends) place(this.#visible, tail, tail.bytes.length);
     });
     this.#clock.after(ms, () => {
       if (this.#life !== life) return;
@@ -81,18 +91,19 @@ export class VirtualFolder implements Storage {
         end.failed('no space left on device');
         return;
       }
-      this.#synced(files, obsolete);
+      this.#synced(writing, obsolete);
       this.#clock.after(this.#seed.between(0, 0.5), () => {
         if (this.#life === life) end.durable(0);
       });
     });
   }
 
-  #synced(files: readonly WholeFile[], obsolete: readonly string[]): void {
+  #synced({ files, appends }: Writing, obsolete: readonly string[]): void {
     this.#counts.syncs += 1;
     for (const path of this.#removed) if (!this.#visible.has(path)) this.#durable.delete(path);
     this.#removed = [];
     for (const { path, bytes } of files) this.#durable.set(path, bytes);
+    for (const tail of appends) place(this.#durable, tail, tail.bytes.length);
     for (const folder of obsolete) {
       for (const path of this.#visible.keys()) {
         if (path.startsWith(`${folder}/`)) this.remove(path);
@@ -114,7 +125,12 @@ export class VirtualFolder implements Storage {
   crash(): void {
     this.#life += 1;
     this.#counts.crashes += 1;
-    for (const { files, isRenamed } of this.#writing) {
+    for (const { files, appends, isRenamed } of this.#writing) {
+      for (const tail of appends) {
+        if (this.#seed.chance(0.5)) continue;
+        place(this.#durable, tail, Math.floor(this.#seed.unit() * (tail.bytes.length + 1)));
+        this.#counts.tornBlocks += 1;
+      }
       const survived = files.filter(() => isRenamed && this.#seed.chance(0.5));
       for (const { path, bytes } of survived) this.#durable.set(path, bytes);
       if (survived.length > 0) this.#counts.survivedBlocks += 1;
@@ -143,4 +159,10 @@ export class VirtualFolder implements Storage {
     this.#durable = new Map(contents);
     this.#visible = new Map(contents);
   }
+}
+
+/** Puts the first `count` bytes of a tail into its file, and cuts off what is behind them. */
+function place(files: Map<string, Uint8Array>, tail: TailWrite, count: number): void {
+  const bytes = tail.bytes.subarray(0, count);
+  files.set(tail.path, appended(files.get(tail.path), { ...tail, bytes }));
 }

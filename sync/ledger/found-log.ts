@@ -7,9 +7,8 @@ import { MAX_STEPS, STEP_LEAVES } from './core/log-writer.ts';
 import type { FoundLog, LogHead, LogPorts } from './core/log-writer-types.ts';
 import { treeRoot } from './core/tree.ts';
 import { parseNote } from './core/note.ts';
-import { TILE_WIDTH } from './core/tile.ts';
 import { readHead } from './head-file.ts';
-import { readCheckpoint, readEntries, readPayloads, readTree } from './log-folder.ts';
+import { readCheckpoint, readOpenBundle, readTree } from './log-folder.ts';
 import { readLevels } from './levels-file.ts';
 import { type LogSource, folderSource } from './log-source.ts';
 
@@ -21,11 +20,7 @@ export const findLog = async (root: string, ports: LogPorts): Promise<FoundLog> 
   const source = folderSource(root);
   const head = await readHead(root);
   const tree = await readTree(source, head.size, ports.hash);
-  const open = Math.floor(head.size / TILE_WIDTH);
-  const bundle = {
-    leaves: [...(await readEntries(source, open, head.size))],
-    payloads: [...(await readPayloads(source, open, head.size))],
-  };
+  const bundle = await readOpenBundle(source, head.size, ports.hash);
   const checkpoint = await readCheckpoint(source);
   if (checkpoint === undefined) return { head, tree, bundle };
   const note = parseNote(checkpoint);

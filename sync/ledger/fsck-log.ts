@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import type { Trust } from '../../identity/core/chain.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { readIfPresent } from '../../platform/durable-file.ts';
-import { bytesEqual } from '../../protocol/bytes.ts';
+import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { CONTENT_KEYS_PATH, kidOfStoredKey, wrappedKeyPath } from './content-keys.ts';
 import { payloadPath } from './core/log-batch.ts';
 import { type GrowingCopy, growCopy, reaches } from './core/mirror.ts';
 import type { Verify } from './core/note-key.ts';
 import type { FinalityRules } from './core/policy-book.ts';
-import { parseTilePath, tileWidth } from './core/tile.ts';
+import { TILE_WIDTH, bundleLength, parseTilePath, tileWidth } from './core/tile.ts';
 import { emptyTree, treeRoot } from './core/tree.ts';
 import { tombstonePath } from './erasure.ts';
 import { FINALITY_PATH } from './finality-file.ts';
@@ -23,6 +23,7 @@ import { HEAD_PATH, readHead } from './head-file.ts';
 import { nativeHash } from './log-copy.ts';
 import { readEntries, readPayloads, readTree } from './log-folder.ts';
 import { folderSource } from './log-source.ts';
+import { parsePayloadRecord } from './payload-record.ts';
 import { type LogReport, verifyLog } from './verify-log.ts';
 
 interface Remark {
@@ -56,8 +57,15 @@ const filesBelow = async (root: string): Promise<string[]> => {
   }
 };
 
-/** Recomputes the tree of the stored head from entries and payloads alone, and compares the tiles' edge with it. */
-const checkHead = async (root: string, size: number, head: Uint8Array): Promise<Remark[]> => {
+/**
+ * Recomputes the tree of the stored head from entries and payloads alone, and compares the tiles' edge with it.
+ * @param named gets the files of the content keys that its records name
+ */
+const checkHead = async (
+  root: string,
+  { size, root: head }: { size: number; root: Uint8Array },
+  named: Set<string>,
+): Promise<Remark[]> => {
   const source = folderSource(root);
   const copy: GrowingCopy = { tree: emptyTree(), bundle: { leaves: [], payloads: [] } };
   for (let index = 0; copy.tree.size < size; index += 1) {
@@ -67,6 +75,10 @@ const checkHead = async (root: string, size: number, head: Uint8Array): Promise<
     ];
     const grown = growCopy(copy, { leaves, payloads }, nativeHash);
     if (!grown.ok) return [{ path: payloadPath(index), reason: grown.reason }];
+    for (const record of payloads) {
+      const kid = parsePayloadRecord(record)?.kid;
+      if (kid !== undefined) named.add(wrappedKeyPath(toHex(kid)));
+    }
   }
   if (!reaches(copy, { size, root: head }, nativeHash)) {
     return [{ path: HEAD_PATH, reason: 'the entries do not lead to the stored head' }];
@@ -76,12 +88,24 @@ const checkHead = async (root: string, size: number, head: Uint8Array): Promise<
   return same ? [] : [{ path: HEAD_PATH, reason: 'the tiles do not lead to the stored head' }];
 };
 
+/** What a batch left behind the stored head's last record when it was interrupted. */
+const checkTail = async (root: string, size: number): Promise<Remark[]> => {
+  const source = folderSource(root);
+  const index = Math.floor(size / TILE_WIDTH);
+  const path = payloadPath(index);
+  const bytes = await source.read(path);
+  if (bytes === undefined) return [];
+  const tail = bytes.length - bundleLength(await readPayloads(source, index, size));
+  const reason = `${tail} bytes behind the last record, under no head: the next batch cuts them off`;
+  return tail === 0 ? [] : [{ path, reason }];
+};
+
 /** A file that the checkpoint does not cover: explained by the stored head, or a leftover. */
 const remarkOn = (path: string, size: number): Remark | undefined => {
   const tile = parseTilePath(path.startsWith('tlog/') ? path.slice('tlog/'.length) : '');
   if (!tile.ok) {
     const isPayload = /^payload\/(?:x[0-9]{3}\/)*[0-9]{3}$/.test(path);
-    // A payload bundle grows in place, and a content key is made before the first record under it.
+    // A payload bundle grows in place; keys are looked at by checkContentKeys.
     return isPayload || path.startsWith('keys/') ? undefined : { path, reason: 'is unknown' };
   }
   const { level, index, width } = tile.value;
@@ -121,6 +145,25 @@ const checkFinality = async (root: string, size: number): Promise<Remark[]> => {
     remarks.push({ path: FINALITY_PATH, reason: `${beyond} lines name more than the stored head` });
   }
   return remarks;
+};
+
+/** Wrapped keys that no record names and that the writer does not use: a crash came while a key was made. */
+const unusedKeys = async (
+  root: string,
+  paths: readonly string[],
+  uncovered: readonly string[],
+  named: ReadonlySet<string>,
+): Promise<Remark[]> => {
+  const inUse = new Set(named);
+  for (const path of paths.filter((one) => one.startsWith(`${CONTENT_KEYS_PATH}/`))) {
+    const stored = (await readIfPresent(join(root, path))) ?? new Uint8Array(0);
+    inUse.add(wrappedKeyPath(kidOfStoredKey(stored)));
+  }
+  const reason =
+    'is a content key that no record names: made before a crash; a restored log is without it, and it may be deleted';
+  return uncovered
+    .filter((path) => path.startsWith('keys/') && !inUse.has(path))
+    .map((path) => ({ path, reason }));
 };
 
 /** Plain content keys: an erased one must not be there, and each belongs to a wrapped file. */
@@ -165,16 +208,25 @@ const keysOf = ({
 const checkState = async (
   root: string,
   head: { size: number; root: Uint8Array },
-  finalSize: number,
-): Promise<Remark[]> => {
+  {
+    finalSize,
+    paths,
+    uncovered,
+  }: { finalSize: number } & Record<'paths' | 'uncovered', readonly string[]>,
+): Promise<{ problems: readonly Remark[]; notes: readonly Remark[] }> => {
   if (finalSize > head.size) {
-    return [{ path: HEAD_PATH, reason: `is older than the published ${finalSize} entries` }];
+    const reason = `is older than the published ${finalSize} entries: put the newer one back, or restore`;
+    return { problems: [{ path: HEAD_PATH, reason }], notes: [] };
   }
+  const named = new Set<string>();
   try {
-    return await checkHead(root, head.size, head.root);
+    const problems = await checkHead(root, head, named);
+    if (problems.length > 0) return { problems, notes: [] };
+    const unused = await unusedKeys(root, paths, uncovered, named);
+    return { problems, notes: [...unused, ...(await checkTail(root, head.size))] };
   } catch (error) {
     if (!(error instanceof KiriError) || !error.code.startsWith('LOG_')) throw error;
-    return [{ path: HEAD_PATH, reason: error.message }];
+    return { problems: [{ path: HEAD_PATH, reason: error.message }], notes: [] };
   }
 };
 
@@ -211,8 +263,11 @@ export const fsckLog = async (
   const head = await findHead(root, paths.includes(HEAD_PATH));
   if (typeof head === 'string') problems.push({ path: HEAD_PATH, reason: head });
   else {
-    problems.push(...(await checkState(root, head, finalSize ?? 0)));
-    for (const path of report.uncovered) {
+    const { uncovered } = report;
+    const state = await checkState(root, head, { finalSize: finalSize ?? 0, paths, uncovered });
+    problems.push(...state.problems);
+    notes.push(...state.notes);
+    for (const path of uncovered) {
       const remark = remarkOn(path, head.size);
       if (remark !== undefined) notes.push(remark);
     }

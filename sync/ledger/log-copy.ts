@@ -10,7 +10,7 @@ import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { wrappedKeyPath } from './content-keys.ts';
 import { parseLeaf } from './core/leaf.ts';
-import type { BatchFiles, LogFile } from './core/log-batch.ts';
+import type { BatchFiles, LogAppend, LogFile } from './core/log-batch.ts';
 import { EMPTY_ROOT, type Sha256 } from './core/merkle.ts';
 import { type GrowingCopy, fullFiles, growCopy, reaches } from './core/mirror.ts';
 import type { Verify, VerifierKey } from './core/note-key.ts';
@@ -20,7 +20,13 @@ import { TILE_WIDTH } from './core/tile.ts';
 import { treeRoot } from './core/tree.ts';
 import { openTombstone, tombstonePath } from './erasure.ts';
 import { contentKeyId } from './key-wrap.ts';
-import { consistencyProof, readEntries, readPayloads, readTree } from './log-folder.ts';
+import {
+  consistencyProof,
+  readEntries,
+  readOpenBundle,
+  readPayloads,
+  readTree,
+} from './log-folder.ts';
 import { type LogSource, folderSource } from './log-source.ts';
 import { parsePayloadRecord } from './payload-record.ts';
 import { prepareLogFolder, writeLogFiles } from './tile-store.ts';
@@ -85,13 +91,11 @@ export class LogCopy {
   async #reload(): Promise<GrowingCopy> {
     const { size, root } = this.#head;
     const tree = await readTree(this.#own, size, nativeHash);
-    const open = Math.floor(size / TILE_WIDTH);
-    const leaves = [...(await readEntries(this.#own, open, size))];
-    const payloads = [...(await readPayloads(this.#own, open, size))];
+    const bundle = await readOpenBundle(this.#own, size, nativeHash);
     if (!bytesEqual(treeRoot(tree, nativeHash), root)) {
       throw new KiriError('STATE_CORRUPT', `${this.#root}: the tiles do not lead to the head`);
     }
-    return { tree, bundle: { leaves, payloads } };
+    return { tree, bundle };
   }
 
   /** Root of the copied tree at a size that it has passed. */
@@ -135,8 +139,8 @@ export class LogCopy {
         continue;
       }
       if (!reaches(copy, head, nativeHash)) break;
-      const { files, obsolete } = fullFiles(chunk.value, held);
-      await this.#write({ files: [...files, ...held.values()], obsolete });
+      const { files, ...rest } = fullFiles(chunk.value, held);
+      await this.#write({ files: [...files, ...held.values()], ...rest });
     }
     return reaches(copy, head, nativeHash)
       ? ok(undefined)
@@ -157,6 +161,7 @@ export class LogCopy {
     size: number,
   ): Promise<Outcome<BatchFiles>> {
     const files = new Map<string, LogFile>();
+    const appends: LogAppend[] = [];
     const obsolete: string[] = [];
     let bytes = 0;
     for (let bundles = 0; bundles < MAX_CHUNK_BUNDLES && bytes < MAX_CHUNK_BYTES; bundles += 1) {
@@ -172,10 +177,11 @@ export class LogCopy {
       const grown = growCopy(copy, { leaves, payloads }, nativeHash);
       if (!grown.ok) return grown;
       for (const file of [...keys.value, ...grown.value.files]) files.set(file.path, file);
+      appends.push(...grown.value.appends);
       obsolete.push(...grown.value.obsolete);
       bytes += payloads.reduce((sum, record) => sum + record.length, 0);
     }
-    return ok({ files: [...files.values()], obsolete });
+    return ok({ files: [...files.values()], appends, obsolete });
   }
 
   /** The wrapped keys that the records name, or what stands in their place. */

@@ -1,7 +1,8 @@
 /** Reading a log through its static files: tiles, entries, payloads, proofs, and the rightmost edge after a restart. */
 import type { Sha256 } from './core/merkle.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
-import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
+import { commitsTo } from './core/leaf.ts';
+import { CHECKPOINT_PATH, type OpenBundle, payloadPath, tlogPath } from './core/log-batch.ts';
 import {
   TILE_WIDTH,
   type TileId,
@@ -64,7 +65,11 @@ export const readEntries = async (
   return take(source, file.path, parseBundle(file.bytes, file.width)).slice(0, width);
 };
 
-/** Payload records of bundle `index` in a tree of `size`; the file may already hold more than that tree. */
+/**
+ * Payload records of bundle `index` in a tree of `size`. The file may hold more than that tree, also a record that was
+ * torn by a crash; one that is torn within the tree is an error.
+ * @throws KiriError LOG_INCOMPLETE, LOG_CORRUPT and what the source throws
+ */
 export const readPayloads = async (
   source: LogSource,
   index: number,
@@ -76,6 +81,30 @@ export const readPayloads = async (
   const bytes = await source.read(path);
   if (bytes === undefined) throw missing(source, path);
   return take(source, path, parseBundle(bytes, width, false));
+};
+
+/**
+ * The bundle that a log of `size` appends to, for its owner's start: the payload file is written in place, so every record
+ * is held against its entry before anything follows it.
+ * @throws KiriError LOG_INCOMPLETE, LOG_CORRUPT and what the source throws
+ */
+export const readOpenBundle = async (
+  source: LogSource,
+  size: number,
+  hash?: Sha256,
+): Promise<OpenBundle> => {
+  const index = Math.floor(size / TILE_WIDTH);
+  const leaves = [...(await readEntries(source, index, size))];
+  const payloads = [...(await readPayloads(source, index, size))];
+  for (const [at, leaf] of leaves.entries()) {
+    if (commitsTo(leaf, payloads[at] ?? leaf, hash)) continue;
+    const path = `${source.place}/${payloadPath(index)}`;
+    throw new KiriError(
+      'LOG_CORRUPT',
+      `${path}: record ${at} and its entry do not belong together`,
+    );
+  }
+  return { leaves, payloads };
 };
 
 /** The published checkpoint note, unverified. */

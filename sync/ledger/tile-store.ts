@@ -1,12 +1,15 @@
 /**
- * Writes the files of a batch into a log folder: temporary file, fsync, rename, fsync of every folder touched. When
- * {@link writeLogFiles} returns, all of them are durable; only then are obsolete partial tiles removed.
+ * Writes a batch into a log folder. Tiles and entries: temporary file, fsync, rename. Payload records: at the offset that
+ * the durable head implies, after what a crash left behind it was cut off, then fdatasync. Last an fsync of every folder
+ * touched. When {@link writeLogFiles} returns, all of it is durable; only then are obsolete partial tiles removed.
  */
 import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { toDiskError } from '../../platform/disk-error.ts';
-import type { BatchFiles, LogFile } from './core/log-batch.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
+import type { BatchFiles, LogAppend, LogFile } from './core/log-batch.ts';
 
 /** Files written at one time: enough to share disk syncs, few enough for the file limit. */
 const PARALLEL_WRITES = 16;
@@ -78,17 +81,46 @@ const makeFolders = async (root: string, names: Iterable<string>): Promise<Set<s
   return unsynced;
 };
 
+/** Bytes below the offset are under a head and are never touched: readers see them whole at any moment. */
+const appendOne = async (root: string, { path, offset, bytes }: LogAppend): Promise<void> => {
+  const place = join(root, path);
+  try {
+    const handle = await open(place, constants.O_RDWR | constants.O_CREAT, 0o644);
+    try {
+      const { size } = await handle.stat();
+      if (size < offset) {
+        throw new KiriError('LOG_CORRUPT', `${place} ends before byte ${offset}: it was cut`);
+      }
+      if (size > offset) await handle.truncate(offset);
+      for (let at = 0; at < bytes.length;) {
+        const rest = bytes.length - at;
+        at += (await handle.write(bytes, at, rest, offset + at)).bytesWritten;
+      }
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof KiriError) throw error;
+    throw toDiskError(error, 'write', place);
+  }
+};
+
 /**
- * Makes a batch durable below `root`.
- * @throws KiriError DISK_FULL, DISK_UNWRITABLE, DISK_FAILED; then some of the files may have been written, none is signed
+ * Makes a batch durable below `root`. May be called again with the same batch after it failed.
+ * @throws KiriError LOG_CORRUPT, DISK_FULL, DISK_UNWRITABLE, DISK_FAILED; then some of the files may have been written, none is signed
  */
 export const writeLogFiles = async (root: string, batch: BatchFiles): Promise<void> => {
-  const written = new Set(batch.files.map((file) => dirname(join(root, file.path))));
+  const all = [...batch.files, ...batch.appends];
+  const written = new Set(all.map((file) => dirname(join(root, file.path))));
   try {
     const folders = await makeFolders(join(root), written);
-    for (let at = 0; at < batch.files.length; at += PARALLEL_WRITES) {
-      const group = batch.files.slice(at, at + PARALLEL_WRITES);
-      await allOf(group.map((file) => writeOne(root, file)));
+    const writes = [
+      ...batch.appends.map((append) => () => appendOne(root, append)),
+      ...batch.files.map((file) => () => writeOne(root, file)),
+    ];
+    for (let at = 0; at < writes.length; at += PARALLEL_WRITES) {
+      await allOf(writes.slice(at, at + PARALLEL_WRITES).map((write) => write()));
     }
     await allOf(Array.from(new Set([...folders, ...written]), syncFolder));
     if (durable.size > MAX_DURABLE) durable.clear();

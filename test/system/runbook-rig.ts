@@ -105,7 +105,7 @@ export class RunbookRig {
     const urls = new Map<string, string>();
     for (const one of world.cosigners) {
       const port = await freePort();
-      cosignerConfig(world, one, logUrl, port);
+      cosignerConfig(world, trust, one, logUrl, port);
       urls.set(one.name, `http://127.0.0.1:${port}`);
     }
     ledgerConfig(world, trust, log, `http://127.0.0.1:${http}`, urls);

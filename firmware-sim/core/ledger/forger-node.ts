@@ -4,6 +4,7 @@ import { invariant } from '../../../protocol/kiri-error.ts';
 import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
 import {
   appendBatch,
+  appended,
   type LogEntry,
   type OpenBundle,
 } from '../../../sync/ledger/core/log-batch.ts';
@@ -64,6 +65,7 @@ export class ForgerNode extends LedgerNode {
     );
     const files = new Map(this.folder.backup());
     for (const { path, bytes } of batch.files) files.set(path, bytes);
+    for (const tail of batch.appends) files.set(tail.path, appended(files.get(tail.path), tail));
     this.folder.replace(files);
   }
 

@@ -112,13 +112,15 @@ export class MirrorCopy {
           end(chunk);
           return;
         }
-        const { files, obsolete } = fullFiles(chunk.value, held);
+        const { files, appends, obsolete } = fullFiles(chunk.value, held);
         if (copy.tree.size < head.size) {
-          write({ files, obsolete }, (isDurable) => (isDurable ? next() : end(bad('disk'))));
+          write({ files, appends, obsolete }, (isDurable) =>
+            isDurable ? next() : end(bad('disk')),
+          );
         } else if (!reaches(copy, head)) {
           end(bad('the entries do not lead to the signed root'));
         } else {
-          write({ files: [...files, ...held.values()], obsolete }, (isDurable) =>
+          write({ files: [...files, ...held.values()], appends, obsolete }, (isDurable) =>
             isDurable ? this.#reached(copy, head, end) : end(bad('disk')),
           );
         }
@@ -128,7 +130,7 @@ export class MirrorCopy {
 
   #reached(copy: GrowingCopy, head: SignedHead, end: (done: Outcome<undefined>) => void): void {
     const files = [{ path: SIGNED_HEAD_PATH, bytes: utf8ToBytes(head.note) }];
-    this.#desk.write({ files, obsolete: [] }, (isDurable) => {
+    this.#desk.write({ files, appends: [], obsolete: [] }, (isDurable) => {
       if (isDurable) {
         this.head = head;
         this.#grown = copy;
@@ -245,7 +247,7 @@ export class MirrorCopy {
   ): void {
     const evidence = forkEvidence(first.origin, [first.note, second.note], root, proof);
     const files = [{ path: EVIDENCE_PATH, bytes: utf8ToBytes(JSON.stringify(evidence)) }];
-    this.#desk.write({ files, obsolete: [] }, (isDurable) => {
+    this.#desk.write({ files, appends: [], obsolete: [] }, (isDurable) => {
       if (isDurable) this.isForked = true;
       end(isDurable ? FORKED : LATER);
     });

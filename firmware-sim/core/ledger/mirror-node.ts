@@ -54,10 +54,11 @@ export class MirrorNode extends WitnessNode {
     const prefix = prefixOf(origin);
     return new MirrorCopy(origin, {
       read: this.filesOf(origin),
-      write: ({ files, obsolete }, end) =>
+      write: ({ files, appends, obsolete }, end) =>
         this.store(
           {
             files: files.map(({ path, bytes }) => ({ path: prefix + path, bytes })),
+            appends: appends.map((tail) => ({ ...tail, path: prefix + tail.path })),
             obsolete: obsolete.map((path) => prefix + path),
           },
           { durable: () => end(true), failed: () => end(false) },

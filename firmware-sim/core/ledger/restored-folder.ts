@@ -1,6 +1,6 @@
 import { bytesEqual } from '../../../protocol/bytes.ts';
 import { verifyFinalCheckpoint } from '../../../sync/ledger/core/final-checkpoint.ts';
-import { CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
+import { appended, CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
 import { growCopy, reaches } from '../../../sync/ledger/core/mirror.ts';
 import { bad, ok, type Outcome } from '../../../sync/ledger/core/text.ts';
 import { TILE_WIDTH } from '../../../sync/ledger/core/tile.ts';
@@ -64,6 +64,9 @@ export function restoredFolder(
     const grown = growCopy(copy, { leaves: entriesAt(from, index, head.size), payloads });
     if (!grown.ok) return grown;
     for (const { path, bytes } of grown.value.files) files.set(path, bytes);
+    for (const tail of grown.value.appends) {
+      files.set(tail.path, appended(files.get(tail.path), tail));
+    }
     records.push(...payloads);
   }
   if (!reaches(copy, head)) return bad('the copy does not lead to the signed root');

@@ -1,12 +1,13 @@
 /**
  * The files that one batch of leaves adds to a log folder: hash tiles, entry bundles and payload bundles. Tiles and entry
  * bundles follow tlog-tiles; `payload/<N>` holds the ciphertexts of the same 256 entries, outside the log (DESIGN §5),
- * and is replaced whole while it grows.
+ * and only ever grows at its end: a memory card would not outlive a bundle that is replaced with every batch.
  */
 import { type Sha256, leafHash } from './merkle.ts';
 import {
   TILE_WIDTH,
   type TileId,
+  bundleLength,
   encodeBundle,
   indexPath,
   partialFolder,
@@ -38,6 +39,26 @@ export interface LogFile {
   readonly bytes: Uint8Array;
 }
 
+/** Bytes that go into a file at an offset; what stands behind that offset was never covered by a head and is cut off. */
+export interface LogAppend {
+  readonly path: string;
+  /** Where the records under the durable head end. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** The file's content after an append. Throws on a file that is shorter than the offset: a caller's bug. */
+export const appended = (
+  file: Uint8Array | undefined,
+  { offset, bytes }: LogAppend,
+): Uint8Array => {
+  if ((file?.length ?? 0) < offset) throw new RangeError('the file ends before the offset');
+  const grown = new Uint8Array(offset + bytes.length);
+  if (file !== undefined) grown.set(file.subarray(0, offset));
+  grown.set(bytes, offset);
+  return grown;
+};
+
 /** Where the C2SP part and the payloads stand below a log's folder. */
 const TLOG_FOLDER = 'tlog';
 export const CHECKPOINT_PATH = 'tlog/checkpoint';
@@ -46,7 +67,9 @@ export const tlogPath = (tile: TileId): string => `${TLOG_FOLDER}/${tilePath(til
 
 export interface BatchFiles {
   readonly files: readonly LogFile[];
-  /** Folders of partial tiles to be removed once `files` are durable. */
+  /** At most one for a path. */
+  readonly appends: readonly LogAppend[];
+  /** Folders of partial tiles to be removed once all of the above is durable. */
   readonly obsolete: readonly string[];
 }
 
@@ -58,15 +81,22 @@ export const appendBatch = (
   hash?: Sha256,
 ): BatchFiles => {
   const files: LogFile[] = [];
+  const appends: LogAppend[] = [];
   const obsolete: string[] = [];
+  let held = bundle.payloads.length;
   const closeBundle = (index: number): void => {
     const id = { level: 'entries', index, width: bundle.leaves.length } as const;
     files.push({ path: tlogPath(id), bytes: encodeBundle(bundle.leaves) });
-    files.push({ path: payloadPath(index), bytes: encodeBundle(bundle.payloads) });
+    appends.push({
+      path: payloadPath(index),
+      offset: bundleLength(bundle.payloads.slice(0, held)),
+      bytes: encodeBundle(bundle.payloads.slice(held)),
+    });
     if (id.width < TILE_WIDTH) return;
     obsolete.push(`${TLOG_FOLDER}/${partialFolder(id)}`);
     bundle.leaves = [];
     bundle.payloads = [];
+    held = 0;
   };
   let size = tree.size;
   for (const entry of entries) {
@@ -81,5 +111,5 @@ export const appendBatch = (
     files.push({ path: tlogPath(tile), bytes: tile.bytes });
     if (tile.width === TILE_WIDTH) obsolete.push(`${TLOG_FOLDER}/${partialFolder(tile)}`);
   }
-  return { files, obsolete };
+  return { files, appends, obsolete };
 };

@@ -80,7 +80,8 @@ export const reaches = (
 
 /**
  * Files of a chunk that is written before the head is reached: full ones only. A partial tile says something about one
- * tree size; that size is not verified yet, so the last version of each waits in `held` for the end.
+ * tree size; that size is not verified yet, so the last version of each waits in `held` for the end. Payload records
+ * beyond the head are cut off by the next append.
  */
 export const fullFiles = (files: BatchFiles, held: Map<string, LogFile>): BatchFiles => {
   for (const folder of files.obsolete) held.delete(folder);
@@ -90,5 +91,5 @@ export const fullFiles = (files: BatchFiles, held: Map<string, LogFile>): BatchF
     if (folder === undefined) full.push(file);
     else held.set(folder, file);
   }
-  return { files: full, obsolete: files.obsolete };
+  return { files: full, appends: files.appends, obsolete: files.obsolete };
 };

@@ -88,9 +88,13 @@ export const encodeTile = (hashes: readonly Uint8Array[]): Uint8Array => {
   return bytes;
 };
 
+/** Length of these entries as a bundle. */
+export const bundleLength = (entries: readonly Uint8Array[]): number =>
+  entries.reduce((sum, entry) => sum + 2 + entry.length, 0);
+
 /** Big-endian uint16 length before every entry. Throws on an entry over 65,535 bytes: a caller's bug. */
 export const encodeBundle = (entries: readonly Uint8Array[]): Uint8Array => {
-  const bytes = new Uint8Array(entries.reduce((sum, entry) => sum + 2 + entry.length, 0));
+  const bytes = new Uint8Array(bundleLength(entries));
   let at = 0;
   for (const entry of entries) {
     if (entry.length > MAX_ENTRY_BYTES) throw new RangeError('log entry over 65,535 bytes');

@@ -22,6 +22,7 @@ import { cosign } from '../../../sync/ledger/core/cosignature.ts';
 import {
   CHECKPOINT_PATH,
   appendBatch,
+  appended,
   type LogEntry,
 } from '../../../sync/ledger/core/log-batch.ts';
 import { encodeVerifierKey } from '../../../sync/ledger/core/note-key.ts';
@@ -219,6 +220,7 @@ const putLog = async (
   await folder.put(`${base}/keys/${toHex(content.kid)}`, wrapped);
   const tree = emptyTree();
   const bundle = { leaves: [], payloads: [] };
+  const grown = new Map<string, Uint8Array>();
   let at = 0;
   for (const size of batches) {
     const entries = paid.slice(at, at + size).map((one): LogEntry => {
@@ -228,8 +230,11 @@ const putLog = async (
       return { leaf: leafOfRecord(payload)!, payload, acceptedAtMs: 0 };
     });
     at += size;
-    for (const { path, bytes } of appendBatch(tree, bundle, entries).files) {
-      await folder.put(`${base}/${path}`, bytes);
+    const { files, appends } = appendBatch(tree, bundle, entries);
+    for (const { path, bytes } of files) await folder.put(`${base}/${path}`, bytes);
+    for (const tail of appends) {
+      grown.set(tail.path, appended(grown.get(tail.path), tail));
+      await folder.put(`${base}/${tail.path}`, grown.get(tail.path)!);
     }
   }
   const text = encodeCheckpoint({ origin: ORIGIN, size: tree.size, root: treeRoot(tree) });

@@ -12,7 +12,7 @@ import { REFUSAL } from '../../../protocol/messages/refusal.ts';
 import type { Signer } from '../../../protocol/public-key.ts';
 import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
 import { cosign } from '../../../sync/ledger/core/cosignature.ts';
-import { CHECKPOINT_PATH, appendBatch } from '../../../sync/ledger/core/log-batch.ts';
+import { CHECKPOINT_PATH, appendBatch, appended } from '../../../sync/ledger/core/log-batch.ts';
 import { signNote } from '../../../sync/ledger/core/note.ts';
 import { emptyTree, treeRoot } from '../../../sync/ledger/core/tree.ts';
 import { wrappedKeyPath } from '../../../sync/ledger/content-keys.ts';
@@ -77,8 +77,10 @@ export class LogInMemory {
   appendEntries(
     entries: readonly { leaf: Uint8Array; payload: Uint8Array; acceptedAtMs: number }[],
   ): void {
-    for (const file of appendBatch(this.#tree, this.#bundle, entries).files) {
-      this.files.set(file.path, file.bytes);
+    const { files, appends } = appendBatch(this.#tree, this.#bundle, entries);
+    for (const file of files) this.files.set(file.path, file.bytes);
+    for (const tail of appends) {
+      this.files.set(tail.path, appended(this.files.get(tail.path), tail));
     }
     this.publish(treeRoot(this.#tree));
   }

@@ -72,6 +72,8 @@ t.test('a sound folder passes, damage is named, leftovers are notes', async (t) 
     await writeFileDurable(join(root, 'tlog/tile/0/000.p/5'), tile.subarray(0, 160));
     await writeFile(join(root, `payload/001.${'0'.repeat(16)}.tmp`), 'torn');
     await writeFileDurable(join(root, 'tlog/tile/0/001.p/99'), tile.subarray(0, 99 * 32));
+    await appendFile(join(root, 'payload/001'), 'torn');
+    await writeFile(join(root, 'keys', 'ab'.repeat(16)), 'never used');
     await appendFile(join(root, 'state/finality'), 'no json\n{"torn');
   });
   const report = await check(leftovers);
@@ -79,6 +81,8 @@ t.test('a sound folder passes, damage is named, leftovers are notes', async (t) 
   t.same(
     report.notes.map(({ path }) => path).toSorted(),
     [
+      'payload/001',
+      `keys/${'ab'.repeat(16)}`,
       `payload/001.${'0'.repeat(16)}.tmp`,
       'state/finality',
       'tlog/tile/0/000.p/5',

@@ -201,7 +201,8 @@ t.test('damage in the folder is a named error at the start, not a new history', 
   t.equal(await damage('tlog/tile/0/000.p/5', flip), 'FOLDER_INCONSISTENT');
   t.equal(await damage('tlog/tile/0/000.p/5', () => undefined), 'LOG_INCOMPLETE');
   t.equal(await damage('tlog/tile/0/000.p/5', (bytes) => bytes.subarray(1)), 'LOG_CORRUPT');
-  t.equal(await damage('tlog/tile/entries/000.p/5', flip), 'FOLDER_INCONSISTENT');
+  t.equal(await damage('tlog/tile/entries/000.p/5', flip), 'LOG_CORRUPT');
+  t.equal(await damage('payload/000', flip), 'LOG_CORRUPT');
   t.equal(await damage('payload/000', () => undefined), 'LOG_INCOMPLETE');
   t.equal(await damage('tlog/checkpoint', () => Buffer.from('junk')), 'STATE_CORRUPT');
   t.equal(

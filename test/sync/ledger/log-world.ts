@@ -6,6 +6,7 @@ import { verifyFinalCheckpoint } from '../../../sync/ledger/core/final-checkpoin
 import {
   CHECKPOINT_PATH,
   type LogEntry,
+  appended,
   payloadPath,
   tlogPath,
 } from '../../../sync/ledger/core/log-batch.ts';
@@ -217,6 +218,9 @@ export class World {
     switch (effect.kind) {
       case 'writeBatch':
         for (const file of effect.files) this.disk.files.set(file.path, file.bytes);
+        for (const tail of effect.appends) {
+          this.disk.files.set(tail.path, appended(this.disk.files.get(tail.path), tail));
+        }
         for (const folder of effect.obsolete) {
           for (const path of this.disk.files.keys()) {
             if (path.startsWith(`${folder}/`)) this.disk.files.delete(path);

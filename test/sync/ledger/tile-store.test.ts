@@ -53,9 +53,11 @@ t.test('a batch that failed writes nothing any more when it says so', async (t) 
   t.teardown(mend);
   const files = ['first', 'payload/slow'].map((path) => ({ path, bytes: BYTES }));
   let verdict: unknown;
-  const writing = writeLogFiles(root, { files, obsolete: [] }).catch((error: unknown) => {
-    verdict = error;
-  });
+  const writing = writeLogFiles(root, { files, appends: [], obsolete: [] }).catch(
+    (error: unknown) => {
+      verdict = error;
+    },
+  );
   await until('the slow write is under way', () => isSlow);
   for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   t.equal(verdict, undefined, 'a late rename could replace what a later batch writes');
@@ -74,7 +76,7 @@ t.test('a folder whose batch failed is made durable by the batch that finds room
   });
   t.teardown(mend);
   const path = 'tlog/tile/0/x001/002';
-  const batch = { files: [{ path, bytes: BYTES }], obsolete: [] };
+  const batch = { files: [{ path, bytes: BYTES }], appends: [], obsolete: [] };
   await t.rejects(writeLogFiles(root, batch), { code: 'DISK_FULL' });
   isFull = false;
   await writeLogFiles(root, batch);
@@ -83,7 +85,11 @@ t.test('a folder whose batch failed is made durable by the batch that finds room
     if (folder === root) break;
   }
   synced.clear();
-  await writeLogFiles(root, { files: [{ path: `${path}9`, bytes: BYTES }], obsolete: [] });
+  await writeLogFiles(root, {
+    files: [{ path: `${path}9`, bytes: BYTES }],
+    appends: [],
+    obsolete: [],
+  });
   t.same(
     [...synced].filter((one) => !one.endsWith('.tmp')),
     [dirname(join(root, path))],
