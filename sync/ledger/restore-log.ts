@@ -48,7 +48,7 @@ export interface RestoreOptions {
 export interface RestoredLog {
   /** Entries under the restored head. */
   readonly size: number;
-  /** Entries under the restored checkpoint, which meets the policy. */
+  /** Entries under the restored checkpoint, which meets the policy; 0 where the mirror holds none yet. */
   readonly finalSize: number;
   /** Index of the first journal record that is not in the log yet. */
   readonly nextJournalIndex: number;
@@ -98,23 +98,24 @@ const findCursor = async (
 /** What the mirror has to show before anything is copied. */
 const readOffer = async (
   options: RestoreOptions,
-): Promise<Outcome<{ head: SignedHead; note: Uint8Array; finalSize: number }>> => {
+): Promise<Outcome<{ head: SignedHead; note?: Uint8Array; finalSize: number }>> => {
   const { from, origin, policy, verify } = options;
   // Any log of the policy, so that the copy of another one is told from junk.
   const named = policySpans(policy).flatMap((span) => span.policy.logs.map((log) => log.key));
   const keys = [...logKeys(policy, origin), ...named];
   const signed = await from.read(SIGNED_HEAD_PATH);
   const note = await from.read(CHECKPOINT_PATH);
-  if (signed === undefined || note === undefined) {
-    return bad(`${from.place} holds no final copy of this log`);
-  }
+  if (signed === undefined) return bad(`${from.place} holds no copy of this log`);
   const head = parseSignedHead(signed, keys, verify);
   if (!head.ok) return bad(`${SIGNED_HEAD_PATH}: ${head.reason}`);
-  const final = verifyFinalCheckpoint(note, policy, verify);
-  if (!final.ok) return bad(`${CHECKPOINT_PATH}: ${final.reason}`);
-  if (head.value.origin !== origin || final.value.origin !== origin) {
+  const final = note && verifyFinalCheckpoint(note, policy, verify);
+  if (final?.ok === false) return bad(`${CHECKPOINT_PATH}: ${final.reason}`);
+  if (head.value.origin !== origin || (final && final.value.origin !== origin)) {
     return bad(`${from.place} is the copy of another log`);
   }
+  // Lost before its first checkpoint came here: the log's own signature covers the copy, and the writer that goes on
+  // from it has it confirmed by the quorum as after every start.
+  if (note === undefined || final === undefined) return ok({ head: head.value, finalSize: 0 });
   const finalSize = final.value.size;
   return finalSize > head.value.size
     ? bad('the final checkpoint is larger than the copy')
@@ -135,15 +136,15 @@ const restoreInto = async (options: RestoreOptions): Promise<Outcome<RestoredLog
   });
   const copied = await copy.extend(from, head);
   if (!copied.ok) return copied;
-  const final = verifyFinalCheckpoint(note, policy, verify);
-  if (!final.ok || !bytesEqual(await copy.rootAt(finalSize), final.value.root)) {
+  const final = note && verifyFinalCheckpoint(note, policy, verify);
+  if (final && !(final.ok && bytesEqual(await copy.rootAt(finalSize), final.value.root))) {
     return bad('the final checkpoint is not of the copied tree');
   }
   const cursor = journal
     ? await findCursor(journal, folderSource(to), head.size)
     : ok<JournalPosition | undefined>(undefined);
   if (!cursor.ok) return cursor;
-  await writeFileDurable(join(to, CHECKPOINT_PATH), note, 0o644);
+  if (note !== undefined) await writeFileDurable(join(to, CHECKPOINT_PATH), note, 0o644);
   const { size, root } = head;
   const at = cursor.value;
   await writeHead(to, at === undefined ? { size, root } : { size, root, cursor: at });

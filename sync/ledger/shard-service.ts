@@ -5,10 +5,11 @@
  * is the switch: until it is there the old shard goes on, so a crash anywhere loses and doubles nothing.
  */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readIfPresent } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
-import { makeFolder } from '../../platform/make-folder.ts';
+import { makeFolder, syncFolderNow } from '../../platform/make-folder.ts';
+import { toDiskError } from '../../platform/disk-error.ts';
 import type { JournalPosition } from '../../platform/ports.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { ContentKeys } from './content-keys.ts';
@@ -19,6 +20,7 @@ import type { LogPorts } from './core/log-writer-types.ts';
 import type { Signer } from './core/note-key.ts';
 import { parseShard, quarterOf, shardOrigin } from './core/shard.ts';
 import { emptyTree, treeRoot } from './core/tree.ts';
+import { RoomWaiter } from './full-disk.ts';
 import { HEAD_PATH, readHead, writeHead } from './head-file.ts';
 import { startLedgerService } from './ledger-service.ts';
 import type { LedgerService, LedgerServiceOptions, LedgerStatus } from './ledger-types.ts';
@@ -90,6 +92,12 @@ export const beginShard = async (
   const tree = emptyTree();
   const entry = { leaf, payload: new Uint8Array(note), acceptedAtMs: 0 };
   await prepareLogFolder(root);
+  // Also where an attempt before this one made the folder: a shard that is signed for must not vanish in a power cut.
+  try {
+    syncFolderNow(dirname(root));
+  } catch (error) {
+    throw toDiskError(error, 'open shards in', dirname(root));
+  }
   const bundle = { leaves: [], payloads: [] };
   await writeLogFiles(root, appendBatch(tree, bundle, [entry], ports.hash));
   const { cursor, throughSequence } = head;
@@ -99,6 +107,22 @@ export const beginShard = async (
     ...(cursor === undefined ? {} : { cursor }),
     ...(throughSequence === undefined ? {} : { throughSequence }),
   });
+};
+
+/**
+ * Whether a quarter is at most the one after that of the last cosignature: a clock that leaps years ahead would open a shard
+ * that no witness takes, and there would be no way back from it. A log that runs sees every quarter.
+ */
+const isWitnessed = async (
+  shard: { readonly root: string; readonly origin: string },
+  quarter: number,
+  { policy, verify }: ShardedLedgerOptions['ports'],
+): Promise<boolean> => {
+  const note = await readCheckpoint(folderSource(shard.root));
+  const final = note && verifyFinalCheckpoint(note, policy, verify);
+  if (final?.ok !== true) return false;
+  const times = [...final.value.cosignedAtS.values()];
+  return times.length === 0 || quarter <= quarterOf(1000 * Math.max(...times)) + 1;
 };
 
 /** Nothing is on its way: all that was read is recorded, all that is recorded is final. */
@@ -121,6 +145,7 @@ class ShardHost implements ShardedLedger {
   #isUp: boolean;
   #isClosed = false;
   #turning: Promise<void> | undefined;
+  readonly #room = new RoomWaiter();
   #trouble: string | undefined;
 
   constructor(
@@ -145,7 +170,11 @@ class ShardHost implements ShardedLedger {
   }
 
   status(): LedgerStatus {
-    const status = this.#service.status();
+    const storageTrouble = this.#room.trouble;
+    const status = {
+      ...this.#service.status(),
+      ...(storageTrouble === undefined ? {} : { storageTrouble }),
+    };
     if (this.#trouble === undefined) return status;
     const phase = { kind: 'stopped', reason: 'STORAGE_FAILED', detail: this.#trouble } as const;
     return { ...status, phase };
@@ -158,6 +187,7 @@ class ShardHost implements ShardedLedger {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#room.close();
     clearInterval(this.#timer);
     await this.#turning;
     if (this.#trouble === undefined) await this.#service.close();
@@ -184,6 +214,8 @@ class ShardHost implements ShardedLedger {
 
   async #turn(quarter: number): Promise<void> {
     const { root, prefix, ports, clock } = this.#options;
+    const old = { root: join(root, nameOf(this.#origin)), origin: this.#origin };
+    if (!(await isWitnessed(old, quarter, ports))) return;
     this.#gate.isHeld = true;
     const limitMs = clock.now().monotonicMs + CLOSING_LIMIT_MS;
     while (!isQuiet(this.#service.status())) {
@@ -191,16 +223,17 @@ class ShardHost implements ShardedLedger {
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     await this.#service.close();
-    const old = { root: join(root, nameOf(this.#origin)), origin: this.#origin };
     const next = shardOrigin({ prefix, index: quarter });
     try {
-      await beginShard(join(root, nameOf(next)), old, ports);
+      await this.#room.write(() => beginShard(join(root, nameOf(next)), old, ports));
       this.#origin = next;
     } catch (error) {
       // A batch was still on its way: the old shard goes on and is closed at another check.
       if (!(error instanceof KiriError) || error.code !== 'LOG_NOT_FINAL') throw error;
     }
-    this.#service = await openShard(this.#options, this.#gate, this.#origin, this.#isUp);
+    this.#service = await this.#room.write(() =>
+      openShard(this.#options, this.#gate, this.#origin, this.#isUp),
+    );
   }
 }
 

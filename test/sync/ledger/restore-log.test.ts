@@ -132,7 +132,7 @@ t.test('what does not hold is not restored, and no head is left behind', async (
   await mkdir(join(rig.base, 'nothing'));
   const [kid = ''] = await readdir(join(copy, 'keys'));
   const cases: readonly (readonly [string, Partial<RestoreOptions>, RegExp])[] = [
-    ['no copy', { from: folderSource(join(rig.base, 'nothing')) }, /holds no final copy/],
+    ['no copy', { from: folderSource(join(rig.base, 'nothing')) }, /holds no copy/],
     ['another log', { origin: 'else.example' }, /another log/],
     [
       'a policy that is not met',
@@ -161,6 +161,12 @@ t.test('what does not hold is not restored, and no head is left behind', async (
   }
   // After a refusal the same folder can be restored from a sound copy.
   t.match(await restoreLog(optionsOf(rig, to('a payload'))), { ok: true, value: { size: 300 } });
+  // The mirror cosigns before the log publishes: what was lost in between comes back too.
+  const bare = join(rig.base, 'unpublished');
+  await cp(copy, bare, { recursive: true });
+  await rm(join(bare, 'tlog/checkpoint'));
+  const options = { ...optionsOf(rig, to('unpublished')), from: folderSource(bare) };
+  t.match(await restoreLog(options), { ok: true, value: { size: 300, finalSize: 0 } });
   await rig.startMirror();
 });
 
