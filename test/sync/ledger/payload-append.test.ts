@@ -17,6 +17,7 @@ import { folderSource, httpSource } from '../../../sync/ledger/log-source.ts';
 import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.ts';
 import { prepareLogFolder, writeLogFiles } from '../../../sync/ledger/tile-store.ts';
 import { ORIGIN, policyOf, realLog, realVerify } from './keys.ts';
+import { temporaryFolder } from './rig.ts';
 
 const CHILD = fileURLToPath(new URL('./append-process.js', import.meta.url));
 const PORTS = {
@@ -67,7 +68,7 @@ t.test('a batch writes its own records and nothing of the bundle before them', a
 t.test(
   'torn at each byte: the head’s records are read, the next batch cuts the tail',
   async (t) => {
-    const root = t.testdir({});
+    const root = await temporaryFolder(t);
     const log = join(root, 'log');
     const path = join(log, 'payload/000');
     await prepareLogFolder(log);
@@ -117,7 +118,7 @@ t.test(
 );
 
 t.test('a file that grows while it is served gives what the checkpoint covers', async (t) => {
-  const root = t.testdir({});
+  const root = await temporaryFolder(t);
   await prepareLogFolder(root);
   const server = await serveLog(root, 0);
   t.teardown(() => server.close());
@@ -148,9 +149,9 @@ t.test('a file that grows while it is served gives what the checkpoint covers', 
 });
 
 t.test('killed at any moment, the folder holds every record under its head', async (t) => {
-  const root = t.testdir({});
+  const root = await temporaryFolder(t);
   let [last, kills] = [0, 0];
-  while (kills < 12) {
+  while (kills < 6) {
     const child = spawn(process.execPath, [CHILD, root], { stdio: ['ignore', 'pipe', 'inherit'] });
     const closed = once(child, 'close');
     const target = 1 + ((kills * 5) % 11);
