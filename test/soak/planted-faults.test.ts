@@ -48,8 +48,8 @@ const TRIALS: readonly Trial[] = [
     victim: 'mirror',
     fault: {
       module: 'sync/ledger/log-copy.js',
-      line: 'await this.#write({ files: [...files, ...held.values()], obsolete });',
-      becomes: `const late = { files: [...files, ...held.values()], obsolete };
+      line: 'await this.#write({ files: [...files, ...held.values()], ...rest });',
+      becomes: `const late = { files: [...files, ...held.values()], ...rest };
         setTimeout(() => void this.#write(late), 200);`,
     },
     found: /^the mirror cosigned \d+: .*(?:missing|ends)|^mirror ended with 1: .*LOG_/m,
