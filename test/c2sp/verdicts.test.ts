@@ -21,12 +21,12 @@ import { judge, judgeFolder, judgeProof, readProofFile } from './tlog.ts';
 
 t.setTimeout(120_000);
 const verifyAnew = noteVerify(nodeVerifier());
-const verdicts = new Map<string, boolean>();
+const verified = new Map<string, boolean>();
 /** Most changes leave most signatures as they are: each is verified once. */
 const verify: Verify = (point, message, signature) => {
   const claim = [point, message, signature].map((bytes) => Buffer.from(bytes).toString('hex'));
-  const verdict = verdicts.get(claim.join(' ')) ?? verifyAnew(point, message, signature);
-  verdicts.set(claim.join(' '), verdict);
+  const verdict = verified.get(claim.join(' ')) ?? verifyAnew(point, message, signature);
+  verified.set(claim.join(' '), verdict);
   return verdict;
 };
 

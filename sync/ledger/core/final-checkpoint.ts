@@ -18,8 +18,11 @@ export interface FinalHead extends TreeHead {
   readonly cosignedAtS: ReadonlyMap<string, number>;
 }
 
-const isOf = (key: VerifierKey, { name, keyId, publicKey }: VerifierKey): boolean =>
-  key.name === name && bytesEqual(key.keyId, keyId) && bytesEqual(key.publicKey, publicKey);
+const isOf = (key: VerifierKey, known: VerifierKey): boolean =>
+  key === known ||
+  (key.name === known.name &&
+    bytesEqual(key.keyId, known.keyId) &&
+    bytesEqual(key.publicKey, known.publicKey));
 
 const finalIn = (
   head: TreeHead,
