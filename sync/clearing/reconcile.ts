@@ -1,5 +1,7 @@
 import { BUCKETS, assertBalanced, emptyBalance, totalsOf } from './core/ledger-states.ts';
 import type { Bucket, KeyBalance, Sign } from './core/ledger-states.ts';
+import { readAtRisk } from './at-risk.ts';
+import type { AtRisk } from './at-risk.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -25,6 +27,8 @@ export type Reconciliation = {
   readonly receipts: number;
   readonly books: readonly CurrencyBooks[];
   readonly findings: readonly ClearingFinding[];
+  /** Gaps in sequences and totals: payments that exist and that no log has brought yet. */
+  readonly atRisk: AtRisk;
   /** What does not add up, in words; empty if everything does. */
   readonly differences: readonly string[];
   readonly reconciles: boolean;
@@ -223,6 +227,7 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
     receipts: counted.receipts,
     books: currencyBooks(balances),
     findings: [...findings, ...(await releaseFindings(session))],
+    atRisk: await readAtRisk(session),
     differences,
     reconciles: differences.length === 0,
   };

@@ -277,6 +277,31 @@ t.test(
   },
 );
 
+t.test('a first cosignature after the hand-in delay puts a receipt on a late line', async (t) => {
+  const short = (world: World): Uint8Array[] => [
+    issue.issueAllowance(world.signers.issuer, {
+      ...ALLOWANCE_FACTS,
+      ...VALID,
+      generation: 2,
+      handInDelayS: 20,
+      line: world.line,
+      policyHash: world.policyHash,
+      clearing: world.signers.clearing.key.id,
+    }),
+  ];
+  const { world, payer, log, service, puller } = await scene(t, short);
+  // The log's witness cosigns at NOW_S + 30: 20 s after the first, 21 s after the second; the third names no time.
+  log.append([
+    purchase(world, payer, { timeS: NOW_S + 10 }),
+    purchase(world, payer, { timeS: NOW_S + 9 }),
+    purchase(world, payer, { timeS: NOW_S - 3600, flags: 0 }),
+  ]);
+  t.match(await puller().pull(service, NOW_S + 60), { ingested: 3, faultCount: 0 });
+  const { books, reconciles } = await service.reconcile();
+  t.equal(reconciles, true);
+  t.match(books[0]?.buckets, { carried: yen(200), late: yen(100) });
+});
+
 t.test('what an approver signed above its closing waits for somebody to look at it', async (t) => {
   const closed = (world: World): Uint8Array[] =>
     [

@@ -14,7 +14,7 @@ import { CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
 import type { LogSource } from '../../../sync/ledger/log-source.ts';
 import type { Payer } from '../../approval/kit.ts';
 import { NOW_S, newWorld, type World, yen } from '../../identity/fixture.ts';
-import { documentsOf, LogInMemory, ORIGIN, purchase, worldPayer } from './purchases.ts';
+import { documentsOf, LogInMemory, ORIGIN, purchase, voidOf, worldPayer } from './purchases.ts';
 import { inMemory } from './sample.ts';
 
 const INTAKE = 'intake.example/2026q4';
@@ -230,4 +230,58 @@ t.test('a chain of shards: the first entry is the end of the one before', async 
   t.match(await puller(forged).pull(orderly, PULLED_S), { faults: [/PREDECESSOR_INVALID/] });
   await clearing.close();
   await orderly.close();
+});
+
+t.test('gaps in sequences and totals are money at risk, until they are filled', async (t) => {
+  const { world, payer, puller, service: open } = scene();
+  const log = new LogInMemory();
+  const service = await open();
+  // 100 yen each: rows 1 to 9 of one approver, totals 100, 200, … 900.
+  const bought = Array.from({ length: 9 }, (_, at) => purchase(world, payer, { sequence: at + 1 }));
+  const of = (...rows: number[]): typeof bought => rows.map((row) => bought[row - 1]!);
+  log.append(of(2, 5, 6, 9));
+  await puller(log).pull(service, NOW_S + 60);
+  const approver = world.signers.gateway.key.hex;
+  // Missing: 1, then 3 and 4, then 7 and 8: five rows, and as many payments.
+  t.same((await service.reconcile()).atRisk, {
+    approvers: 1,
+    missingRows: 5,
+    listedApprovers: [
+      {
+        approver,
+        count: 5,
+        ranges: [
+          [1, 1],
+          [3, 4],
+          [7, 8],
+        ],
+        sinceS: NOW_S + 60,
+      },
+    ],
+    lines: 1,
+    lineGaps: 3,
+    sumMicro: { 392: yen(500) },
+    listedLines: [{ line: toHex(world.line), currency: 392, count: 3, sumMicro: yen(500) }],
+  });
+  // One that was missing was voided: nobody owes it. Two more come late.
+  const [third] = of(3);
+  log.append([...of(1, 8), { ...third!, outcome: voidOf(world, third!.payment, 3) }]);
+  await puller(log).pull(service, NOW_S + 90);
+  t.match((await service.reconcile()).atRisk, {
+    missingRows: 2,
+    listedApprovers: [
+      {
+        ranges: [
+          [4, 4],
+          [7, 7],
+        ],
+      },
+    ],
+    lineGaps: 2,
+    sumMicro: { 392: yen(200) },
+  });
+  log.append(of(4, 7));
+  await puller(log).pull(service, NOW_S + 90);
+  t.match((await service.reconcile()).atRisk, { approvers: 0, missingRows: 0, lines: 0 });
+  await service.close();
 });
