@@ -1,13 +1,16 @@
+import { join } from 'node:path';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { fetchBytes } from '../../platform/http-client.ts';
 import type { JournalReader } from '../../platform/ports.ts';
 import { systemRandom } from '../../platform/system-random.ts';
 import { systemClock } from '../../platform/system-clock.ts';
+import { followAnchored } from '../../sync/ledger/anchored-follower.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { openContentKeys } from '../../sync/ledger/content-keys.ts';
 import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
+import { parseShard } from '../../sync/ledger/core/shard.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
 import type { EntrySource, LedgerService } from '../../sync/ledger/ledger-types.ts';
 import { startShardedLedger } from '../../sync/ledger/shard-service.ts';
@@ -31,6 +34,16 @@ function totalsOf(config: Config): { totals?: () => Promise<Uint8Array> } {
   if (!config.has('gatewayUrl')) return {};
   const url = `${config.text('gatewayUrl')}/totals`;
   return { totals: async () => (await fetchBytes(url, TOTALS_LIMITS)).body };
+}
+
+/** `rollUp`: where the roll-up log answers that these logs are in. */
+function followRollUp(config: Config): { close(): Promise<void> } | undefined {
+  if (!config.has('rollUp')) return undefined;
+  const [root, origin] = [config.path('folder'), config.text('origin')];
+  return followAnchored(config.text('rollUp'), (of) => {
+    if (!config.flag('shards')) return of === origin ? root : undefined;
+    return parseShard(of)?.prefix === origin ? join(root, of.slice(origin.length + 1)) : undefined;
+  });
 }
 
 type LogHandler = ReturnType<typeof logHandler>;
@@ -95,10 +108,12 @@ export async function startLog(
     const facts = { status: () => running.status(), ...totalsOf(config) };
     answer = logHandler(root, facts);
     const server = await serveLog(root, port, facts);
+    const follower = followRollUp(config);
     return {
       service: running,
       port: server.port,
       close: async () => {
+        await follower?.close();
         await running.close();
         await tunnel?.close();
         await server.close();

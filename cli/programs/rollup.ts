@@ -160,10 +160,14 @@ export async function runRollUp(argv: readonly string[]): Promise<number> {
     clock: systemClock(),
   });
   const anchors = await startAnchors(config, { root, policy, verify });
-  const server = await serveLog(root, config.port('port'));
+  const status = () => {
+    const places = anchors.map((anchor) => anchor.status());
+    return { ...rollUp.status(places), anchors: places };
+  };
+  const server = await serveLog(root, config.port('port'), { status });
   return serve(
     { port: server.port },
-    async () => ({ ...rollUp.status(), anchors: anchors.map((anchor) => anchor.status()) }),
+    async () => status(),
     async () => {
       await Promise.all(anchors.map((anchor) => anchor.close()));
       await rollUp.close();

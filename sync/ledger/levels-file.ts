@@ -1,12 +1,12 @@
 /**
  * `state/levels`: how far the levels of a log reach, for the gateway beside it and for whoever looks into the folder. It is
  * derived and written without a sync: what is final says `tlog/checkpoint`, and a torn file counts as none.
- * `state/anchored`: {"size", "ref"}, written by whoever anchors checkpoints of this log.
+ * `state/anchored`: {"size", "ref"}, what the roll-up log says of this one (anchored-follower.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfPresent } from '../../platform/durable-file.ts';
+import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { type LogLevels, parseLevels } from '../../protocol/levels.ts';
 
 /** Below the log's folder. */
@@ -37,6 +37,15 @@ export const readAnchored = async (
   const { size, ref } = value ?? {};
   const isSound = Number.isSafeInteger(size) && Number(size) >= 0 && typeof ref === 'string';
   return isSound ? { size: Number(size), ref: ref.slice(0, MAX_REF_CHARACTERS) } : undefined;
+};
+
+/** @throws KiriError DISK_* */
+export const writeAnchored = async (
+  root: string,
+  { size, ref }: { readonly size: number; readonly ref: string },
+): Promise<void> => {
+  const text = JSON.stringify({ size, ref: ref.slice(0, MAX_REF_CHARACTERS) });
+  await writeFileDurable(join(root, ANCHORED_PATH), `${text}\n`, 0o644);
 };
 
 /** Replaces the file; whoever reads sees the old one or the new one, after a power cut perhaps none. */

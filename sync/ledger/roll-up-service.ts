@@ -46,12 +46,24 @@ interface RolledLogStatus {
   readonly origin: string;
   /** Entries of that log under the newest checkpoint that got in. */
   readonly size: number;
+  /** How far that log is anchored (L3), and where; absent while nothing is. */
+  readonly anchored?: { readonly size: number; readonly ref: string };
   /** Why the last round brought nothing for it. */
   readonly trouble?: string;
 }
 
+/** How far the roll-up log itself is anchored at one place. */
+interface AnchoredPlace {
+  readonly name: string;
+  readonly anchoredSize: number;
+}
+
 export interface RollUpService {
-  status(): { readonly ledger: LedgerStatus; readonly logs: readonly RolledLogStatus[] };
+  /** @param places where the roll-up log is anchored; from it follows how far each log is */
+  status(places?: readonly AnchoredPlace[]): {
+    readonly ledger: LedgerStatus;
+    readonly logs: readonly RolledLogStatus[];
+  };
   close(): Promise<void>;
 }
 
@@ -80,6 +92,10 @@ class Collector {
   readonly #journal: Journal;
   readonly #last = new Map<string, TreeHead>();
   readonly #trouble = new Map<string, string>();
+  /** Entries of the roll-up log that no place was known to hold so far, from entry `#anchoredSize` on. */
+  readonly #waiting: { readonly origin: string; readonly size: number }[] = [];
+  readonly #anchored = new Map<string, { readonly size: number; readonly ref: string }>();
+  #anchoredSize = 0;
 
   constructor(options: RollUpOptions, journal: Journal) {
     this.#options = options;
@@ -87,15 +103,29 @@ class Collector {
     for (const { record } of journal.records()) {
       const head = headOf(decodeRecord(record).note);
       this.#last.set(head.origin, head);
+      this.#waiting.push({ origin: head.origin, size: head.size });
     }
   }
 
-  status(): readonly RolledLogStatus[] {
+  /** Every journal record is one entry, in this order. */
+  #note({ name, anchoredSize }: AnchoredPlace): void {
+    const count = anchoredSize - this.#anchoredSize;
+    if (count <= 0) return;
+    const ref = `${name}: ${this.#options.ports.origin} through ${anchoredSize} entries`;
+    for (const { origin, size } of this.#waiting.splice(0, count)) {
+      this.#anchored.set(origin, { size, ref });
+    }
+    this.#anchoredSize = anchoredSize;
+  }
+
+  status(places: readonly AnchoredPlace[]): readonly RolledLogStatus[] {
+    for (const place of places) this.#note(place);
     return this.#options.logs.map(({ origin }) => {
-      const trouble = this.#trouble.get(origin);
+      const [trouble, anchored] = [this.#trouble.get(origin), this.#anchored.get(origin)];
       return {
         origin,
         size: this.#last.get(origin)?.size ?? 0,
+        ...(anchored === undefined ? {} : { anchored }),
         ...(trouble === undefined ? {} : { trouble }),
       };
     });
@@ -136,6 +166,7 @@ class Collector {
     }
     this.#journal.append(encodeRecord(note, clock.now().unixMs));
     this.#last.set(origin, { origin, size: head.size, root: head.root });
+    this.#waiting.push({ origin, size: head.size });
     return undefined;
   }
 }
@@ -156,8 +187,11 @@ class RollUpHost implements RollUpService {
     this.#round();
   }
 
-  status(): { readonly ledger: LedgerStatus; readonly logs: readonly RolledLogStatus[] } {
-    const logs = this.#collector.status();
+  status(places: readonly AnchoredPlace[] = []): {
+    readonly ledger: LedgerStatus;
+    readonly logs: readonly RolledLogStatus[];
+  } {
+    const logs = this.#collector.status(places);
     const trouble = this.#stopped;
     return {
       ledger: this.#ledger.status(),
