@@ -69,7 +69,7 @@ t.test('good evidence counts, and the largest size is what is anchored', async (
   });
 });
 
-t.test('every artefact, changed at any byte, is named and proves nothing', async (t) => {
+t.test('every artefact, changed at every eleventh byte, is named and proves nothing', async (t) => {
   const { root, check } = await world(t);
   for (const path of ['log/anchors/3/checkpoint', 'log/anchors/3/by-hand']) {
     const whole = await readFile(join(root, path));
