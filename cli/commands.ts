@@ -127,13 +127,18 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./programs/issuer-tools.ts')).runIssuerTools,
   },
   operator: {
-    summary: 'make the keys of a gateway, log, witness or mirror',
+    summary: 'make the keys of a gateway, log, witness or mirror; enrol a log',
     usage:
       'Usage: kiri operator keygen --key FILE --public FILE [--alg Ed25519|P-256] [--json]\n' +
       '       kiri operator vkey --public FILE --name NAME --for log|witness [--json]\n' +
-      '  --key FILE     the new private key, mode 0600; an existing file is never written over\n' +
-      '  --public FILE  its public half as COSE_Key\n' +
-      '  --name NAME    the origin of the log, or the name of the witness or mirror\n' +
+      '       kiri operator enrol-log --key FILE --public FILE --origin PREFIX [--url URL] --out FILE [--json]\n' +
+      '  --key FILE       the new private key, mode 0600; an existing file is never written over\n' +
+      "                   (enrol-log: the gateway's private key, which the mandate is for)\n" +
+      '  --public FILE    its public half as COSE_Key (enrol-log: public key of the log)\n' +
+      '  --name NAME      the origin of the log, or the name of the witness or mirror\n' +
+      '  --origin PREFIX  the origin of the log, or what the origins of its shards begin with\n' +
+      '  --url URL        where the log is served; mirrors want it\n' +
+      '  --out FILE       the enrolment, which a log writer sends to witnesses and mirrors\n' +
       '  vkey prints the key as policies and configurations name it (C2SP signed-note)',
     load: async () => (await import('./programs/operator-tools.ts')).runOperatorTools,
   },

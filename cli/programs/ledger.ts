@@ -18,6 +18,7 @@ import { logHandler, serveLog } from '../../sync/ledger/log-server.ts';
 import { openSiteTunnel, type SiteTunnel } from '../../sync/ledger/site-tunnel.ts';
 import { serve } from '../serve.ts';
 import { configFromArgs, type Config } from './config.ts';
+import { enrolmentRequest } from './enrolment.ts';
 import { readRules } from './policy-file.ts';
 import { readToken, siteName } from './relay.ts';
 
@@ -77,6 +78,7 @@ export async function startLog(
   const ports = { verify: noteVerify(nodeVerifier()), policy: policyOf(config) };
   let answer: LogHandler = notYet;
   const tunnel = tunnelOf(config, (request) => answer(request));
+  const enrolment = enrolmentRequest(config);
   const options = {
     root,
     ...entries,
@@ -85,6 +87,7 @@ export async function startLog(
     ),
     ...(config.has('hub') ? { hubUrl: config.text('hub') } : {}),
     ...(tunnel === undefined ? {} : { fetch: tunnel.fetch }),
+    ...(enrolment === undefined ? {} : { enrolment }),
     clock: systemClock(),
   };
   // With "shards" the origin is a prefix, and the folder holds a log per quarter.

@@ -1,4 +1,5 @@
-import { createKeyFile } from '../../identity/edge/key-file.ts';
+import { issueLogEnrolment } from '../../identity/core/issue.ts';
+import { createKeyFile, loadSigner } from '../../identity/edge/key-file.ts';
 import { encodeCanonical } from '../../protocol/cbor/encode.ts';
 import { ALG_EDDSA, ALG_ES256, coseKeyOf, type CoseAlg } from '../../protocol/public-key.ts';
 import {
@@ -43,9 +44,27 @@ async function vkey(argv: readonly string[]): Promise<number> {
   return EXIT_OK;
 }
 
+/** What the gateway's key signs so that witnesses and mirrors with the issuer's key enrol its log. */
+async function enrolLog(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['key', 'public', 'origin', 'url', 'out']);
+  const [origin, out, url] = [options.need('origin'), options.need('out'), options.text('url')];
+  const gateway = loadSigner(options.need('key'));
+  const enrolment = issueLogEnrolment(gateway, {
+    issuedS: Math.floor(Date.now() / 1000),
+    origin,
+    logKey: readPublicKey(options.need('public')),
+    ...(url === undefined ? {} : { url }),
+  });
+  await writeNewFile(out, enrolment);
+  const { hex: id } = gateway.key;
+  say(options.json, { gateway: id, origin, file: out }, `enrolment of ${origin} by ${id}: ${out}`);
+  return EXIT_OK;
+}
+
 /** `kiri operator …`: what whoever runs a gateway, witness or mirror makes for itself. */
 export async function runOperatorTools([part, ...rest]: readonly string[]): Promise<number> {
   if (part === 'keygen') return keygen(rest);
   if (part === 'vkey') return vkey(rest);
-  throw new UsageError('kiri operator wants keygen or vkey');
+  if (part === 'enrol-log') return enrolLog(rest);
+  throw new UsageError('kiri operator wants keygen, vkey or enrol-log');
 }

@@ -25,6 +25,7 @@ import {
   type PartyCredential,
   type RegistrarCredential,
 } from './documents/credentials.ts';
+import { LOG_ENROLMENT, type LogEnrolment } from './documents/log-enrolment.ts';
 import { LOG_POLICY, type LogPolicy } from './documents/log-policy.ts';
 import {
   ERASURE_CONFIRMATION,
@@ -97,6 +98,11 @@ export function issuePolicy(party: Signer, facts: Facts<Policy>): Uint8Array {
 /** One version of a policy book; `previous` is the hash of the version before. */
 export function issueLogPolicy(issuer: Signer, facts: Facts<LogPolicy>): Uint8Array {
   return signDocument(LOG_POLICY, issuer, facts);
+}
+
+/** @param gateway the key that the mandate is for */
+export function issueLogEnrolment(gateway: Signer, facts: Facts<LogEnrolment>): Uint8Array {
+  return signDocument(LOG_ENROLMENT, gateway, facts);
 }
 
 export function issueTariff(payee: Signer, facts: Facts<Tariff>): Uint8Array {

@@ -59,6 +59,8 @@ export interface LedgerServiceOptions {
   readonly hubUrl?: string;
   /** How witnesses and hub are asked; default HTTP. */
   readonly fetch?: FetchBytes;
+  /** Mandate and enrolment, for witnesses that do not know the log (core/enrol.ts). */
+  readonly enrolment?: Uint8Array;
   readonly clock: Clock;
   /** Where the log is one of a chain (shard-service.ts). */
   readonly shard?: ShardLevels;

@@ -10,12 +10,13 @@ import { makeFolder } from '../../platform/make-folder.ts';
 import type { Clock } from '../../platform/ports.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
+import type { EnrolledLog, EnrolmentRules } from './core/enrol.ts';
 import type { VerifierKey } from './core/note-key.ts';
 import { isShardOfTime, parseShard, shardKeys } from './core/shard.ts';
 import { type WitnessPorts, openRequest } from './core/witness.ts';
 import { SIGNED_HEAD_PATH } from './log-copy.ts';
 import { resourceOf } from './log-server.ts';
-import { type LogSource, folderSource, sourceBelow } from './log-source.ts';
+import { type LogSource, folderSource, httpSource, sourceBelow } from './log-source.ts';
 import { MirroredLog, type MirroredLogStatus, originFolder } from './mirror-log.ts';
 import { startWitnessService } from './witness-service.ts';
 
@@ -32,6 +33,8 @@ export interface MirrorServiceOptions {
     string,
     { readonly keys: readonly VerifierKey[]; readonly source: LogSource }
   >;
+  /** Logs may enrol, each with its address; absent: only `logs` are known. */
+  readonly enrolment?: Omit<EnrolmentRules, 'needsUrl'>;
   /** The issuer: its signed request stands in the place of an erased content key. */
   readonly erasure?: Trust;
   /** 0 takes any free port. */
@@ -52,7 +55,7 @@ export interface MirrorService {
 const LOG_FILE = /^\/logs\/([0-9a-f]{64})(\/.+)$/;
 
 const serveFile = async (
-  folders: ReadonlyMap<string, LogSource>,
+  logs: MirroredLogs,
   { method, path }: HttpRequest,
 ): Promise<HttpAnswer> => {
   if (method !== 'GET') return { status: 405, body: 'GET only\n' };
@@ -61,65 +64,93 @@ const serveFile = async (
     below === `/${SIGNED_HEAD_PATH}`
       ? { path: SIGNED_HEAD_PATH, contentType: 'text/plain; charset=utf-8' }
       : resourceOf(below);
-  const body = file && (await folders.get(name)?.read(file.path));
+  const body = file && (await logs.folder(name)?.read(file.path));
   if (file === undefined || body === undefined) return { status: 404, body: 'not found\n' };
   return { status: 200, body, contentType: file.contentType };
-};
-
-const openLogs = async (options: MirrorServiceOptions): Promise<Map<string, MirroredLog>> => {
-  const { verify } = options.ports;
-  const logs = new Map<string, MirroredLog>();
-  for (const [origin, { keys, source }] of options.logs) {
-    const { erasure } = options;
-    const log = { origin, keys, verify, ...(erasure === undefined ? {} : { erasure }) };
-    logs.set(origin, await MirroredLog.open(options.root, log, source));
-  }
-  return logs;
 };
 
 type Mirrored = MirrorServiceOptions['logs'] extends ReadonlyMap<string, infer T> ? T : never;
 
 /** @throws KiriError DISK_*, STATE_CORRUPT, LOG_* */
-const openShard = (
+const openMirrored = (
   { root, ports, erasure }: MirrorServiceOptions,
   origin: string,
   { keys, source }: Mirrored,
-): Promise<MirroredLog> =>
-  MirroredLog.open(
-    root,
-    {
-      origin,
-      keys: shardKeys(keys, origin),
-      verify: ports.verify,
-      ...(erasure === undefined ? {} : { erasure }),
-    },
-    sourceBelow(source, origin.slice(origin.lastIndexOf('/') + 1)),
-  );
+): Promise<MirroredLog> => {
+  const log = { origin, keys, verify: ports.verify, ...(erasure === undefined ? {} : { erasure }) };
+  return MirroredLog.open(root, log, source);
+};
 
-/** Finds a log; a shard of a known prefix is opened when it is first asked for, and served from then on. */
-const shardOpener = (
-  options: MirrorServiceOptions,
-  logs: Map<string, MirroredLog>,
-  folders: Map<string, LogSource>,
-): ((origin: string) => Promise<MirroredLog | undefined>) => {
-  const opening = new Map<string, Promise<MirroredLog>>();
-  return async (origin) => {
-    const known = logs.get(origin);
-    const shard = parseShard(origin);
-    const chain = shard && options.logs.get(shard.prefix);
-    if (known !== undefined || chain === undefined) return known;
+/** A shard of a chain, beside the others at its log's address. */
+const shardOf = (origin: string, { keys, source }: Mirrored): Mirrored => ({
+  keys: shardKeys(keys, origin),
+  source: sourceBelow(source, origin.slice(origin.lastIndexOf('/') + 1)),
+});
+
+/** What a mirror copies: configured and enrolled logs, each opened at the start or when it is first asked for. */
+class MirroredLogs {
+  /** Opened logs by origin; a configured prefix of shards is one of them. */
+  readonly opened = new Map<string, MirroredLog>();
+  /** Keys by origin or prefix. */
+  readonly keys = new Map<string, readonly VerifierKey[]>();
+  readonly #options: MirrorServiceOptions;
+  readonly #known: Map<string, Mirrored>;
+  readonly #opening = new Map<string, Promise<MirroredLog>>();
+  /** Addresses of enrolled logs: a later enrolment may name another. */
+  readonly #urls = new Map<string, string>();
+  readonly #folders = new Map<string, LogSource>();
+
+  constructor(options: MirrorServiceOptions) {
+    this.#options = options;
+    this.#known = new Map(options.logs);
+    for (const [origin, { keys }] of options.logs) this.keys.set(origin, keys);
+  }
+
+  /** Static files of an opened log, by its folder's name. */
+  folder(name: string): LogSource | undefined {
+    return this.#folders.get(name);
+  }
+
+  /** Whether an origin itself was configured, enrolled or opened; not only its prefix. */
+  knows(origin: string): boolean {
+    return this.opened.has(origin) || this.#known.has(origin);
+  }
+
+  /** Takes a log, or the new address of one that is known. */
+  enrol({ origin, key, url }: EnrolledLog): void {
+    if (url === undefined) return;
+    const isKnown = this.#urls.has(origin);
+    this.#urls.set(origin, url);
+    if (isKnown) return;
+    const now = (): LogSource => httpSource(this.#urls.get(origin) ?? url);
+    const source: LogSource = {
+      get place() {
+        return now().place;
+      },
+      read: (path) => now().read(path),
+    };
+    this.keys.set(origin, [key]);
+    this.#known.set(origin, { keys: [key], source });
+  }
+
+  /** Finds a log; one that is not open yet is opened, and served from then on. Undefined: unknown. */
+  async open(origin: string): Promise<MirroredLog | undefined> {
+    const opened = this.opened.get(origin);
+    const chain = this.#known.get(parseShard(origin)?.prefix ?? '');
+    const known = this.#known.get(origin) ?? (chain && shardOf(origin, chain));
+    if (opened !== undefined || known === undefined) return opened;
     const task =
-      opening.get(origin) ??
-      openShard(options, origin, chain).then((log) => {
-        logs.set(origin, log);
+      this.#opening.get(origin) ??
+      openMirrored(this.#options, origin, known).then((log) => {
+        this.opened.set(origin, log);
         const name = originFolder(origin);
-        folders.set(name, folderSource(join(options.root, 'logs', name)));
+        this.#folders.set(name, folderSource(join(this.#options.root, 'logs', name)));
         return log;
       });
-    opening.set(origin, task);
-    return task.finally(() => opening.delete(origin));
-  };
-};
+    this.#opening.set(origin, task);
+    return task.finally(() => this.#opening.delete(origin));
+  }
+}
 
 const otherTime: HttpAnswer = { status: 404, body: 'a shard of another time\n' };
 
@@ -134,7 +165,7 @@ const isTimely = (origin: string, clock: Clock): boolean => {
  * @throws KiriError DISK_*, FOLDER_LOCKED, STATE_CORRUPT, LOG_*, PORT_IN_USE, PORT_FAILED
  */
 export const startMirrorService = async (options: MirrorServiceOptions): Promise<MirrorService> => {
-  const { root, ports, port, clock } = options;
+  const { root, ports, port, clock, enrolment } = options;
   const state = join(root, 'state');
   try {
     makeFolder(state);
@@ -143,37 +174,32 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
   }
   const unlock = lockFolder(state);
   try {
-    const logs = await openLogs(options);
-    const keys = new Map(Array.from(options.logs, ([origin, log]) => [origin, log.keys]));
-    const folders = new Map(
-      Array.from(logs.keys(), (origin) => {
-        const name = originFolder(origin);
-        return [name, folderSource(join(root, 'logs', name))];
-      }),
-    );
-    const openLog = shardOpener(options, logs, folders);
+    const logs = new MirroredLogs(options);
+    for (const origin of options.logs.keys()) await logs.open(origin);
     const witness = await startWitnessService({
       root,
       ports,
-      logs: keys,
+      logs: new Map(logs.keys),
+      ...(enrolment === undefined ? {} : { enrolment: { ...enrolment, needsUrl: true } }),
+      onEnrolled: (log) => logs.enrol(log),
       port,
       clock,
       ...(options.keyMark === undefined ? {} : { keyMark: options.keyMark }),
       admit: async (body) => {
-        const opened = openRequest(keys, body, ports.verify);
+        const opened = openRequest(logs.keys, body, ports.verify);
         if ('status' in opened) return opened;
         const { head, text, logLine } = opened;
-        if (!logs.has(head.origin) && !isTimely(head.origin, clock)) return otherTime;
-        const log = await openLog(head.origin);
+        if (!logs.knows(head.origin) && !isTimely(head.origin, clock)) return otherTime;
+        const log = await logs.open(head.origin);
         // Never a cosignature for contents that nobody here looked at.
         if (log === undefined) return { status: 404, body: 'unknown log\n' };
         return log.admit({ ...head, note: `${text}\n${logLine}` });
       },
-      others: (request) => serveFile(folders, request),
+      others: (request) => serveFile(logs, request),
     });
-    for (const origin of witness.sizes().keys()) await openLog(origin);
+    for (const origin of witness.sizes().keys()) await logs.open(origin);
     const followAll = (): void => {
-      for (const log of logs.values()) void log.follow();
+      for (const log of logs.opened.values()) void log.follow();
     };
     const timer = setInterval(followAll, FOLLOW_INTERVAL_MS);
     return {
@@ -182,7 +208,7 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
       status: () => {
         const cosigned = witness.sizes();
         return new Map(
-          Array.from(logs, ([origin, log]) => [
+          Array.from(logs.opened, ([origin, log]) => [
             origin,
             { ...log.status(), cosignedSize: cosigned.get(origin) ?? 0 },
           ]),
@@ -191,7 +217,7 @@ export const startMirrorService = async (options: MirrorServiceOptions): Promise
       close: async () => {
         clearInterval(timer);
         await witness.close();
-        for (const log of logs.values()) await log.settle();
+        for (const log of logs.opened.values()) await log.settle();
         unlock();
       },
     };

@@ -35,13 +35,42 @@ export const witnessInput = (witness: string, status: number, text: string): Log
   return { kind: 'witnessFailed', witness, trouble: `answers ${status}: ${shown}` };
 };
 
-/** Always answers, never throws: every request ends in one input for the log writer. */
+/** Status of a witness that does not know the log (tlog-witness). */
+export const UNKNOWN_LOG = 404;
+
+/**
+ * Enrols the log at a witness (core/enrol.ts). Never throws.
+ * @param body see encodeEnrolment
+ * @returns why it did not; undefined where it did
+ */
+export const requestEnrolment = async (
+  url: string,
+  body: Uint8Array,
+  ask: FetchBytes = fetchBytes,
+): Promise<{ readonly trouble: string | undefined } & ExchangeBytes> => {
+  try {
+    const answer = await ask(`${url}/enrol`, {
+      body,
+      timeoutMs: WITNESS_TIMEOUT_MS,
+      maxBytes: MAX_ANSWER_BYTES,
+    });
+    const { status, bytesUp, bytesDown } = answer;
+    const shown = new TextDecoder().decode(answer.body).slice(0, MAX_SHOWN_CHARACTERS).trim();
+    const trouble = status === 200 ? undefined : `refuses the enrolment, ${status}: ${shown}`;
+    return { trouble, bytesUp, bytesDown };
+  } catch (error) {
+    const trouble = error instanceof Error ? error.message : String(error);
+    return { trouble, bytesUp: 0, bytesDown: 0 };
+  }
+};
+
+/** Always answers, never throws: every request ends in one input for the log writer; `status` 0 where none came. */
 export const requestCosignature = async (
   witness: string,
   url: string,
   request: CosignatureRequest,
   ask: FetchBytes = fetchBytes,
-): Promise<LogInput & ExchangeBytes> => {
+): Promise<LogInput & ExchangeBytes & { readonly status: number }> => {
   try {
     const path = request.path.map(encodeBase64);
     const { status, body, bytesUp, bytesDown } = await ask(`${url}/add-checkpoint`, {
@@ -50,9 +79,9 @@ export const requestCosignature = async (
       maxBytes: MAX_ANSWER_BYTES,
     });
     const input = witnessInput(witness, status, new TextDecoder().decode(body));
-    return { ...input, bytesUp, bytesDown };
+    return { ...input, status, bytesUp, bytesDown };
   } catch (error) {
     const trouble = error instanceof Error ? error.message : String(error);
-    return { kind: 'witnessFailed', witness, trouble, bytesUp: 0, bytesDown: 0 };
+    return { kind: 'witnessFailed', witness, trouble, status: 0, bytesUp: 0, bytesDown: 0 };
   }
 };

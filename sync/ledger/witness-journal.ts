@@ -1,18 +1,20 @@
 /**
  * What a witness has cosigned, for all of its logs in one group-committed journal: `journal-<generation>/` below the
  * witness's folder, and `current`, which names the generation that counts. A record is a checkpoint with the log's
- * signature and our cosignature; the last one of an origin is its head. After {@link COMPACT_BYTES} the heads alone go
- * into a new generation. Whatever does not read back stops the start: a witness must never begin anew at size 0.
+ * signature and our cosignature, and the last one of an origin is its head; or it is an enrolment, as it was asked for.
+ * After {@link COMPACT_BYTES} enrolments and heads alone go into a new generation. Whatever does not read back stops the start: a witness must never begin anew at size 0.
  */
 import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Trust } from '../../identity/core/chain.ts';
 import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import type { JournalFs } from '../../platform/journal-fs.ts';
 import { openJournal } from '../../platform/journal.ts';
 import type { Journal } from '../../platform/ports.ts';
 import { bytesEqual, utf8ToBytes } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { type EnrolledLog, isEnrolment, restoreEnrolment } from './core/enrol.ts';
 import { type VerifierKey, encodeVerifierKey } from './core/note-key.ts';
 import { parseDecimal } from './core/text.ts';
 import {
@@ -39,15 +41,25 @@ export interface WitnessJournalOptions {
    * state was lost.
    */
   readonly keyMark?: string;
+  /** Whose mandates enrol logs. Enrolments that do not hold under it are left behind: their logs are unknown again. */
+  readonly trust?: Trust;
   /** Default {@link COMPACT_BYTES}. */
   readonly compactBytes?: number;
   /** The journal's file operations; a test makes one of them fail. */
   readonly files?: JournalFs;
 }
 
+/** What is durable: what the next generation begins with. */
+interface Kept {
+  readonly heads: Map<string, WitnessedHead>;
+  /** By origin. */
+  readonly enrolled: Map<string, EnrolledLog>;
+}
+
 interface Waiting {
-  readonly head: WitnessedHead;
   readonly record: Uint8Array;
+  /** Notes what is durable now. */
+  readonly keep: () => void;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -86,8 +98,7 @@ const readCurrent = async ({ folder, keyMark }: WitnessJournalOptions): Promise<
 
 export class WitnessJournal {
   readonly #options: WitnessJournalOptions;
-  /** Durable heads by origin: what the next generation begins with. */
-  readonly #heads: Map<string, WitnessedHead>;
+  readonly #kept: Kept;
   #journal: Journal;
   #generation: number;
   #appendedBytes = 0;
@@ -99,12 +110,12 @@ export class WitnessJournal {
     options: WitnessJournalOptions,
     journal: Journal,
     generation: number,
-    heads: Map<string, WitnessedHead>,
+    kept: Kept,
   ) {
     this.#options = options;
     this.#journal = journal;
     this.#generation = generation;
-    this.#heads = heads;
+    this.#kept = kept;
   }
 
   /**
@@ -112,7 +123,7 @@ export class WitnessJournal {
    * @throws KiriError STATE_CORRUPT, DISK_*
    */
   static async open(options: WitnessJournalOptions): Promise<WitnessJournal> {
-    const { folder, ports, keyMark, files } = options;
+    const { folder, ports, keyMark, files, trust } = options;
     const found = await readCurrent(options);
     const generation = Math.max(1, found);
     const path = generationFolder(folder, generation);
@@ -123,18 +134,18 @@ export class WitnessJournal {
       throw error;
     });
     try {
-      const heads = new Map<string, WitnessedHead>();
+      const kept: Kept = { heads: new Map(), enrolled: new Map() };
       if (found === 0) {
         if (journal.nextIndex > 1) throw retire(join(folder, CURRENT), 'is gone');
-        await beginGeneration(journal, headerOf(ports.signer.key, generation), heads);
+        await beginGeneration(journal, headerOf(ports.signer.key, generation), kept);
         await writeFileDurable(join(folder, CURRENT), `${generation}\n`);
       } else {
-        readHeads(journal, path, headerOf(ports.signer.key, generation), ports, heads);
+        readKept(journal, path, headerOf(ports.signer.key, generation), { ...ports, trust }, kept);
       }
       if (keyMark !== undefined && (await readIfPresent(keyMark)) === undefined) {
         await writeFileDurable(keyMark, `${encodeVerifierKey(ports.signer.key)}\n`);
       }
-      const opened = new WitnessJournal(options, journal, generation, heads);
+      const opened = new WitnessJournal(options, journal, generation, kept);
       await opened.#removeOthers();
       return opened;
     } catch (error) {
@@ -145,7 +156,12 @@ export class WitnessJournal {
 
   /** Durable heads, one per origin. */
   heads(): readonly WitnessedHead[] {
-    return [...this.#heads.values()];
+    return [...this.#kept.heads.values()];
+  }
+
+  /** Durable enrolments, the last one of each origin. */
+  enrolled(): readonly EnrolledLog[] {
+    return [...this.#kept.enrolled.values()];
   }
 
   /** Group commits so far in this run, one fdatasync each. */
@@ -155,8 +171,17 @@ export class WitnessJournal {
 
   /** Resolves once the head is durable; heads become durable in the order of the calls. @throws KiriError DISK_* */
   store(head: WitnessedHead): Promise<void> {
+    return this.#write(utf8ToBytes(head.note), () => this.#kept.heads.set(head.origin, head));
+  }
+
+  /** Resolves once the enrolment is durable. @throws KiriError DISK_* */
+  storeEnrolment(log: EnrolledLog): Promise<void> {
+    return this.#write(log.request, () => this.#kept.enrolled.set(log.origin, log));
+  }
+
+  #write(record: Uint8Array, keep: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ head, record: utf8ToBytes(head.note), resolve, reject });
+      this.#waiting.push({ record, keep, resolve, reject });
       this.#pumping ??= this.#pump().finally(() => {
         this.#pumping = undefined;
       });
@@ -197,7 +222,7 @@ export class WitnessJournal {
     }
     await this.#journal.commit();
     this.#commits += 1;
-    for (const { head } of batch) this.#heads.set(head.origin, head);
+    for (const { keep } of batch) keep();
   }
 
   /** The next generation counts once `current` names it; until then the one before is whole and current. */
@@ -207,7 +232,7 @@ export class WitnessJournal {
     const path = generationFolder(folder, generation);
     const { journal } = await openJournal(path, files && { files });
     try {
-      await beginGeneration(journal, headerOf(ports.signer.key, generation), this.#heads);
+      await beginGeneration(journal, headerOf(ports.signer.key, generation), this.#kept);
       await writeFileDurable(join(folder, CURRENT), `${generation}\n`);
     } catch (error) {
       await journal.close();
@@ -234,12 +259,15 @@ export class WitnessJournal {
 const beginGeneration = async (
   journal: Journal,
   header: Uint8Array,
-  heads: ReadonlyMap<string, WitnessedHead>,
+  { heads, enrolled }: Kept,
 ): Promise<void> => {
   if (journal.nextIndex === 0) journal.append(header);
   let bytes = 0;
-  for (const { note } of heads.values()) {
-    const record = utf8ToBytes(note);
+  const records = [
+    ...Array.from(enrolled.values(), ({ request }) => request),
+    ...Array.from(heads.values(), ({ note }) => utf8ToBytes(note)),
+  ];
+  for (const record of records) {
     if (bytes + record.length > MAX_COMMIT_BYTES) {
       await journal.commit();
       bytes = 0;
@@ -250,13 +278,13 @@ const beginGeneration = async (
   await journal.commit();
 };
 
-/** Reads every head back by our own cosignature on it. */
-const readHeads = (
+/** Reads every head back by our own cosignature on it, every enrolment by its documents. */
+const readKept = (
   journal: Journal,
   path: string,
   header: Uint8Array,
-  ports: WitnessPorts,
-  heads: Map<string, WitnessedHead>,
+  { trust, ...ports }: WitnessPorts & { readonly trust: Trust | undefined },
+  { heads, enrolled }: Kept,
 ): void => {
   let isFirst = true;
   const last = new Map<string, Uint8Array>();
@@ -264,6 +292,11 @@ const readHeads = (
     if (isFirst) {
       if (!bytesEqual(record, header)) throw retire(path, 'belongs to another key or generation');
       isFirst = false;
+      continue;
+    }
+    if (isEnrolment(record)) {
+      const log = trust && restoreEnrolment(record, trust);
+      if (log?.ok === true) enrolled.set(log.value.origin, log.value);
       continue;
     }
     // The origin is the first line; a record without one fails below by its signature.

@@ -1,6 +1,7 @@
 /**
- * A witness as an HTTP service on the loopback address: POST /add-checkpoint. One journal for all logs
- * (witness-journal.ts) holds what was cosigned; a head is durable in it before its cosignature leaves.
+ * A witness as an HTTP service on the loopback address: POST /add-checkpoint, and POST /enrol where it knows an issuer.
+ * One journal for all logs (witness-journal.ts) holds what was cosigned and enrolled; each is durable in it before the
+ * answer leaves.
  */
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { type HttpAnswer, type HttpRequest, listenLoopback } from '../../platfor
 import { makeFolder } from '../../platform/make-folder.ts';
 import type { Clock } from '../../platform/ports.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { type EnrolledLog, type EnrolmentRules, MAX_ENROLMENT_BYTES } from './core/enrol.ts';
 import type { Sha256 } from './core/merkle.ts';
 import type { VerifierKey } from './core/note-key.ts';
 import {
@@ -22,6 +24,7 @@ import {
   stepWitness,
   witnessState,
 } from './core/witness.ts';
+import { EnrolmentDesk } from './enrol-desk.ts';
 import { WitnessJournal, type WitnessJournalOptions } from './witness-journal.ts';
 
 export interface WitnessServiceOptions extends Pick<
@@ -33,12 +36,16 @@ export interface WitnessServiceOptions extends Pick<
   readonly ports: WitnessPorts;
   /** Trusted keys per log origin. */
   readonly logs: ReadonlyMap<string, readonly VerifierKey[]>;
+  /** Logs may enrol under these rules (POST /enrol); absent: only `logs` are known. */
+  readonly enrolment?: EnrolmentRules;
+  /** Told of every enrolled log at the start, and of each when it is durable. */
+  readonly onEnrolled?: (log: EnrolledLog) => void;
   /** 0 takes any free port. */
   readonly port: number;
   readonly clock: Clock;
   /** Asked before the witness's own checks; an answer refuses the request. A mirror checks contents here. */
   readonly admit?: (body: Uint8Array) => Promise<HttpAnswer | undefined>;
-  /** Answers everything but add-checkpoint; 404 where absent. */
+  /** Answers everything but add-checkpoint and enrol; 404 where absent. */
   readonly others?: (request: HttpRequest) => Promise<HttpAnswer>;
 }
 
@@ -66,6 +73,7 @@ class WitnessHost {
   readonly #options: WitnessServiceOptions;
   readonly #ports: WitnessPorts;
   readonly #state: WitnessState;
+  readonly #desk: EnrolmentDesk;
   readonly #answers = new Map<number, (answer: HttpAnswer) => void>();
   #underWay = 0;
   #lastRequest = 0;
@@ -76,7 +84,8 @@ class WitnessHost {
     // Half of what a check costs beside its signatures is hashing; the runtime's own is several times faster.
     this.#ports = { hash: nativeSha256, ...options.ports };
     this.#journal = journal;
-    this.#state = witnessState(options.logs, journal.heads());
+    this.#desk = new EnrolmentDesk(options, journal);
+    this.#state = witnessState(this.#desk.keys, journal.heads());
   }
 
   sizes(): ReadonlyMap<string, number> {
@@ -86,22 +95,41 @@ class WitnessHost {
   async answer(request: HttpRequest): Promise<HttpAnswer> {
     const { method, path, body } = request;
     const { admit, others } = this.#options;
-    if (path !== '/add-checkpoint') {
+    const isEnrolment = path === '/enrol' && this.#options.enrolment !== undefined;
+    if (path !== '/add-checkpoint' && !isEnrolment) {
       return (await others?.(request)) ?? { status: 404, body: 'not found\n' };
     }
     if (method !== 'POST') return { status: 405, body: 'POST only\n' };
+    if (isEnrolment && body.length > MAX_ENROLMENT_BYTES) {
+      return { status: 413, body: `body over ${MAX_ENROLMENT_BYTES} bytes\n` };
+    }
     // What is in memory may be ahead of the disk after a failed write: no word leaves until a restart.
     if (this.#broken !== undefined || this.#underWay >= MAX_WAITING) {
       return { status: 503, body: `${this.#broken ?? 'BUSY'}\n` };
     }
     this.#underWay += 1;
     try {
+      if (isEnrolment) return await this.#enrol(body);
       const refusal = await admit?.(body);
       if (refusal !== undefined) return refusal;
       return await this.#add(body);
     } finally {
       this.#underWay -= 1;
     }
+  }
+
+  async #enrol(body: Uint8Array): Promise<HttpAnswer> {
+    try {
+      return await this.#desk.answer(body);
+    } catch (error) {
+      return this.#breakOff(error);
+    }
+  }
+
+  /** A failed write: nothing leaves any more. */
+  #breakOff(error: unknown): HttpAnswer {
+    this.#broken ??= error instanceof KiriError ? error.code : 'DISK_FAILED';
+    return { status: 503, body: `${this.#broken}\n` };
   }
 
   #add(body: Uint8Array): Promise<HttpAnswer> {
@@ -124,7 +152,7 @@ class WitnessHost {
     try {
       await this.#journal.store(head);
     } catch (error) {
-      this.#broken ??= error instanceof KiriError ? error.code : 'DISK_FAILED';
+      this.#breakOff(error);
     }
     if (this.#broken === undefined) this.#run({ kind: 'persisted', requestId });
     else this.#respond(requestId, { status: 503, body: `${this.#broken}\n` });
@@ -156,7 +184,8 @@ export const startWitnessService = async (
     if (logs.size > MAX_WITNESSED_LOGS) {
       throw new KiriError('CONFIG_INVALID', `a witness has at most ${MAX_WITNESSED_LOGS} logs`);
     }
-    const heads = await WitnessJournal.open({ ...options, folder });
+    const trust = options.enrolment?.trust;
+    const heads = await WitnessJournal.open({ ...options, folder, ...(trust && { trust }) });
     journal = heads;
     const host = new WitnessHost(options, heads);
     const server = await listenLoopback((request) => host.answer(request), {

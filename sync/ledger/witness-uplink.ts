@@ -15,7 +15,13 @@ import {
   encodeFanOut,
 } from './core/fan-out.ts';
 import type { LogInput } from './core/log-writer-types.ts';
-import { type ExchangeBytes, requestCosignature, witnessInput } from './witness-client.ts';
+import {
+  type ExchangeBytes,
+  UNKNOWN_LOG,
+  requestCosignature,
+  requestEnrolment,
+  witnessInput,
+} from './witness-client.ts';
 
 /** A hub waits 2 s for its witnesses at most; what has not come by then does not come. */
 const HUB_TIMEOUT_MS = 2_500;
@@ -46,6 +52,8 @@ export interface UplinkOptions {
   readonly hubUrl?: string;
   /** Default: HTTP. */
   readonly fetch?: FetchBytes;
+  /** Sent to a witness that does not know the log, see encodeEnrolment; at its own address, never through a hub. */
+  readonly enrolment?: Uint8Array;
 }
 
 /** What went over the uplink to witnesses and back, headers included. */
@@ -100,14 +108,19 @@ export class WitnessUplink {
     }
     const path = round.proofs.get(oldSize) ?? [];
     const request = { oldSize, path, checkpoint: round.checkpoint };
-    const { bytesUp, bytesDown, ...input } = await requestCosignature(
-      witness,
-      url,
-      request,
-      this.#fetch,
-    );
-    this.#count(0, { bytesUp, bytesDown });
-    give(input);
+    const first = await this.#exchange(requestCosignature(witness, url, request, this.#fetch));
+    const { enrolment } = this.#options;
+    if (first.status !== UNKNOWN_LOG || enrolment === undefined) return give(inputOf(first));
+    // One try in each request, and requests that fail are ever further apart.
+    const { trouble } = await this.#exchange(requestEnrolment(url, enrolment, this.#fetch));
+    if (trouble !== undefined) return give({ kind: 'witnessFailed', witness, trouble });
+    give(inputOf(await this.#exchange(requestCosignature(witness, url, request, this.#fetch))));
+  }
+
+  async #exchange<T extends ExchangeBytes>(exchange: Promise<T>): Promise<T> {
+    const done = await exchange;
+    this.#count(0, done);
+    return done;
   }
 
   async #askHub(url: string, round: WitnessRound, nowMs: number, give: Give): Promise<void> {
@@ -153,6 +166,13 @@ export class WitnessUplink {
     };
   }
 }
+
+const inputOf = ({
+  bytesUp: _up,
+  bytesDown: _down,
+  status: _status,
+  ...input
+}: Awaited<ReturnType<typeof requestCosignature>>): LogInput => input;
 
 /** What a hub says that a witness said: a cosignature proves itself, a refusal that stops the log does not. */
 const hubInput = (size: number, ask: WitnessAsk, { status, body }: FanOutAnswer): LogInput => {

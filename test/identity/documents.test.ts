@@ -12,6 +12,7 @@ import {
   REGISTRAR_CREDENTIAL,
 } from '../../identity/core/documents/credentials.ts';
 import { GATEWAY_MANDATE } from '../../identity/core/documents/mandate.ts';
+import { LOG_ENROLMENT } from '../../identity/core/documents/log-enrolment.ts';
 import { LOG_POLICY } from '../../identity/core/documents/log-policy.ts';
 import { MERCHANT_CREDENTIAL } from '../../identity/core/documents/merchant.ts';
 import { POLICY } from '../../identity/core/documents/policy.ts';
@@ -90,6 +91,12 @@ const logPolicy = issue.issueLogPolicy(signers.issuer, {
   text: 'quorum none\n',
   previous: hash32,
 });
+const logEnrolment = issue.issueLogEnrolment(signers.gateway, {
+  issuedS: NOW_S,
+  origin: 'gw1.example/log',
+  logKey: signers.stranger.key,
+  url: 'https://gw1.example:8443/log',
+});
 const closing = issue.issueClosing(signers, {
   subject: signers.device.key.id,
   issuedS: NOW_S,
@@ -125,6 +132,7 @@ const SINGLE: readonly Row[] = [
   row(STATUS_LIST, statusList, signers.issuer),
   row(APPROVER_CLOSING, approverClosing, signers.issuer),
   row(LOG_POLICY, logPolicy, signers.issuer),
+  row(LOG_ENROLMENT, logEnrolment, signers.gateway),
 ];
 const ALL: readonly Row[] = [
   ...SINGLE,
@@ -232,7 +240,12 @@ void t.test('no document passes for another, even with the right signer', async 
 });
 
 /** Optional claims, by document and key of its own map. */
-const OPTIONAL = new Set(['kiri/tariff 6', 'kiri/policy 3', 'kiri/statement 12']);
+const OPTIONAL = new Set([
+  'kiri/tariff 6',
+  'kiri/policy 3',
+  'kiri/statement 12',
+  'kiri/log-enrolment 3',
+]);
 
 void t.test('a missing or an unknown field is refused, at either level', async (t) => {
   for (const { codec, cose } of ALL) {

@@ -90,6 +90,15 @@ const documents = new Map<string, Uint8Array>([
     }),
   ],
   [
+    'log-enrolment',
+    issue.issueLogEnrolment(clearing, {
+      issuedS,
+      origin: 'a.example/gw1',
+      logKey: clearing.key,
+      url: 'https://a.example:8443/log',
+    }),
+  ],
+  [
     'erasure-request',
     issue.issueErasureRequest(issuer, {
       issuedS,
@@ -157,6 +166,7 @@ t.test(
       'closing',
       'erasure-confirmation',
       'erasure-request',
+      'log-enrolment',
       'log-policy',
       'mandate',
       'merchant',

@@ -56,3 +56,12 @@ export const GATEWAY_MANDATE: ClaimsCodec<GatewayMandate> = claims<Credential, G
   },
   (value) => (value.logOriginPrefix === '' ? 'log origin prefix is empty' : credentialFault(value)),
 );
+
+/** Whether a log is below a mandate's prefix: the same, or more components; `a/x` does not cover `a/xy`. */
+export function coversOrigin(
+  { logOriginPrefix }: Pick<GatewayMandate, 'logOriginPrefix'>,
+  origin: string,
+): boolean {
+  const below = logOriginPrefix.endsWith('/') ? logOriginPrefix : `${logOriginPrefix}/`;
+  return origin === logOriginPrefix || (origin.startsWith(below) && origin.length > below.length);
+}

@@ -34,6 +34,7 @@ export const CLAIM_LOG_POLICY = -70_015;
 export const CLAIM_ERASURE_REQUEST = -70_016;
 export const CLAIM_ERASURE_CONFIRMATION = -70_017;
 export const CLAIM_APPROVER_CLOSING = -70_018;
+export const CLAIM_LOG_ENROLMENT = -70_019;
 
 /** Where a document's revocation bit stands (Token Status List, claim 65535 `status`). */
 export interface StatusReference {

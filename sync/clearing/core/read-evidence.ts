@@ -10,6 +10,7 @@ import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
 import { accepted, refused, type Checked, type Refused } from '../../../protocol/refusal.ts';
 import type { Codec } from '../../../protocol/schema.ts';
 import type { VerifiedPayee, VerifiedPayer } from '../../../identity/core/chain.ts';
+import { coversOrigin } from '../../../identity/core/documents/mandate.ts';
 import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
 import type { LogPlace, VerifiedItem, VerifiedReceipt } from './ingest.ts';
 import type { Registry } from './registry.ts';
@@ -240,7 +241,7 @@ function receiptItem(
 /** A log below the prefix that a mandate gives the approver for its own. */
 function isOwnLog({ approvers }: Registry, { approver }: Payment, { origin }: LogPlace): boolean {
   const mandates = approvers.get(toHex(approver)) ?? [];
-  return mandates.some(({ mandate }) => origin.startsWith(mandate.logOriginPrefix));
+  return mandates.some(({ mandate }) => coversOrigin(mandate, origin));
 }
 
 /**
