@@ -54,7 +54,7 @@ export interface EnrolmentRules {
   readonly statusOf: (reference: StatusReference, nowS: number) => 'valid' | 'revoked' | 'unknown';
 }
 
-export interface EnrolmentAnswer {
+interface EnrolmentAnswer {
   readonly status: 200 | 400 | 403 | 409 | 503;
   readonly body: string;
 }

@@ -234,6 +234,9 @@ t.test(
     });
 
     t.test('a lost shard comes back from the mirror and goes on where it stood', async (t) => {
+      await until('the mirror has the published checkpoints', () =>
+        shards.every(({ head }) => mirror.status().get(head.origin)?.publishedSize === head.size),
+      );
       const origin = `${PREFIX}/${Q1}`;
       const to = join(base, 'restored');
       const restored = await restoreLog({
