@@ -187,6 +187,11 @@ t.test(
     const shards = await Promise.all(folders.map(chained));
     t.match(verifyShardChain(shards, isFinal), { ok: true, value: { prefix: PREFIX } });
 
+    // Subtests run once this function is at its end, the mirror closed.
+    await until('the mirror has the published checkpoints', () =>
+      shards.every(({ head }) => mirror.status().get(head.origin)?.publishedSize === head.size),
+    );
+
     t.test('a chain that is not one is refused', async (t) => {
       const [a, b, c] = shards as [ChainedShard, ChainedShard, ChainedShard];
       const receipt = encodeLeaf(new Uint8Array(32), new Uint8Array(1));
@@ -234,9 +239,6 @@ t.test(
     });
 
     t.test('a lost shard comes back from the mirror and goes on where it stood', async (t) => {
-      await until('the mirror has the published checkpoints', () =>
-        shards.every(({ head }) => mirror.status().get(head.origin)?.publishedSize === head.size),
-      );
       const origin = `${PREFIX}/${Q1}`;
       const to = join(base, 'restored');
       const restored = await restoreLog({
