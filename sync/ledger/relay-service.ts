@@ -48,7 +48,7 @@ export interface RelayService {
   close(): Promise<void>;
 }
 
-const TARGET_PATH = /^\/([A-Za-z0-9._-]{1,64})(\/add-checkpoint|\/fan-out)$/;
+const TARGET_PATH = /^\/([A-Za-z0-9._-]{1,64})(\/add-checkpoint|\/enrol|\/fan-out)$/;
 
 /** A site's POST to one of the targets; nothing else leaves. */
 const forwardTo =
