@@ -80,6 +80,7 @@ export const parseFanOut = (body: Uint8Array): Outcome<FanOutRequest> => {
     const path = parseHashLines(lines.slice(at + 1, next < 0 ? lines.length : next));
     if (oldSize === undefined || proofs.has(oldSize)) return bad('malformed old size line');
     if (path === undefined) return bad('malformed consistency proof');
+    if (proofs.size === asks.length) return bad('more proofs than witnesses');
     proofs.set(oldSize, path);
     at = next;
   }

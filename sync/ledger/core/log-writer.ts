@@ -239,7 +239,10 @@ const takeConflict = (
     link.trouble = `answers ${theirSize} after cosigning ${link.cosignedSize}: its state is lost`;
     return [];
   }
+  link.conflicts += 1;
   if (theirSize === usedOld) failRequest(link, 'refuses the size that it names itself', nowMs);
+  // One such answer tells where it stands; whoever names another size every time must not be asked in a circle.
+  else if (link.conflicts > 1) failRequest(link, 'names another size every time', nowMs);
   link.oldSize = theirSize;
   return [];
 };

@@ -17,6 +17,8 @@ export interface WitnessLink {
   /** Size of the request under way; one at a time. */
   askedSize: number | undefined;
   failures: number;
+  /** Answers in a row that named another size than was asked from. */
+  conflicts: number;
   retryAtMs: number;
   /** Why the last request failed; cleared by a success. */
   trouble: string | undefined;
@@ -35,6 +37,7 @@ export const witnessLinks = (policy: Policy, headSize: number): WitnessLink[] =>
     cosignedSize: 0,
     askedSize: undefined,
     failures: 0,
+    conflicts: 0,
     retryAtMs: 0,
     trouble: undefined,
     lost: false,
@@ -60,6 +63,7 @@ export const finishRequest = (link: WitnessLink, size: number): void => {
   link.askedSize = undefined;
   link.trouble = undefined;
   link.failures = 0;
+  link.conflicts = 0;
   link.oldSize = size;
   link.cosignedSize = size;
 };

@@ -59,6 +59,7 @@ t.test('a malformed fan-out is refused with the reason', async (t) => {
     ['witness w1 0\nold 0\nold 0\n\nnote', 'malformed old size line'],
     ['witness w1 0\nold 0\nshort\n\nnote', 'malformed consistency proof'],
     ['witness w1 4\nold 0\n\nnote', 'an old size without its proof'],
+    ['witness w1 0\nold 0\nold 1\n\nnote', 'more proofs than witnesses'],
     [`${many}\nold 0\n\nnote`, 'too many witnesses'],
     [`witness w1 0\nold 0\n\n${'x'.repeat(131_072)}`, 'request too large'],
   ] as const) {
