@@ -127,9 +127,9 @@ t.test('a log of the writer, its copy at the mirror, and both after damage', asy
         const at =
           [0, whole.length - 1][round] ?? (number * 7919 + round * 104_729 + way) % whole.length;
         writeFileSync(join(tlog, path), apply(whole, at));
-        const verdicts = await both();
+        const judged = await both();
         compared += 1;
-        if (verdicts.includes(true)) t.fail(`${path}, ${way} at ${at}: ${verdicts.join(', ')}`);
+        if (judged.includes(true)) t.fail(`${path}, ${way} at ${at}: ${judged.join(', ')}`);
       }
     }
     writeFileSync(join(tlog, path), whole);
