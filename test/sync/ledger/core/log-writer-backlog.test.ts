@@ -100,3 +100,24 @@ t.test('a head says through which sequence it reaches, and a final one too', asy
   world.crash();
   t.equal(world.state.finalSequence, 9, 'known again where the published head is the stored one');
 });
+
+t.test('whoever names another size every time is not asked in a circle', async (t) => {
+  const world = new World(1, 'quorum w1');
+  world.tick();
+  world.settle();
+  recordOffline(world, 1, 10);
+  world.feed({ kind: 'linkUp' });
+  let asked = 0;
+  for (let round = 0; round < 20; round += 1) {
+    const at = world.pending.findIndex(({ kind }) => kind === 'requestCosignature');
+    if (at < 0) break;
+    world.pending.splice(at, 1);
+    asked += 1;
+    world.feed({ kind: 'witnessConflict', witness: 'w1', theirSize: 6 + (round % 2) });
+  }
+  t.equal(
+    asked,
+    2,
+    'one answer tells where it stands; after the second it is left alone for a while',
+  );
+});
