@@ -122,7 +122,7 @@ export function measureLedgerProof(rounds: number): readonly Figure[] {
       figure(`proof at ${name} entries, with its payload record`, proof.length, 'B'),
       figure('  without the record', proof.length - extra, 'B'),
       figure(`  of it the path (${path} hashes)`, path * 45, 'B'),
-      figure('  check / (its signatures + hashes)', quantile(ratios, 0.5), '×', CHECK_GOAL),
+      figure('check ÷ (its signatures + hashes)', quantile(ratios, 0.5), '×', CHECK_GOAL),
     );
   }
   return figures;
