@@ -57,7 +57,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: loadSync,
   },
   ledger: {
-    summary: 'check a log folder, prove receipts in it, give a lost one back, erase content keys',
+    summary: 'check a log folder, prove receipts, give a lost log back, erase keys, retire shards',
     usage:
       'Usage: kiri ledger restore --from MIRROR --to FOLDER --policy FILE\n' +
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
@@ -67,6 +67,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '         [--json]\n' +
       '       kiri ledger erase --folder FOLDER --request FILE --issuer-key FILE\n' +
       '         --holder-key FILE [--holds FILE] [--json]\n' +
+      '       kiri ledger retire FOLDER --policy FILE [--issuer-key FILE] [--retention FILE]\n' +
+      '         [--holds FILE] [--dry-run] [--json]\n' +
       '       kiri ledger scan FOLDER --trust DIR... [--json]\n' +
       '  --from MIRROR     a mirror: its address or its folder\n' +
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
@@ -80,6 +82,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --line HEX        only keys that hold payments of this line\n' +
       '  --holder-key F    private key of the holder that erases here\n' +
       '  --holds FILE      legal holds, one a line: ORIGIN [PERIOD|*] [KID|*]; state/holds counts too\n' +
+      '  --retention FILE  retire, in a mirror: how long it keeps contents, where its copy states nothing\n' +
+      '  --dry-run         retire: tells what would be deleted\n' +
       '  --trust DIR       documents, keys, receipts: nothing that they say may stand in the log\n' +
       '  --new-journal     the journals were lost too: the log goes on with the first new record\n' +
       '  --origin NAME     the log, where the policy names several\n' +

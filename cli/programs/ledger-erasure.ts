@@ -142,7 +142,8 @@ export function runErasureRequest(argv: readonly string[]): number {
   return EXIT_OK;
 }
 
-function holdsIn(...paths: readonly (string | undefined)[]): readonly LegalHold[] {
+/** Legal holds of several lists. */
+export function holdsIn(...paths: readonly (string | undefined)[]): readonly LegalHold[] {
   return paths.flatMap((path) => {
     if (path === undefined) return [];
     const holds = parseHolds(Buffer.from(readBytes(path)).toString('utf8'));

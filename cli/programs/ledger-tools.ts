@@ -15,6 +15,7 @@ import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 import { readPublicKey } from './config.ts';
 import { runErase, runKeys, trustIn } from './ledger-erasure.ts';
 import { policyIn, runProve } from './ledger-prove.ts';
+import { runRetire } from './ledger-retire.ts';
 import { runScan } from './ledger-scan.ts';
 
 /** The log's name: stated, or the only one of the policy. */
@@ -109,10 +110,11 @@ async function runFsck(argv: readonly string[]): Promise<number> {
   else {
     for (const { path, reason } of report.problems) print(`WRONG  ${path}: ${reason}`);
     for (const { path, reason } of report.notes) print(`note   ${path}: ${reason}`);
-    const { recordedSize = 0, finalSize = 0, keys } = report;
+    const { recordedSize = 0, finalSize = 0, keys, retiredS } = report;
+    const retired = retiredS === undefined ? '' : ', payloads retired';
     const erased = keys !== undefined && keys.erased > 0 ? `, ${keys.erased} keys erased` : '';
     const verdict = isSound ? 'sound' : 'NOT SOUND';
-    print(`${verdict}: ${recordedSize} recorded, ${finalSize} final${erased}`);
+    print(`${verdict}: ${recordedSize} recorded, ${finalSize} final${erased}${retired}`);
   }
   return isSound ? EXIT_OK : EXIT_FAILED;
 }
@@ -129,11 +131,12 @@ export async function runLedgerTools([part, ...rest]: readonly string[]): Promis
     if (part === 'prove') return await runProve(rest);
     if (part === 'keys') return await runKeys(rest);
     if (part === 'erase') return await runErase(rest);
+    if (part === 'retire') return await runRetire(rest);
     if (part === 'scan') return await runScan(rest);
   } catch (error) {
     // What parseArgs throws is the user's: an option that does not exist.
     if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message);
     throw error;
   }
-  throw new UsageError('kiri ledger wants restore, fsck, prove, keys, erase or scan');
+  throw new UsageError('kiri ledger wants restore, fsck, prove, keys, erase, retire or scan');
 }

@@ -5,11 +5,13 @@ import { fetchBytes } from '../../platform/http-client.ts';
 import type { JournalReader } from '../../platform/ports.ts';
 import { systemRandom } from '../../platform/system-random.ts';
 import { systemClock } from '../../platform/system-clock.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
 import { followAnchored } from '../../sync/ledger/anchored-follower.ts';
 import { approverSource } from '../../sync/ledger/approver-source.ts';
 import { openContentKeys } from '../../sync/ledger/content-keys.ts';
 import { logSigner, noteVerify } from '../../sync/ledger/core/note-ports.ts';
 import type { FinalityRules } from '../../sync/ledger/core/policy-book.ts';
+import { checkRetention, type Retention } from '../../sync/ledger/core/retention.ts';
 import { parseShard } from '../../sync/ledger/core/shard.ts';
 import { startLedgerService } from '../../sync/ledger/ledger-service.ts';
 import type { EntrySource, LedgerService } from '../../sync/ledger/ledger-types.ts';
@@ -47,6 +49,17 @@ function followRollUp(config: Config): { close(): Promise<void> } | undefined {
   });
 }
 
+/** `retention`: payloadDays, treeYears. Only a shard has an end to count from. */
+function retentionOf(config: Config): { retention?: Retention } {
+  if (!config.has('retention')) return {};
+  const part = config.part('retention');
+  const [payloadDays, treeYears] = [part.count('payloadDays', 0), part.count('treeYears', 0)];
+  const retention = checkRetention({ payloadDays, treeYears });
+  const reason = retention.ok ? 'wants "shards": true' : retention.reason;
+  if (retention.ok && config.flag('shards')) return { retention: retention.value };
+  throw new KiriError('CONFIG_INVALID', `retention: ${reason}`);
+}
+
 type LogHandler = ReturnType<typeof logHandler>;
 const notYet: LogHandler = () => Promise.resolve({ status: 503, body: 'STARTING\n' });
 
@@ -76,6 +89,7 @@ export async function startLog(
   const signer = loadSigner(config.path('keyFile'));
   const contentKey = config.publicKey('contentKey');
   const ports = { verify: noteVerify(nodeVerifier()), policy: policyOf(config) };
+  const retention = retentionOf(config);
   let answer: LogHandler = notYet;
   const tunnel = tunnelOf(config, (request) => answer(request));
   const enrolment = enrolmentRequest(config);
@@ -95,6 +109,7 @@ export async function startLog(
     ? startShardedLedger({
         ...options,
         prefix: origin,
+        ...retention,
         ports,
         signerFor: (shard) => logSigner(shard, signer),
         keysFor: (folder) => openContentKeys(folder, contentKey),

@@ -77,7 +77,8 @@ function checkLeaves(
     }
     const origin = value.origins[leaf.origin];
     const log = logs?.find((one) => one.origin === origin);
-    if (logs && log?.places.get(hash) !== leaf.leafIndex) {
+    if (log?.isRetired === true) findings.count('receipts of retired logs');
+    else if (logs && log?.places.get(hash) !== leaf.leafIndex) {
       findings.fault(path, `receipt ${hash} is not entry ${leaf.leafIndex} of ${origin}`);
     }
   }

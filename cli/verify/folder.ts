@@ -67,6 +67,21 @@ function lateOperator(
   return late?.mandate.operator;
 }
 
+/** Whether a log of its approver, retired since, was written at the Receipt's time or later: nobody can tell any more. */
+function mayBeRetired(
+  { payment, receipt }: CheckedReceipt,
+  logs: readonly LogView[],
+  book: DocumentBook,
+): boolean {
+  const mandates = book.approvers.get(toHex(payment.approver)) ?? [];
+  return logs.some(
+    (log) =>
+      log.isRetired &&
+      receipt.timeS <= log.cosignedS &&
+      mandates.some(({ mandate }) => log.origin.startsWith(mandate.logOriginPrefix)),
+  );
+}
+
 /** Every receipt lies in a log under its cosigned checkpoint. */
 function checkRecorded(
   receipts: ReceiptBook,
@@ -76,6 +91,10 @@ function checkRecorded(
 ): void {
   for (const [hash, receipt] of receipts) {
     if (logs.some((log) => log.places.has(hash))) continue;
+    if (mayBeRetired(receipt, logs, book)) {
+      findings.count('receipts that only a retired log can hold');
+      continue;
+    }
     const operator = lateOperator(receipt, logs, book);
     const whose =
       operator === undefined ? '' : `: MERGE_DELAY_PASSED, its operator ${operator} answers for it`;

@@ -22,6 +22,8 @@ export interface LogView {
   readonly size: number;
   /** Earliest cosignature of its checkpoint, POSIX seconds. */
   readonly cosignedS: number;
+  /** Whether its payloads were deleted under its stated retention: then it has no places, and tells of no receipt. */
+  readonly isRetired: boolean;
   /** Root in hex. */
   readonly root: string;
   /** Leaf index by the SHA-256 (hex) of the payload of the Receipt or Void that it commits to. */
@@ -66,13 +68,18 @@ interface Contents {
 }
 
 /** Leaf hashes and payloads of a log whose files were just found sound. */
-async function readContents(source: LogSource, size: number): Promise<Contents> {
+async function readContents(
+  source: LogSource,
+  size: number,
+  isRetired: boolean,
+): Promise<Contents> {
   const hashes: Uint8Array[] = [];
   const places = new Map<string, number>();
   const rolledNotes: Contents['rolledNotes'] = [];
   for (let index = 0; index * TILE_WIDTH < size; index += 1) {
     const entries = await readEntries(source, index, size);
     hashes.push(...entries.map((entry) => leafHash(entry, nativeSha256)));
+    if (isRetired) continue;
     for (const [at, record] of (await readPayloads(source, index, size)).entries()) {
       const position = index * TILE_WIDTH + at;
       const kind = parseLeaf(entries[at] ?? record)?.kind;
@@ -120,6 +127,9 @@ export async function checkLog(
   for (const path of report.uncovered) {
     if (isClosed) findings.fault(prefix + path, 'the log’s checkpoint says nothing about it');
   }
+  for (const path of isClosed ? (report.retired?.left ?? []) : []) {
+    findings.fault(prefix + path, 'is retired and still there: call `kiri ledger retire` again');
+  }
   const { head } = report;
   if (!head) return undefined;
   const path = `${prefix}${CHECKPOINT_PATH}`;
@@ -130,12 +140,15 @@ export async function checkLog(
     findings.fault(path, 'is of another log than its folder');
   }
   if (report.problems.length > 0) return undefined;
-  const { hashes, places, rolledNotes } = await readContents(source, head.size);
+  const isRetired = report.retired !== undefined;
+  if (isRetired) findings.count('retired logs');
+  const { hashes, places, rolledNotes } = await readContents(source, head.size, isRetired);
   return {
     origin: head.origin,
     size: head.size,
     cosignedS: Math.min(...head.cosignedAtS.values()),
     root: toHex(head.root),
+    isRetired,
     places,
     rolledNotes,
     rootAt: (size) => {

@@ -77,7 +77,7 @@ const holdsKey = (hold: LegalHold, { origin, period }: ErasureRequest, kid: stri
   (hold.period === undefined || hold.period === period) &&
   (hold.kid === undefined || hold.kid === kid);
 
-const listIfPresent = async (folder: string): Promise<readonly string[]> => {
+export const listIfPresent = async (folder: string): Promise<readonly string[]> => {
   try {
     return await readdir(folder);
   } catch (error) {
@@ -87,7 +87,7 @@ const listIfPresent = async (folder: string): Promise<readonly string[]> => {
 };
 
 /** Overwrites a file where it lies, which some disks honour, deletes it and makes the deletion durable. */
-const deleteDurably = async (path: string): Promise<void> => {
+export const deleteDurably = async (path: string): Promise<void> => {
   try {
     const file = await open(path, 'r+');
     try {

@@ -22,6 +22,7 @@ import { FINALITY_PATH } from './finality-file.ts';
 import { HEAD_PATH, readHead } from './head-file.ts';
 import { nativeHash } from './log-copy.ts';
 import { readEntries, readPayloads, readTree } from './log-folder.ts';
+import { rootOfEntries } from './log-root.ts';
 import { folderSource } from './log-source.ts';
 import { parsePayloadRecord } from './payload-record.ts';
 import { type LogReport, verifyLog } from './verify-log.ts';
@@ -39,6 +40,8 @@ export interface FsckReport {
   readonly finalSize?: number;
   /** Content keys that are there, and those that were erased on the issuer's request. */
   readonly keys?: { readonly held: number; readonly issuerOnly: number; readonly erased: number };
+  /** When the payloads were deleted under the stated retention, POSIX seconds. */
+  readonly retiredS?: number;
   readonly problems: readonly Remark[];
   readonly notes: readonly Remark[];
 }
@@ -55,6 +58,19 @@ const filesBelow = async (root: string): Promise<string[]> => {
   } catch (error) {
     throw toDiskError(error, 'read log folder', root);
   }
+};
+
+/** The tiles' edge and the entries of a retired log, whose payloads are gone. */
+const checkBareHead = async (
+  root: string,
+  { size, root: head }: { size: number; root: Uint8Array },
+): Promise<Remark[]> => {
+  const source = folderSource(root);
+  const edge = treeRoot(await readTree(source, size, nativeHash), nativeHash);
+  const same = bytesEqual(edge, head) && bytesEqual(await rootOfEntries(source, size), head);
+  return same
+    ? []
+    : [{ path: HEAD_PATH, reason: 'tiles or entries do not lead to the stored head' }];
 };
 
 /**
@@ -212,7 +228,8 @@ const checkState = async (
     finalSize,
     paths,
     uncovered,
-  }: { finalSize: number } & Record<'paths' | 'uncovered', readonly string[]>,
+    isRetired,
+  }: { finalSize: number; isRetired: boolean } & Record<'paths' | 'uncovered', readonly string[]>,
 ): Promise<{ problems: readonly Remark[]; notes: readonly Remark[] }> => {
   if (finalSize > head.size) {
     const reason = `is older than the published ${finalSize} entries: put the newer one back, or restore`;
@@ -220,6 +237,7 @@ const checkState = async (
   }
   const named = new Set<string>();
   try {
+    if (isRetired) return { problems: await checkBareHead(root, head), notes: [] };
     const problems = await checkHead(root, head, named);
     if (problems.length > 0) return { problems, notes: [] };
     const unused = await unusedKeys(root, paths, uncovered, named);
@@ -233,6 +251,7 @@ const checkState = async (
 /**
  * Checks a log folder that no writer is working on.
  * @param trust the issuer; needed where content keys were erased on its request
+ * @param nowS POSIX seconds, default now
  * @throws KiriError DISK_*: an unreadable disk is no verdict
  */
 export const fsckLog = async (
@@ -240,17 +259,23 @@ export const fsckLog = async (
   policy: FinalityRules,
   verify: Verify,
   trust?: Trust,
+  nowS?: number,
 ): Promise<FsckReport> => {
   const paths = await filesBelow(root);
   const temporary = paths.filter((path) => TEMPORARY.test(path));
   const served = paths.filter((path) => /^(?:tlog|payload|keys|erased)\//.test(path));
   const counted = served.filter((path) => !TEMPORARY.test(path));
   const stale = stalePartials(counted);
-  const report = await verifyLog(folderSource(root), counted, policy, verify, trust);
+  const report = await verifyLog(folderSource(root), counted, policy, verify, trust, nowS);
+  const { retired } = report;
   const problems: Remark[] = [...report.problems];
   const notes: Remark[] = [
     ...stale,
     ...(report.keys?.unconfirmed ?? []),
+    ...(retired?.left ?? []).map((path) => ({
+      path,
+      reason: 'is retired and still there: call retire again',
+    })),
     ...temporary.map((path) => ({ path, reason: 'left by a crash; the next start removes it' })),
   ];
   problems.push(
@@ -264,7 +289,13 @@ export const fsckLog = async (
   if (typeof head === 'string') problems.push({ path: HEAD_PATH, reason: head });
   else {
     const { uncovered } = report;
-    const state = await checkState(root, head, { finalSize: finalSize ?? 0, paths, uncovered });
+    const isRetired = retired !== undefined;
+    const state = await checkState(root, head, {
+      finalSize: finalSize ?? 0,
+      paths,
+      uncovered,
+      isRetired,
+    });
     problems.push(...state.problems);
     notes.push(...state.notes);
     for (const path of uncovered) {
@@ -277,6 +308,7 @@ export const fsckLog = async (
     ...(typeof head === 'string' ? {} : { recordedSize: head.size }),
     ...(finalSize === undefined ? {} : { finalSize }),
     ...(report.keys === undefined ? {} : { keys: keysOf(report.keys) }),
+    ...(retired === undefined ? {} : { retiredS: retired.retiredS }),
     problems,
     notes,
   };

@@ -14,6 +14,7 @@ import type { BatchFiles, LogAppend, LogFile } from './core/log-batch.ts';
 import { EMPTY_ROOT, type Sha256 } from './core/merkle.ts';
 import { type GrowingCopy, fullFiles, growCopy, reaches } from './core/mirror.ts';
 import type { Verify, VerifierKey } from './core/note-key.ts';
+import { RETIRED_PATH } from './core/retention.ts';
 import { type SignedHead, parseSignedHead } from './core/signed-head.ts';
 import { type Outcome, bad, ok } from './core/text.ts';
 import { TILE_WIDTH } from './core/tile.ts';
@@ -53,6 +54,8 @@ export interface CopiedLog {
 
 /** One writer at a time: the holder of the folder's lock calls {@link extend} one after the other. */
 export class LogCopy {
+  /** Its payloads were deleted here on purpose (retire-shard.ts): it vouches for nothing and grows no more. */
+  readonly isRetired: boolean;
   readonly #log: CopiedLog;
   readonly #root: string;
   readonly #own: LogSource;
@@ -61,7 +64,8 @@ export class LogCopy {
   /** Grown up to the head; `undefined` after a failure, then read again from the folder. */
   #grown: GrowingCopy | undefined;
 
-  private constructor(root: string, log: CopiedLog, head: SignedHead) {
+  private constructor(root: string, log: CopiedLog, head: SignedHead, isRetired: boolean) {
+    this.isRetired = isRetired;
     this.#log = log;
     this.#root = root;
     this.#own = folderSource(root);
@@ -78,8 +82,9 @@ export class LogCopy {
     if (!head.ok || head.value.origin !== log.origin) {
       throw new KiriError('STATE_CORRUPT', `${path}: ${head.ok ? 'another log' : head.reason}`);
     }
-    const copy = new LogCopy(root, log, head.value);
-    copy.#grown = await copy.#reload();
+    const isRetired = (await readIfPresent(join(root, RETIRED_PATH))) !== undefined;
+    const copy = new LogCopy(root, log, head.value, isRetired);
+    if (!isRetired) copy.#grown = await copy.#reload();
     return copy;
   }
 
@@ -115,6 +120,7 @@ export class LogCopy {
    * @throws KiriError DISK_*, HTTP_*, LOG_* ; then the copy stands where it stood
    */
   async extend(source: LogSource, head: SignedHead): Promise<Outcome<SignedHead>> {
+    if (this.isRetired) return bad('was retired here');
     const copy = this.#grown ?? (await this.#reload());
     this.#grown = undefined;
     const done = await this.#copyTo(copy, source, head);

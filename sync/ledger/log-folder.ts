@@ -11,6 +11,7 @@ import {
   parseTile,
   tileWidth,
 } from './core/tile.ts';
+import { RETIRED_PATH } from './core/retention.ts';
 import { type Tree, treeFromEdge } from './core/tree.ts';
 import {
   type LeafRange,
@@ -68,7 +69,7 @@ export const readEntries = async (
 /**
  * Payload records of bundle `index` in a tree of `size`. The file may hold more than that tree, also a record that was
  * torn by a crash; one that is torn within the tree is an error.
- * @throws KiriError LOG_INCOMPLETE, LOG_CORRUPT and what the source throws
+ * @throws KiriError LOG_INCOMPLETE, LOG_CORRUPT, LOG_RETIRED (gone, as its holder says), and what the source throws
  */
 export const readPayloads = async (
   source: LogSource,
@@ -79,8 +80,9 @@ export const readPayloads = async (
   const width = tileWidth(size, 0, index);
   if (width === 0) return [];
   const bytes = await source.read(path);
-  if (bytes === undefined) throw missing(source, path);
-  return take(source, path, parseBundle(bytes, width, false));
+  if (bytes !== undefined) return take(source, path, parseBundle(bytes, width, false));
+  if ((await source.read(RETIRED_PATH)) === undefined) throw missing(source, path);
+  throw new KiriError('LOG_RETIRED', `${source.place}/${path}: the shard was retired`);
 };
 
 /**

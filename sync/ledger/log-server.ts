@@ -1,7 +1,8 @@
 /**
  * Serves a log folder as static files on the loopback address: the tlog-tiles resources below `/tlog`, the ciphertexts
- * below `/payload`, the wrapped content keys below `/keys`, what stands in the place of erased ones below `/erased`. A request is parsed into a resource and its canonical path
- * written anew; nothing of the request's text reaches the file system.
+ * below `/payload`, the wrapped content keys below `/keys`, what stands in the place of erased ones below `/erased`, and how
+ * long contents stay: `/retention`, `/retired`. A request is parsed into a resource and its canonical path written anew;
+ * nothing of the request's text reaches the file system.
  */
 import {
   type HttpAnswer,
@@ -10,9 +11,10 @@ import {
   listenLoopback,
 } from '../../platform/http-server.ts';
 import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
+import { RETENTION_PATH, RETIRED_PATH } from './core/retention.ts';
 import { parseTilePath } from './core/tile.ts';
 import { wrappedKeyPath } from './content-keys.ts';
-import { folderSource } from './log-source.ts';
+import { type LogSource, folderSource } from './log-source.ts';
 
 const BYTES_TYPE = 'application/octet-stream';
 const JSON_TYPE = 'application/json';
@@ -24,6 +26,9 @@ const SHARD_PATH = /^\/([1-9][0-9]{3}q[1-4])(\/.+)$/;
 /** The file below the log folder that a request path names; `undefined` for everything else. */
 export const resourceOf = (path: string): { path: string; contentType: string } | undefined => {
   if (path === `/${CHECKPOINT_PATH}`) return { path: CHECKPOINT_PATH, contentType: TEXT_TYPE };
+  if (path === `/${RETENTION_PATH}` || path === `/${RETIRED_PATH}`) {
+    return { path: path.slice(1), contentType: TEXT_TYPE };
+  }
   if (path.startsWith('/tlog/')) {
     const tile = parseTilePath(path.slice('/tlog/'.length));
     return tile.ok ? { path: tlogPath(tile.value), contentType: BYTES_TYPE } : undefined;
@@ -39,6 +44,29 @@ export const resourceOf = (path: string): { path: string; contentType: string } 
   }
   const kid = /^\/keys\/([0-9a-f]{32})$/.exec(path)?.[1];
   return kid === undefined ? undefined : { path: wrappedKeyPath(kid), contentType: BYTES_TYPE };
+};
+
+/**
+ * Answers with one file of a log.
+ * @param source the log's folder, or one above
+ * @param place of the log below it, with its last slash
+ */
+export const fileAnswer = async (
+  source: LogSource,
+  place: string,
+  below: string,
+): Promise<HttpAnswer> => {
+  const resource = resourceOf(below);
+  const body = resource && (await source.read(place + resource.path));
+  if (resource === undefined) return { status: 404, body: 'not found\n' };
+  if (body !== undefined) return { status: 200, body, contentType: resource.contentType };
+  // Contents that were here and are gone on purpose (RFC 9110: 410), and why.
+  const isContents = /^(?:payload|keys)\//.test(resource.path);
+  if (isContents && (await source.read(place + RETIRED_PATH)) !== undefined) {
+    const why = await source.read(place + RETENTION_PATH);
+    return { status: 410, body: why ?? 'retired\n', contentType: TEXT_TYPE };
+  }
+  return { status: 404, body: 'not found\n' };
 };
 
 interface LogFacts {
@@ -62,11 +90,7 @@ export const logHandler = (
       return { status: 200, body: await totals(), contentType: JSON_TYPE };
     }
     const [, shard = '', below = path] = SHARD_PATH.exec(path) ?? [];
-    const resource = resourceOf(below);
-    const place = shard === '' ? '' : `${shard}/`;
-    const body = resource === undefined ? undefined : await source.read(place + resource.path);
-    if (resource === undefined || body === undefined) return { status: 404, body: 'not found\n' };
-    return { status: 200, body, contentType: resource.contentType };
+    return fileAnswer(source, shard === '' ? '' : `${shard}/`, below);
   };
 };
 

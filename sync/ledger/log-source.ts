@@ -49,7 +49,8 @@ export const httpSource = (url: string): LogSource => ({
       timeoutMs: HTTP_TIMEOUT_MS,
       maxBytes: MAX_FILE_BYTES,
     });
-    if (status === 404) return undefined;
+    // 410: retired (core/retention.ts), and as little there.
+    if (status === 404 || status === 410) return undefined;
     if (status === 200) return new Uint8Array(body);
     throw new KiriError('LOG_UNREACHABLE', `${url}/${path} answers ${status}`);
   },

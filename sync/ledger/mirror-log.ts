@@ -36,6 +36,7 @@ export interface MirroredLogStatus {
 type Verdict = HttpAnswer | undefined;
 
 const later: Verdict = { status: 503, body: 'COPYING: ask again\n' };
+const retired: Verdict = { status: 403, body: 'RETIRED: its contents are no longer here\n' };
 const forked: Verdict = { status: 422, body: 'this log has signed two histories\n' };
 
 /** One log: its copy, what is being copied now, and whether it forked. */
@@ -114,7 +115,7 @@ export class MirroredLog {
 
   /** Looks at the log's published checkpoint: copies what is new and keeps the checkpoint with its cosignatures. */
   async follow(): Promise<void> {
-    if (this.#running !== undefined || this.#isForked) return;
+    if (this.#running !== undefined || this.#isForked || this.#copy.isRetired) return;
     try {
       const note = await readCheckpoint(this.#source);
       if (note === undefined) return;
@@ -163,7 +164,8 @@ export class MirroredLog {
     const own = this.#copy.head;
     if (head.size <= own.size) {
       const root = await this.#copy.rootAt(head.size);
-      if (bytesEqual(root, head.root)) return undefined;
+      // Never a new cosignature for contents that are no longer held.
+      if (bytesEqual(root, head.root)) return this.#copy.isRetired ? retired : undefined;
       // Our copy is itself a tree that the log signed.
       const shown = await this.#forkOf(head, own);
       return shown ? this.#keepFork(shown) : later;

@@ -15,7 +15,7 @@ import type { VerifierKey } from './core/note-key.ts';
 import { isShardOfTime, parseShard, shardKeys } from './core/shard.ts';
 import { type WitnessPorts, openRequest } from './core/witness.ts';
 import { SIGNED_HEAD_PATH } from './log-copy.ts';
-import { resourceOf } from './log-server.ts';
+import { fileAnswer } from './log-server.ts';
 import { type LogSource, folderSource, httpSource, sourceBelow } from './log-source.ts';
 import { MirroredLog, type MirroredLogStatus, originFolder } from './mirror-log.ts';
 import { startWitnessService } from './witness-service.ts';
@@ -60,13 +60,12 @@ const serveFile = async (
 ): Promise<HttpAnswer> => {
   if (method !== 'GET') return { status: 405, body: 'GET only\n' };
   const [, name = '', below = ''] = LOG_FILE.exec(path) ?? [];
-  const file =
-    below === `/${SIGNED_HEAD_PATH}`
-      ? { path: SIGNED_HEAD_PATH, contentType: 'text/plain; charset=utf-8' }
-      : resourceOf(below);
-  const body = file && (await logs.folder(name)?.read(file.path));
-  if (file === undefined || body === undefined) return { status: 404, body: 'not found\n' };
-  return { status: 200, body, contentType: file.contentType };
+  const folder = logs.folder(name);
+  if (folder === undefined) return { status: 404, body: 'not found\n' };
+  if (below !== `/${SIGNED_HEAD_PATH}`) return fileAnswer(folder, '', below);
+  const body = await folder.read(SIGNED_HEAD_PATH);
+  if (body === undefined) return { status: 404, body: 'not found\n' };
+  return { status: 200, body, contentType: 'text/plain; charset=utf-8' };
 };
 
 type Mirrored = MirrorServiceOptions['logs'] extends ReadonlyMap<string, infer T> ? T : never;

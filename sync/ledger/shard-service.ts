@@ -6,7 +6,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { readIfPresent } from '../../platform/durable-file.ts';
+import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import { makeFolder, syncFolderNow } from '../../platform/make-folder.ts';
 import { toDiskError } from '../../platform/disk-error.ts';
@@ -18,6 +18,7 @@ import { encodeNoteLeaf } from './core/leaf.ts';
 import { appendBatch } from './core/log-batch.ts';
 import type { LogPorts } from './core/log-writer-types.ts';
 import type { Signer } from './core/note-key.ts';
+import { RETENTION_PATH, type Retention, encodeRetention } from './core/retention.ts';
 import { parseShard, quarterOf, shardOrigin } from './core/shard.ts';
 import { emptyTree, treeRoot } from './core/tree.ts';
 import { RoomWaiter } from './full-disk.ts';
@@ -46,6 +47,8 @@ export interface ShardedLedgerOptions extends Omit<
   readonly signerFor: (origin: string) => Signer;
   /** Content keys of a shard's folder. */
   readonly keysFor: (root: string) => ContentKeys;
+  /** Stated by every shard from its start on; absent: nothing is ever retired. */
+  readonly retention?: Retention;
   /** Default 1 s. */
   readonly checkIntervalMs?: number;
 }
@@ -242,6 +245,13 @@ interface Gate {
   isHeld: boolean;
 }
 
+/** A shard keeps what it has stated: another configuration counts from the next one on. */
+const stateRetention = async (root: string, retention: Retention): Promise<void> => {
+  const path = join(root, RETENTION_PATH);
+  if ((await readIfPresent(path)) !== undefined) return;
+  await writeFileDurable(path, encodeRetention(retention), 0o644);
+};
+
 const openShard = async (
   options: ShardedLedgerOptions,
   gate: Gate,
@@ -250,6 +260,7 @@ const openShard = async (
 ): Promise<LedgerService> => {
   const { reader, ports, signerFor, keysFor } = options;
   const root = join(options.root, nameOf(origin));
+  if (options.retention !== undefined) await stateRetention(root, options.retention);
   const chain = await shardsIn(options.root, options.prefix);
   const predecessor = chain[chain.indexOf(origin) - 1];
   // A shard is begun only when all of the one before is final.

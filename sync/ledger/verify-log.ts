@@ -9,6 +9,13 @@ import { wrappedKeyPath } from './content-keys.ts';
 import { type FinalHead, verifyFinalCheckpoint } from './core/final-checkpoint.ts';
 import { encodeNoteLeaf } from './core/leaf.ts';
 import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
+import {
+  RETENTION_PATH,
+  RETIRED_PATH,
+  type Retired,
+  checkRetired,
+  parseRetention,
+} from './core/retention.ts';
 import { HASH_BYTES, leafHash } from './core/merkle.ts';
 import { parseNote } from './core/note.ts';
 import type { Verify } from './core/note-key.ts';
@@ -43,6 +50,11 @@ export interface LogReport {
   readonly uncovered: readonly string[];
   /** Absent where the checkpoint or the entries do not hold. */
   readonly keys?: KeyReport;
+  /** Where the payloads were deleted under the stated retention: by the holder's own word. */
+  readonly retired?: Retired & {
+    /** Files that should be gone: the deletion was interrupted. */
+    readonly left: readonly string[];
+  };
 }
 
 /** What became of the content keys that the log's records name. */
@@ -185,6 +197,23 @@ class LogCheck {
     return kids;
   }
 
+  /** What the log says of how long contents stay, and whether they are gone by that. */
+  async checkRetention(nowS: number): Promise<Retired | undefined> {
+    const retention = await this.#source.read(RETENTION_PATH);
+    const retired = await this.#source.read(RETIRED_PATH);
+    if (retention !== undefined) {
+      this.accounted.add(RETENTION_PATH);
+      const stated = parseRetention(retention);
+      if (!stated.ok) this.#complain(RETENTION_PATH, stated.reason);
+    }
+    if (retired === undefined) return undefined;
+    this.accounted.add(RETIRED_PATH);
+    const record = checkRetired(retired, retention, this.#head, nowS);
+    if (record.ok) return record.value;
+    this.#complain(RETIRED_PATH, record.reason);
+    return undefined;
+  }
+
   async checkKey(kid: string): Promise<void> {
     const path = wrappedKeyPath(kid);
     const wrapped = await this.#source.read(path);
@@ -230,11 +259,18 @@ class LogCheck {
   }
 }
 
+/** The key that the file of an order of erasure is about. */
+const erasedKid = (path: string): readonly string[] => {
+  const [, kid] = /^erased\/([0-9a-f]{32})$/.exec(path) ?? [];
+  return kid === undefined ? [] : [kid];
+};
+
 /**
  * Checks a log.
  * @param paths every file below the log's folder to be accounted for (`tlog/`, `payload/`, `keys/`), also partial tiles
  * of older checkpoints
  * @param trust the issuer, whose signed requests stand in the place of erased content keys
+ * @param nowS POSIX seconds; what is retired must have been due by then
  * @throws what the source throws: an unreadable disk is no verdict
  */
 export const verifyLog = async (
@@ -243,6 +279,7 @@ export const verifyLog = async (
   policy: FinalityRules,
   verify: Verify,
   trust?: Trust,
+  nowS: number = Math.floor(Date.now() / 1_000),
 ): Promise<LogReport> => {
   const note = await source.read(CHECKPOINT_PATH);
   const final = note && verifyFinalCheckpoint(note, policy, verify);
@@ -252,8 +289,13 @@ export const verifyLog = async (
   }
   const head = final.value;
   const check = new LogCheck(source, head, trust);
+  let retired: Retired | undefined;
+  const left = paths.filter((path) => /^(?:payload|keys)\//.test(path));
   if (await check.findTruth()) {
-    const kids = await check.checkPayloads();
+    retired = await check.checkRetention(nowS);
+    // Orders of erasure outlive what they erased.
+    const kids =
+      retired === undefined ? await check.checkPayloads() : new Set(paths.flatMap(erasedKid));
     for (const kid of kids) await check.checkKey(kid);
     const bundles = Array.from({ length: Math.ceil(head.size / TILE_WIDTH) }, (_, index) => index);
     const widthOf = (index: number): number => tileWidth(head.size, 0, index);
@@ -267,7 +309,8 @@ export const verifyLog = async (
       ...bundles.map(payloadPath),
       ...Array.from(kids, wrappedKeyPath),
     ];
-    for (const path of [...known, ...check.accounted]) wanted.delete(path);
+    const gone = retired === undefined ? [] : left;
+    for (const path of [...known, ...check.accounted, ...gone]) wanted.delete(path);
     for (const path of wanted) {
       const tile = parseTilePath(path.startsWith('tlog/') ? path.slice('tlog/'.length) : '');
       if (tile.ok) await check.checkTile(path, tile.value);
@@ -275,5 +318,5 @@ export const verifyLog = async (
     }
   }
   const { problems, uncovered, keys } = check;
-  return { head, problems, uncovered, keys };
+  return { head, problems, uncovered, keys, ...(retired ? { retired: { ...retired, left } } : {}) };
 };

@@ -86,6 +86,19 @@ t.test('the issuer orders an erasure, each holder carries it out, anybody checks
   t.match(JSON.parse(done.stdout), { ok: true, erased: [{ kid: row.kid, wrappedCopies: 1 }] });
   t.match(await erase(at('copy'), 'mirror.json'), { code: 0, stdout: /erased/ });
 
+  const retire = (...more: readonly string[]): ReturnType<typeof kiri> =>
+    kiri(['ledger', 'retire', log, '--policy', policy, ...more]);
+  t.match(await retire(), { code: 3, stdout: /RETENTION_NONE/ });
+  await writeFile(at('for-ever'), 'kiri-retention/1\npayload-days 36500\ntree-years 100\n');
+  const early = await retire('--retention', at('for-ever'), '--dry-run', '--json');
+  t.match(early, { code: 3 });
+  t.match(JSON.parse(early.stdout), { ok: false, reason: /^RETENTION_EARLY/ });
+  t.match(await retire('--holds', at('holds')), { code: 3, stdout: /RETENTION_HELD/ });
+  t.match(await retire('and', 'more'), { code: 2 });
+  const unlockAgain = lockFolder(join(log, 'state'));
+  t.match(await retire(), { code: 1, stderr: /FOLDER_LOCKED/ });
+  unlockAgain();
+
   const verify = (): ReturnType<typeof kiri> => kiri(['verify', log, '--trust', at('out/trust')]);
   const half = await verify();
   t.match(half.stdout, /h1 has not confirmed/);

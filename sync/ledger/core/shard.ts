@@ -53,6 +53,16 @@ export const quarterOf = (unixMs: number): number => {
   return 4 * year + Math.floor(month / 3);
 };
 
+/** First second of a quarter in UTC, POSIX seconds: the inverse of {@link quarterOf}. */
+export const quarterStartS = (index: number): number => {
+  const quarter = index % 4;
+  // Years from 1 March (see quarterOf): January belongs to the year before.
+  const year = Math.floor(index / 4) - (quarter === 0 ? 1 : 0);
+  const dayOfYear = Math.floor((153 * ((3 * quarter + 10) % 12) + 2) / 5);
+  const leapDays = Math.floor(year / 4) - Math.floor(year / 100) + Math.floor(year / 400);
+  return (365 * year + leapDays + dayOfYear - 719_468) * (DAY_MS / 1_000);
+};
+
 /** Whether a shard may be written at a time: its quarter is near. A log that was offline long ends its old shard late. */
 export const isShardOfTime = ({ index }: Shard, unixMs: number): boolean => {
   const now = quarterOf(unixMs);

@@ -30,6 +30,7 @@ const view = (origin: string, size: number, rolledNotes: LogView['rolledNotes'] 
   origin,
   size,
   root: toHex(rootOf(size)),
+  isRetired: false,
   places: new Map(),
   cosignedS: 1_800_000_000,
   rolledNotes,

@@ -109,6 +109,8 @@ t.test(
       });
     let mirror = await openMirror();
     const mirrorUrl = mirror.url;
+    // Each start is told of another retention.
+    let stated = 0;
     const open = (from = root) =>
       startShardedLedger({
         root: from,
@@ -116,6 +118,7 @@ t.test(
         ports: { verify: realVerify, policy },
         signerFor,
         keysFor: (folder) => openContentKeys(folder, rig.issuer.key),
+        retention: { payloadDays: 2_557, treeYears: 9 + (stated += 1) },
         reader: journalReader(rig.journalFolder),
         source: sequenced,
         witnessUrls: new Map([
@@ -179,6 +182,12 @@ t.test(
     );
     await ledger.close();
 
+    const retentions = folders.map((folder) => readFile(join(folder, 'retention'), 'utf8'));
+    t.match(
+      await Promise.all(retentions),
+      [/tree-years 10$/m, /tree-years 10$/m, /tree-years 1[1-9]$/m],
+      'a shard keeps what it stated at its start',
+    );
     const receipts = await receiptsOf(folders);
     t.equal(new Set(receipts).size, total, 'each receipt once');
     for (const folder of folders) {
