@@ -63,6 +63,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '         (--gateway FOLDER --approver-key FILE | --new-journal) [--origin NAME] [--json]\n' +
       '       kiri ledger fsck FOLDER --policy FILE [--issuer-key FILE] [--json]\n' +
       '       kiri ledger prove RECEIPT… --log FOLDER|URL --policy FILE [--to FOLDER] [--json]\n' +
+      '         [--issuer-key FILE] [--rollup FOLDER|URL [--anchor NAME]]\n' +
       '       kiri ledger keys LOG --key FILE --policy FILE [--issuer-key FILE] [--line HEX]...\n' +
       '         [--json]\n' +
       '       kiri ledger erase --folder FOLDER --request FILE --issuer-key FILE\n' +
@@ -74,6 +75,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --to FOLDER       the log folder to be made; refused where it holds a log\n' +
       '                    (prove: where proofs are written, default beside each Receipt)\n' +
       '  --log FOLDER|URL  the log, or any copy of it, that holds the Receipts\n' +
+      '  --rollup PLACE    the roll-up log: writes L3 proofs, up to what an anchor holds\n' +
+      '  --anchor NAME     only through this anchor of it (default: the earliest evidence)\n' +
       '  --policy FILE     the policy that the checkpoint must meet\n' +
       '  --gateway FOLDER  the journals that the log follows, to find where it goes on\n' +
       '  --approver-key F  the public key (COSE_Key) of that gateway\n' +

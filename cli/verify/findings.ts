@@ -26,10 +26,14 @@ export interface VerifyReport {
   readonly checked: Readonly<Record<string, number>>;
   readonly faults: readonly Fault[];
   readonly liable: readonly LiableParty[];
+  /** What single proofs say, in words; absent where none was looked at. */
+  readonly proven?: readonly string[];
 }
 
 /** Faults kept; a folder with more is broken throughout. */
 const MAX_FAULTS = 5_000;
+/** Sentences on what is proven; more are only counted. */
+const MAX_PROVEN = 1_000;
 
 /** Gathers what the checks find. */
 export class Findings {
@@ -37,6 +41,7 @@ export class Findings {
   readonly #seen = new Set<string>();
   readonly #checked = new Map<string, number>();
   readonly #liable = new Map<string, LiableParty>();
+  readonly #proven: string[] = [];
   #dropped = 0;
 
   fault(path: string, reason: string): void {
@@ -52,6 +57,11 @@ export class Findings {
 
   count(kind: string, more = 1): void {
     this.#checked.set(kind, (this.#checked.get(kind) ?? 0) + more);
+  }
+
+  /** Says what a proof proves, for people. */
+  proven(sentence: string): void {
+    if (this.#proven.length < MAX_PROVEN) this.#proven.push(sentence);
   }
 
   /** Adds one receipt to its liable party. */
@@ -95,6 +105,7 @@ export class Findings {
       checked: Object.fromEntries(this.#checked),
       faults,
       liable: [...this.#liable.values()],
+      ...(this.#proven.length === 0 ? {} : { proven: this.#proven }),
     };
   }
 }
@@ -104,13 +115,14 @@ const KIND_WIDTH = 24;
 
 /** One line per kind of artefact, one per liable party, one per fault, and the verdict. */
 export function reportText(report: VerifyReport): string {
-  const { checked, liable, faults } = report;
+  const { checked, liable, faults, proven = [] } = report;
   const lines = Object.entries(checked).map(([kind, n]) => `${kind.padEnd(KIND_WIDTH)} ${n}`);
   for (const { reference, receipts, amountMicro, currency } of liable) {
     const alpha = currencyOf(currency)?.alpha ?? String(currency);
     const sum = `${formatMajor(amountMicro)} ${alpha}`;
     lines.push(`${'liable party'.padEnd(KIND_WIDTH)} ${reference}: ${receipts} receipts, ${sum}`);
   }
+  for (const sentence of proven) lines.push(`${'proven'.padEnd(KIND_WIDTH)} ${sentence}`);
   for (const { path, reason } of faults.slice(0, SHOWN_FAULTS))
     lines.push(`FAULT ${path}: ${reason}`);
   if (faults.length > SHOWN_FAULTS) {

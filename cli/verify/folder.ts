@@ -9,6 +9,7 @@ import type { DocumentBook } from './documents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
+import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkLog, logPrefixes, type LogView } from './log.ts';
 import { checkProof } from './proofs.ts';
 import { type CheckedReceipt, checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
@@ -174,6 +175,7 @@ async function checkAll(
   for (const path of files.below(RECEIPTS)) {
     const stem = receiptStem(path);
     if (isInclusionProof(path)) checkInclusionProof(files, path, store, findings);
+    else if (isL3Proof(path)) checkL3Proof(files, path, store, findings);
     else if (stem === undefined)
       findings.fault(path, 'is no Payment, Offer, Receipt or proof by its name');
     else stems.push(stem);

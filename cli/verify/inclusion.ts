@@ -35,13 +35,21 @@ export function checkInclusionProof(
   if (!leaf) return to.fault(name, 'its extra line holds no payload record');
   const proven = verifyProof(bytes, leaf, store.policy, store.noteVerify, nativeSha256);
   if (!proven.ok) return to.fault(name, proven.reason);
-  const receipt = `${name.slice(0, -ENDING.length)}.receipt.cbor`;
+  const stem = name.slice(0, -ENDING.length);
+  return checkReceiptBeside(files, { name, stem }, record.subarray(0, HASH_BYTES), to);
+}
+
+/** Where `<stem>.receipt.cbor` stands beside a proof, it must be the Receipt that the proof is of. */
+export function checkReceiptBeside(
+  files: Artefacts,
+  { name, stem }: { readonly name: string; readonly stem: string },
+  stated: Uint8Array,
+  to: Findings,
+): void {
+  const receipt = `${stem}.receipt.cbor`;
   const cose = files.has(receipt) ? files.read(receipt) : undefined;
   const message = cose && decodeSign1(cose);
-  if (!message?.ok) return undefined;
-  const stated = record.subarray(0, HASH_BYTES);
-  if (!bytesEqual(payloadHash(message.value.payload), stated)) {
+  if (message?.ok && !bytesEqual(payloadHash(message.value.payload), stated)) {
     to.fault(name, `proves entry ${toHex(stated)}, which is not the Receipt beside it`);
   }
-  return undefined;
 }

@@ -9,6 +9,7 @@ import { Findings, type VerifyReport } from './findings.ts';
 import { checkFork } from './fork.ts';
 import { checkProofFile, isProof, TRUST_FOLDER, verifyFolder } from './folder.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
+import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
 import { checkReceipts, receiptStem } from './receipts.ts';
 import { checkSettlementFile, settlementBase } from './settlement-file.ts';
@@ -36,6 +37,8 @@ function checkFile(files: Artefacts, name: string, store: TrustStore, findings: 
     checkReceipts(files, [stem], store.book, findings);
   } else if (isInclusionProof(name)) {
     checkInclusionProof(files, name, store, findings);
+  } else if (isL3Proof(name)) {
+    checkL3Proof(files, name, store, findings);
   } else if (base !== undefined) {
     const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
     checkSettlementFile(context, base);

@@ -36,6 +36,7 @@ function merge(reports: readonly (readonly [path: string, report: VerifyReport])
     for (const [kind, n] of Object.entries(report.checked))
       checked[kind] = (checked[kind] ?? 0) + n;
   }
+  const proven = reports.flatMap(([, report]) => report.proven ?? []);
   return {
     ok: reports.every(([, report]) => report.ok),
     checked,
@@ -43,6 +44,7 @@ function merge(reports: readonly (readonly [path: string, report: VerifyReport])
       report.faults.map((fault) => ({ ...fault, path: `${path}: ${fault.path}` })),
     ),
     liable: reports.flatMap(([, report]) => report.liable),
+    ...(proven.length === 0 ? {} : { proven }),
   };
 }
 

@@ -137,13 +137,17 @@ export const consistencyProof = (
   hash?: Sha256,
 ): Promise<readonly Uint8Array[]> => hashesOf(source, consistencyRanges(oldSize, size), size, hash);
 
-/** RFC 6962 inclusion proof of leaf `index` in the tree of `size`. */
+/**
+ * RFC 6962 inclusion proof of leaf `index` in the tree of `size`.
+ * @param within size of the tree whose tiles are read, where that is a larger one
+ */
 export const inclusionProof = (
   source: LogSource,
   index: number,
   size: number,
   hash?: Sha256,
-): Promise<readonly Uint8Array[]> => hashesOf(source, inclusionRanges(index, size), size, hash);
+  within: number = size,
+): Promise<readonly Uint8Array[]> => hashesOf(source, inclusionRanges(index, size), within, hash);
 
 /**
  * The growing edge of the tree of `size`, from its partial tiles.

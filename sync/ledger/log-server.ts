@@ -1,8 +1,9 @@
 /**
  * Serves a log folder as static files on the loopback address: the tlog-tiles resources below `/tlog`, the ciphertexts
- * below `/payload`, the wrapped content keys below `/keys`, what stands in the place of erased ones below `/erased`, and how
- * long contents stay: `/retention`, `/retired`. A request is parsed into a resource and its canonical path written anew;
- * nothing of the request's text reaches the file system.
+ * below `/payload`, the wrapped content keys below `/keys`, what stands in the place of erased ones below `/erased`, how
+ * long contents stay: `/retention`, `/retired`, and a roll-up log's anchored notes with their evidence below `/anchors`. A
+ * request is parsed into a resource and its canonical path written anew; nothing else of the request's text reaches the
+ * file system.
  */
 import {
   type HttpAnswer,
@@ -10,6 +11,7 @@ import {
   type LoopbackServer,
   listenLoopback,
 } from '../../platform/http-server.ts';
+import { ANCHORS_FOLDER, parseAnchorPath } from './core/anchor-file.ts';
 import { CHECKPOINT_PATH, payloadPath, tlogPath } from './core/log-batch.ts';
 import { RETENTION_PATH, RETIRED_PATH } from './core/retention.ts';
 import { parseTilePath } from './core/tile.ts';
@@ -41,6 +43,10 @@ export const resourceOf = (path: string): { path: string; contentType: string } 
   }
   if (/^\/erased\/[0-9a-f]{32}(?:\.[0-9a-f]{32})?$/.test(path)) {
     return { path: path.slice(1), contentType: BYTES_TYPE };
+  }
+  if (path.startsWith(`/${ANCHORS_FOLDER}`)) {
+    const isAnchors = parseAnchorPath(path.slice(1)) !== undefined;
+    return isAnchors ? { path: path.slice(1), contentType: BYTES_TYPE } : undefined;
   }
   const kid = /^\/keys\/([0-9a-f]{32})$/.exec(path)?.[1];
   return kid === undefined ? undefined : { path: wrappedKeyPath(kid), contentType: BYTES_TYPE };
