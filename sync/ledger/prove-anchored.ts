@@ -4,7 +4,7 @@
  * that covers that one: the earliest time that anything outside the consortium says of it.
  */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { systemCode, toDiskError } from '../../platform/disk-error.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { ANCHORS_FOLDER, anchorFile, isAnchorName, parseAnchorPath } from './core/anchor-file.ts';
@@ -32,7 +32,7 @@ export const anchorsInFolder = async (root: string): Promise<readonly AnchoredPl
   const places: AnchoredPlace[] = [];
   try {
     for (const file of await readdir(join(root, ANCHORS_FOLDER), { recursive: true })) {
-      const place = parseAnchorPath(`${ANCHORS_FOLDER}${file}`);
+      const place = parseAnchorPath(ANCHORS_FOLDER + file.split(sep).join('/'));
       if (place?.name !== undefined) places.push({ size: place.size, name: place.name });
     }
   } catch (error) {
