@@ -46,6 +46,12 @@ function importsOf(file: string): Import[] {
   }));
 }
 
+/** Scripts that a file starts as worker threads, as paths from the root. */
+function workersOf(file: string): string[] {
+  const started = (textOf.get(file) ?? '').matchAll(/new Worker\(new URL\('([^']+)\.js'/g);
+  return Array.from(started, ([, name]) => normalize(join(dirname(file), `${name}.ts`)));
+}
+
 /** Who may import what, by the first matching row; a row allows its own folder too. */
 const ALLOWED: readonly (readonly [folder: string, allowed: readonly string[]])[] = [
   ['protocol/', []],
@@ -146,7 +152,7 @@ t.test('every source file is reached by some test', async (t) => {
     queue.push('agent/main.ts');
   const seen = new Set(queue);
   for (const file of queue) {
-    for (const { target } of importsOf(file)) {
+    for (const target of [...importsOf(file).map((one) => one.target), ...workersOf(file)]) {
       if (seen.has(target)) continue;
       seen.add(target);
       queue.push(target);
