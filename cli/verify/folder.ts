@@ -68,6 +68,9 @@ function lateOperator(
   return late?.mandate.operator;
 }
 
+/** The approver's clock and the witnesses' may differ by this much. */
+const CLOCK_SLACK_S = 86_400;
+
 /** Whether a log of its approver, retired since, was written at the Receipt's time or later: nobody can tell any more. */
 function mayBeRetired(
   { payment, receipt }: CheckedReceipt,
@@ -78,7 +81,7 @@ function mayBeRetired(
   return logs.some(
     (log) =>
       log.isRetired &&
-      receipt.timeS <= log.cosignedS &&
+      receipt.timeS <= log.cosignedS + CLOCK_SLACK_S &&
       mandates.some(({ mandate }) => log.origin.startsWith(mandate.logOriginPrefix)),
   );
 }

@@ -9,6 +9,7 @@ import {
   unlink,
   writeFile,
 } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join, sep } from 'node:path';
 import t from 'tap';
@@ -189,6 +190,38 @@ t.test(
     const named = new Set((await verifyFolder(root)).faults.map((fault) => fault.path));
     // The summary, too, no longer counts what is there.
     t.same([...named].toSorted(), [path, `${stem}.receipt.cbor`, 'summary.json']);
+  },
+);
+
+t.test(
+  'a retired log tells of no receipt and blames nobody; its tree is still checked',
+  async (t) => {
+    const root = await newFolder(t);
+    const { out, paid } = await buildOut(root, [3]);
+    const log = join(root, 'ledger', ORIGIN);
+    const retention = 'kiri-retention/1\npayload-days 60\ntree-years 10\n';
+    const hash = createHash('sha256').update(retention).digest('hex');
+    // 60 days after 2026q4.
+    const dueS = Date.UTC(2027, 2, 2) / 1_000;
+    await writeFile(join(log, 'retention'), retention);
+    const record = `kiri-retired/1\norigin ${ORIGIN}\nsize 3\nretention ${hash}\nretired ${dueS}\n`;
+    await writeFile(join(log, 'retired'), record);
+    const now = t.capture(Date, 'now', () => dueS * 1_000);
+    const left = await writeContents(root, out.world.signers.clearing).then(() =>
+      verifyFolder(root),
+    );
+    t.match(left.faults, [{ reason: /retired and still there/ }, { reason: /retired and still/ }]);
+    await rm(join(log, 'payload'), { recursive: true });
+    await rm(join(log, 'keys'), { recursive: true });
+    await writeContents(root, out.world.signers.clearing);
+    const report = await verifyFolder(root);
+    t.same(report.faults, []);
+    t.equal(report.checked['receipts that only a retired log can hold'], paid.length);
+    t.equal(report.checked['retired logs'], 1);
+    await writeFile(join(log, 'tlog/tile/0/000.p/3'), Buffer.alloc(96));
+    t.ok(await namesIt(root, `ledger/${ORIGIN}/tlog/tile/0/000.p/3`));
+    now.restore();
+    t.ok(await namesIt(root, `ledger/${ORIGIN}/retired`), 'of a time to come');
   },
 );
 

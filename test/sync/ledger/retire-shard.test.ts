@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { writeFileDurable } from '../../../platform/durable-file.ts';
@@ -196,6 +196,19 @@ t.test('a run that was killed at any file is called again and finishes', async (
   }
 });
 
+t.test('the record is there before the first file goes', async (t) => {
+  const { root } = await shardIn(await temporaryFolder(t));
+  // A link to nothing cannot be erased: as a disk that fails at the first file.
+  const broken = join(root, 'state/content-keys/2026-11/a-first');
+  await symlink(join(root, 'nowhere/at/all'), broken);
+  await t.rejects(retire(root), { code: /^DISK_/ });
+  const files = await filesIn(root);
+  t.ok(files.includes('retired') && files.includes('payload/000'), 'said, and nothing gone');
+  await rm(broken);
+  t.match(await retire(root), { ok: true, value: { files: { length: 4 } } });
+  t.match(await fsck(root), { problems: [], notes: [], retiredS: DUE_S });
+});
+
 t.test(
   'a mirror retires by its own days, vouches for nothing after, and starts again',
   async (t) => {
@@ -244,5 +257,13 @@ t.test(
     await log.append(3);
     t.match(await ask(await log.request(300)), /^503 CONTENT_MISMATCH: was retired here/);
     t.ok((await readFile(join(root, 'payload/001'))).length > 0, 'the log’s own stay');
+
+    // A log that says it was retired, live or not, gets no cosignature from whoever holds no contents of it.
+    await mirror.close();
+    await rm(join(base, 'mirror'), { recursive: true });
+    await writeFileDurable(join(root, 'retired'), 'kiri-retired/1\n');
+    await rm(join(root, 'payload'), { recursive: true });
+    mirror = await open();
+    t.match(await ask(await log.request(0)), /^503 LOG_RETIRED/);
   },
 );
