@@ -1,7 +1,8 @@
 /**
  * Waiting for room on a full disk. Every write of the ledger is the same when it is made again (a new temporary file, then
- * a rename; an append at its own offset, after what stands behind it was cut off), so a write that found no room is simply repeated; until it succeeds nothing that rests on it is
- * signed. Any other failure leaves a disk in a state that nobody knows and is not repeated.
+ * a rename; an append at its own offset, after what stands behind it was cut off), so a write that found no room is simply
+ * repeated; until it succeeds nothing that rests on it is signed. Any other failure leaves a disk in a state that nobody
+ * knows and is not repeated.
  */
 import { KiriError } from '../../protocol/kiri-error.ts';
 
