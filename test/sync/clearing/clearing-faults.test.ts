@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { ClearingOptions, ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
-import { openSqlite } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import {
   DAY_S,
@@ -14,6 +13,7 @@ import {
   inMemory,
   keyWith,
 } from './sample.ts';
+import { openTestStore } from './store.ts';
 
 class Crash extends Error {}
 
@@ -52,7 +52,7 @@ t.test(
   async (t) => {
     const run = async (at: number): Promise<{ files: Map<string, string>; crashed: boolean }> => {
       const files = new Map<string, string>();
-      const real = openSqlite(':memory:');
+      const real = await openTestStore();
       const faults = crashing(real, files, at);
       let crashed = false;
       const work = async (part: Partial<ClearingOptions>): Promise<ClearingService> => {

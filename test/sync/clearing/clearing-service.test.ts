@@ -24,6 +24,7 @@ import {
   programme,
   signer,
 } from './sample.ts';
+import { makeTestStore, openTestStore } from './store.ts';
 
 const folder = async (test: Test): Promise<string> => {
   const path = await mkdtemp(join(tmpdir(), 'kiri-clearing-'));
@@ -33,10 +34,11 @@ const folder = async (test: Test): Promise<string> => {
 
 t.test('a thousand minutes at 3.85 yen become one line of 3,850 yen on the disk', async (t) => {
   const out = await folder(t);
-  const open = (): Promise<ClearingService> =>
+  const store = await makeTestStore(t);
+  const open = async (): Promise<ClearingService> =>
     ClearingService.open(
       {
-        database: openSqlite(join(out, 'clearing.sqlite')),
+        database: await store.open(),
         signer,
         outFolder: out,
         directory: directoryOf(),
@@ -297,7 +299,7 @@ t.test('a store that cannot be opened or is of a later release is a clear error'
   t.throws(() => openSqlite(join(out, 'no', 'such', 'folder.sqlite')), {
     code: 'STORE_UNAVAILABLE',
   });
-  const database = openSqlite(join(out, 'later.sqlite'));
+  const database = await openTestStore();
   const first = await inMemory({ database });
   t.ok(first.service);
   await database.transaction(async (session) => {

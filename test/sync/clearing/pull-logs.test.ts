@@ -8,7 +8,7 @@ import { directoryOf } from '../../../sync/clearing/core/directory.ts';
 import { buildRegistry } from '../../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../../sync/clearing/pull-log.ts';
 import { pullLogs } from '../../../sync/clearing/pull-logs.ts';
-import { openSqlite, type SqlDatabase } from '../../../sync/clearing/sql.ts';
+import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import { encodeNoteLeaf } from '../../../sync/ledger/core/leaf.ts';
 import { CHECKPOINT_PATH } from '../../../sync/ledger/core/log-batch.ts';
 import type { LogSource } from '../../../sync/ledger/log-source.ts';
@@ -16,6 +16,7 @@ import type { Payer } from '../../approval/kit.ts';
 import { NOW_S, newWorld, type World, yen } from '../../identity/fixture.ts';
 import { documentsOf, LogInMemory, ORIGIN, purchase, voidOf, worldPayer } from './purchases.ts';
 import { inMemory } from './sample.ts';
+import { openTestStore } from './store.ts';
 
 const INTAKE = 'intake.example/2026q4';
 const PULLED_S = NOW_S + 60;
@@ -110,7 +111,7 @@ t.test('a crash at any transaction of a pull is gone on from, in mid log', async
   log.append(Array.from({ length: 300 }, (_, at) => purchase(world, payer, { sequence: at + 1 })));
   for (const crashAt of [2, 3]) {
     let transactions = 0;
-    const database = openSqlite(':memory:');
+    const database = await openTestStore();
     const failing: SqlDatabase = {
       transaction: async (work) => {
         transactions += 1;

@@ -9,10 +9,10 @@ import type { VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { ClearingOptions } from '../../../sync/clearing/clearing-service.ts';
 import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
-import { openSqlite } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import type { LedgerAnchor } from '../../../sync/clearing/core/lines-file.ts';
 import type { SettlementDirectory } from '../../../sync/clearing/core/directory.ts';
+import { openTestStore } from './store.ts';
 
 export const DAY_S = 86_400;
 /** 2026-11-21 00:00:00 in Tokyo. */
@@ -115,7 +115,7 @@ export const inMemory = async (
   more: Partial<ClearingOptions> = {},
 ): Promise<{ service: ClearingService; files: Map<string, string>; database: SqlDatabase }> => {
   const files = new Map<string, string>();
-  const database = more.database ?? openSqlite(':memory:');
+  const database = more.database ?? (await openTestStore());
   const service = await ClearingService.open(
     {
       database,

@@ -7,7 +7,7 @@ import type { VerifiedItem } from '../../../sync/clearing/core/ingest.ts';
 import { checkVersion } from '../../../sync/clearing/schema.ts';
 import { searchReceipts } from '../../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../../sync/clearing/search.ts';
-import { openSqlite, openSqliteReadOnly, textOf } from '../../../sync/clearing/sql.ts';
+import { textOf } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import {
   DAY_S,
@@ -18,6 +18,7 @@ import {
   inMemory,
   keyWith,
 } from './sample.ts';
+import { makeTestStore } from './store.ts';
 
 const collect = async (database: SqlDatabase, query: SearchQuery): Promise<FoundReceipt[]> => {
   const all: FoundReceipt[] = [];
@@ -41,15 +42,13 @@ const receipts = (): VerifiedItem[] => {
 t.test(
   'date, counterparty and amount, alone and together, find what a filter by hand finds',
   async (t) => {
-    const folder = await mkdtemp(join(tmpdir(), 'kiri-search-'));
-    t.teardown(() => rm(folder, { recursive: true, force: true }));
-    const store = join(folder, 'clearing.sqlite');
-    const { service } = await inMemory({ database: openSqlite(store) });
+    const store = await makeTestStore(t);
+    const { service } = await inMemory({ database: await store.open() });
     t.teardown(() => service.close());
     await service.ingestBatch(receipts(), NOON_S);
     await service.cut(NOON_S, anchors, true);
     // The clearing still has its store open and is able to write: this is the reader beside it.
-    const reader = openSqliteReadOnly(store);
+    const reader = await store.openReadOnly();
     t.teardown(() => reader.close());
     await checkVersion(reader);
 
@@ -150,8 +149,8 @@ const run = (...words: string[]): { status: number | null; stdout: string; stder
 t.test('the command prints days of Japan, refuses nonsense and changes nothing', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'kiri-search-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
-  const store = join(folder, 'clearing.sqlite');
-  const { service } = await inMemory({ database: openSqlite(store) });
+  const { location: store, open } = await makeTestStore(t);
+  const { service } = await inMemory({ database: await open() });
   const line = new LineOfReceipts('a');
   const lastSecond = TOKYO_MIDNIGHT_S + DAY_S - 1;
   const items = [lastSecond, lastSecond + 1].map((businessTimeS) =>
