@@ -113,7 +113,9 @@ function checkLine({ findings, named }: EvidenceContext, { path, id, value }: Op
   const line = named.get(id);
   const currency = String(value.key.currency).padStart(3, '0');
   const same = line
-    ? line.amountMinor === value.amountMinor &&
+    ? (line.cycle === 2
+        ? line.amountMinor <= value.amountMinor
+        : line.amountMinor === value.amountMinor) &&
       line.sign === value.key.sign &&
       line.currency === currency
     : value.amountMinor === 0n;

@@ -128,7 +128,12 @@ function checkClearing(context: SettlementContext): {
       isWhole = false;
       continue;
     }
-    for (const line of view.lines.lines) named.set(line.aggregateId, line);
+    for (const line of view.lines.lines) {
+      // The line that presents the whole aggregate is the first one; a second may be a part of it.
+      if (line.cycle === undefined || !named.has(line.aggregateId)) {
+        named.set(line.aggregateId, line);
+      }
+    }
     for (const id of view.lines.silent) named.set(id, undefined);
   }
   // With a broken lines file nobody can say which evidence is named by none.

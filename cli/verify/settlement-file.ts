@@ -180,6 +180,7 @@ function compareLines(
       line.sign === record.sign &&
       line.amountMinor === record.amountMinor &&
       line.currency === record.currency &&
+      (line.cycle === 2) === (record.second !== undefined) &&
       shortIdOf(line.aggregateId) === record.aggregateShortId;
     if (!same) findings.fault(path, `line ${at + 2} is not its record of the settlement file`);
   });

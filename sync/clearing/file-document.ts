@@ -19,15 +19,24 @@ export const encodeFileDocument = (document: FileDocument): string => JSON.strin
 
 export const decodeFileDocument = (text: string): FileDocument => JSON.parse(text) as FileDocument;
 
-type StoredRecord = Omit<PresentmentRecord, 'amountMinor'> & { readonly amountMinor: string };
+type StoredRecord = Omit<PresentmentRecord, 'amountMinor' | 'second'> & {
+  readonly amountMinor: string;
+  readonly second?: { readonly originalMinor: string; readonly reason: string };
+};
 
-/** A line as stored: JSON with the amount as decimal text. */
+/** A line as stored: JSON with the amounts as decimal text. */
 export const encodeRecord = (record: PresentmentRecord): string =>
-  JSON.stringify({ ...record, amountMinor: record.amountMinor.toString() });
+  JSON.stringify(record, (_name, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
 
 export const decodeRecord = (text: string): PresentmentRecord => {
-  const stored = JSON.parse(text) as StoredRecord;
-  return { ...stored, amountMinor: BigInt(stored.amountMinor) };
+  const { second, ...stored } = JSON.parse(text) as StoredRecord;
+  return {
+    ...stored,
+    amountMinor: BigInt(stored.amountMinor),
+    ...(second && { second: { ...second, originalMinor: BigInt(second.originalMinor) } }),
+  };
 };
 
 /** `KIRI.<profile>.<member11>.D<yymmdd>.S<seq5>.<P|T>`; the file itself adds `.ipm`. */

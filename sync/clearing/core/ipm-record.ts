@@ -6,6 +6,9 @@ import type { FieldValue, IsoMessage } from './iso8583.ts';
 
 /** DE24 of the messages a settlement file is made of. */
 export const FUNCTION_PRESENTMENT = '200';
+/** A second presentment of the whole first one, and of a part of it. */
+const FUNCTION_SECOND_FULL = '205';
+const FUNCTION_SECOND_PARTIAL = '282';
 export const FUNCTION_HEADER = '697';
 export const FUNCTION_TRAILER = '695';
 
@@ -29,6 +32,14 @@ export type AcceptorLocation = {
   readonly country: string;
 };
 
+/** What a second presentment says of the line it presents again. */
+export type SecondPresentment = {
+  /** DE30: minor units of the first presentment. Function 205 presents all of them again, 282 a part. */
+  readonly originalMinor: bigint;
+  /** DE25, four digits. */
+  readonly reason: string;
+};
+
 /** One line of the file: one aggregate's whole minor units for one merchant, party and currency. */
 export type PresentmentRecord = {
   readonly arn: string;
@@ -49,6 +60,8 @@ export type PresentmentRecord = {
   readonly forwardingMember: string;
   /** The issuer's own reference of the account that funds this; never a card number. */
   readonly fundingReference: string;
+  /** Absent on a first presentment. */
+  readonly second?: SecondPresentment;
 };
 
 /** What the writer counted: records with header and trailer, and the unsigned sum of DE4. */
@@ -57,6 +70,11 @@ export type IpmTotals = { readonly records: number; readonly sumMinor: bigint };
 const FILE_SEQUENCE_MAX = 99_999;
 const PROCESSING_PURCHASE = '000000';
 const PROCESSING_REFUND = '200000';
+
+/** PDS0262 of a second presentment: supporting documents follow, here the evidence of the aggregate. */
+const DOCUMENTS_FOLLOW = '1';
+/** Digits of the transaction amount in DE30; the reconciliation amount behind it stays zero. */
+const ORIGINAL_DIGITS = 12;
 
 /** PDS0105: the file's name inside the file. */
 export const fileIdOf = (header: FileHeader): string =>
@@ -115,7 +133,41 @@ const readLocation = (text: string, delimiter: string): Coded<AcceptorLocation> 
   return again.ok ? coded(place) : again;
 };
 
-/** The 1240/200 of one line under the profile. */
+/** DE24, DE25, DE30 and PDS0262 of a line; of a first presentment DE24 alone. */
+const cycleFields = (
+  line: PresentmentRecord,
+): Coded<{ fields: readonly [number, string][]; pds: readonly [string, string][] }> => {
+  const { second, amountMinor } = line;
+  if (!second) return coded({ fields: [[24, FUNCTION_PRESENTMENT]], pds: [] });
+  const { originalMinor, reason } = second;
+  if (!/^\d{4}$/.test(reason)) return refused('WRONG_VALUE', 0, 'DE25', 'not four digits');
+  const original = originalMinor.toString().padStart(ORIGINAL_DIGITS, '0');
+  if (amountMinor > originalMinor || original.length > ORIGINAL_DIGITS) {
+    return refused('WRONG_VALUE', 0, 'DE30', `${amountMinor} presented again of ${originalMinor}`);
+  }
+  const isFull = amountMinor === originalMinor;
+  return coded({
+    fields: [
+      [24, isFull ? FUNCTION_SECOND_FULL : FUNCTION_SECOND_PARTIAL],
+      [25, reason],
+      [30, original.padEnd(2 * ORIGINAL_DIGITS, '0')],
+    ],
+    pds: [['0262', DOCUMENTS_FOLLOW]],
+  });
+};
+
+const isSecond = (functionCode: string): boolean =>
+  functionCode === FUNCTION_SECOND_FULL || functionCode === FUNCTION_SECOND_PARTIAL;
+
+/** Elements and PDS that a 1240 with this DE24 has beside those of every line; undefined: no such 1240. */
+export const cycleElements = (
+  functionCode: string,
+): { readonly fields: readonly number[]; readonly pds: readonly string[] } | undefined => {
+  if (functionCode === FUNCTION_PRESENTMENT) return { fields: [], pds: [] };
+  return isSecond(functionCode) ? { fields: [25, 30], pds: ['0262'] } : undefined;
+};
+
+/** The 1240 of one line under the profile: function 200, or 205 and 282 where it is presented again. */
 export const presentmentMessage = (
   line: PresentmentRecord,
   number: number,
@@ -127,12 +179,14 @@ export const presentmentMessage = (
   if (line.amountMinor > amountMinorMax(profile)) {
     return refused('OVERFLOW', 0, 'DE4', `${line.amountMinor} is above the profile's limit`);
   }
+  const cycle = cycleFields(line);
+  if (!cycle.ok) return cycle;
   const fields = new Map<number, FieldValue>([
     [3, line.sign === 'debit' ? PROCESSING_PURCHASE : PROCESSING_REFUND],
     [4, line.amountMinor],
     [12, line.firstPaidAt],
     [22, profile.pointOfService],
-    [24, FUNCTION_PRESENTMENT],
+    ...cycle.value.fields,
     [26, line.mcc],
     [31, line.arn],
     [33, line.forwardingMember],
@@ -148,6 +202,7 @@ export const presentmentMessage = (
     ['0148', `${line.currency}${line.exponent}`],
     ['0165', profile.settlementIndicator],
     [profile.fundingPds, line.fundingReference],
+    ...cycle.value.pds,
   ]);
   return coded({ mti: '1240', fields, pds });
 };
@@ -201,7 +256,9 @@ export const readPresentment = (
   profile: IpmProfile,
 ): Coded<PresentmentRecord> => {
   const text = (de: number): string => String(message.fields.get(de) ?? '');
-  const needed = [3, 4, 12, 22, 24, 26, 31, 33, 37, 41, 42, 43, 49, 71, 94];
+  const cycle = cycleElements(text(24));
+  if (!cycle) return refused('WRONG_VALUE', 0, 'DE24', `${text(24)} is no presentment`);
+  const needed = [3, 4, 12, 22, 24, 26, 31, 33, 37, 41, 42, 43, 49, 71, 94, ...cycle.fields];
   for (const de of needed) {
     if (!message.fields.has(de)) return refused('MISSING_FIELD', 0, `DE${de}`, 'missing');
   }
@@ -228,6 +285,9 @@ export const readPresentment = (
     aggregateShortId: text(37),
     forwardingMember: text(33),
     fundingReference: message.pds.get(profile.fundingPds) ?? '',
+    ...(isSecond(text(24)) && {
+      second: { originalMinor: BigInt(text(30).slice(0, ORIGINAL_DIGITS)), reason: text(25) },
+    }),
   };
   const again = presentmentMessage(line, Number(text(71)), profile);
   if (!again.ok) return again;

@@ -14,6 +14,8 @@ export type FileLine = {
   readonly sign: 'debit' | 'credit';
   readonly amountMinor: bigint;
   readonly currency: string;
+  /** 2 on a second presentment, whose amount is at most what the evidence proves; absent on a first. */
+  readonly cycle?: 2;
 };
 
 export type LinesFile = {
@@ -37,6 +39,7 @@ export const formatLines = (file: LinesFile): string => {
       sign: line.sign,
       amountMinor: line.amountMinor.toString(),
       currency: line.currency,
+      ...(line.cycle === undefined ? {} : { cycle: line.cycle }),
     }),
   );
   return `${[head, ...rows].join('\n')}\n`;

@@ -1,11 +1,6 @@
 import { arnFault, isLuhnValid } from './arn.ts';
 import type { IpmProfile } from './ipm-profile.ts';
-import {
-  FUNCTION_HEADER,
-  FUNCTION_PRESENTMENT,
-  FUNCTION_TRAILER,
-  readHeader,
-} from './ipm-record.ts';
+import { FUNCTION_HEADER, FUNCTION_TRAILER, cycleElements, readHeader } from './ipm-record.ts';
 import type { FileHeader } from './ipm-record.ts';
 import { readIpmMessages } from './ipm-file.ts';
 import type { LocatedMessage } from './ipm-file.ts';
@@ -56,7 +51,7 @@ const FINDINGS_MAX = 1000;
 const REQUIRED: readonly number[] = [3, 4, 12, 22, 24, 26, 31, 33, 41, 42, 43, 49, 71];
 // Text that could smuggle a card number. DE31 and the numeric PDS are digits by nature and exempt.
 const SCANNED: readonly number[] = [37, 38, 41, 43, 54, 63, 72, 95, 105, 127];
-const NUMERIC_PDS: ReadonlySet<string> = new Set(['0105', '0148', '0301', '0306']);
+const NUMERIC_PDS: ReadonlySet<string> = new Set(['0105', '0148', '0262', '0301', '0306']);
 
 type Note = (code: IpmFindingCode, at: LocatedMessage | undefined, detail: string) => void;
 
@@ -94,13 +89,15 @@ const isCalendarTime = (text: string): boolean => {
 
 const checkPresentment = (at: LocatedMessage, profile: IpmProfile, note: Note): void => {
   const { message } = at;
-  for (const de of REQUIRED) {
+  const cycle = cycleElements(fieldText(message, 24)) ?? { fields: [], pds: [] };
+  for (const de of [...REQUIRED, ...cycle.fields]) {
     if (!message.fields.has(de)) note('MISSING_FIELD', at, `DE${de}`);
   }
+  const expected = [...profile.presentmentPds, ...cycle.pds];
   for (const tag of message.pds.keys()) {
-    if (!profile.presentmentPds.includes(tag)) note('UNEXPECTED_PDS', at, `PDS${tag}`);
+    if (!expected.includes(tag)) note('UNEXPECTED_PDS', at, `PDS${tag}`);
   }
-  for (const tag of profile.presentmentPds) {
+  for (const tag of expected) {
     if (!message.pds.has(tag)) note('MISSING_FIELD', at, `PDS${tag}`);
   }
   const fault = arnFault(fieldText(message, 31), profile.arn);
@@ -163,8 +160,10 @@ const checkRoles = (messages: readonly LocatedMessage[], note: Note): void => {
   if (!is(last, '1644', FUNCTION_TRAILER)) note('NO_TRAILER', last, 'no 1644/695 last');
   if (messages.length < 3) note('NO_PRESENTMENT', undefined, 'no record between them');
   for (const at of messages.slice(1, -1)) {
-    if (!is(at, '1240', FUNCTION_PRESENTMENT)) {
-      note('WRONG_MESSAGE', at, `${at.message.mti}/${fieldText(at.message, 24)} between them`);
+    const { mti } = at.message;
+    const code = fieldText(at.message, 24);
+    if (mti !== '1240' || !cycleElements(code)) {
+      note('WRONG_MESSAGE', at, `${mti}/${code} between them`);
     }
   }
 };

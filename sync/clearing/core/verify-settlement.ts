@@ -115,8 +115,9 @@ const checkLine = (
   evidence: Evidence,
   note: Note,
 ): void => {
-  const { arn, sign, amountMinor, currency, aggregateId } = line;
+  const { arn, sign, amountMinor, currency, aggregateId, cycle } = line;
   const isOfFile =
+    (cycle === 2) === (record?.second !== undefined) &&
     record?.arn === arn &&
     record.sign === sign &&
     record.amountMinor === amountMinor &&
@@ -124,7 +125,8 @@ const checkLine = (
     record.aggregateShortId === shortIdOf(aggregateId);
   if (!isOfFile) note('lines', `line ${line.number} is not that record of the file`);
   const isProven =
-    evidence.amountMinor === amountMinor &&
+    // A second presentment presents at most the line that the evidence is of.
+    evidence.amountMinor === (record?.second?.originalMinor ?? amountMinor) &&
     evidence.key.sign === sign &&
     evidence.key.currency === Number(currency) &&
     evidence.key.mcc === record?.mcc;
