@@ -72,6 +72,14 @@ export function invalidUtf8At(bytes: Uint8Array, start: number, end: number): nu
   return -1;
 }
 
+/** Eight bytes of ASCII as text: one string for eight, where text mostly is ASCII. */
+function eightAscii(bytes: Uint8Array, at: number): string | undefined {
+  const [a, b, c, d] = [bytes[at]!, bytes[at + 1]!, bytes[at + 2]!, bytes[at + 3]!];
+  const [e, f, g, h] = [bytes[at + 4]!, bytes[at + 5]!, bytes[at + 6]!, bytes[at + 7]!];
+  if ((a | b | c | d | e | f | g | h) >= 0x80) return undefined;
+  return String.fromCharCode(a, b, c, d, e, f, g, h);
+}
+
 /** Text of valid UTF-8 in [start, end). */
 export function readUtf8(bytes: Uint8Array, start: number, end: number): string {
   let text = '';
@@ -79,8 +87,9 @@ export function readUtf8(bytes: Uint8Array, start: number, end: number): string 
   while (pos < end) {
     const lead = bytes[pos]!;
     if (lead < 0x80) {
-      text += String.fromCharCode(lead);
-      pos += 1;
+      const eight = pos + 8 <= end ? eightAscii(bytes, pos) : undefined;
+      text += eight ?? String.fromCharCode(lead);
+      pos += eight ? 8 : 1;
     } else if (lead < 0xe0) {
       text += String.fromCharCode(((lead & 0x1f) << 6) | (bytes[pos + 1]! & 0x3f));
       pos += 2;
