@@ -35,6 +35,8 @@ export const isProof = (path: string): boolean => PROOF_NAME.test(path);
 export interface FolderOptions {
   /** A folder with issuer.cosekey (and policy.txt) from elsewhere; default: the folder's own `trust/`. */
   readonly trustDir?: string;
+  /** The reader's clock, UTC seconds; without it no file is held to be from the future. */
+  readonly nowS?: number;
 }
 
 /** One proof of misbehaviour at its path. */
@@ -170,7 +172,7 @@ async function checkLogs(
 async function checkAll(
   files: Artefacts,
   findings: Findings,
-  pinned: Pinned | undefined,
+  { pinned, nowS }: { readonly pinned: Pinned | undefined; readonly nowS: number | undefined },
 ): Promise<void> {
   const store = loadTrust(files, `${TRUST_FOLDER}/`, findings, pinned);
   if (!store) {
@@ -191,7 +193,7 @@ async function checkAll(
   const receipts = checkReceipts(files, stems, store.book, findings);
   const logs = await checkLogs(files, store, findings);
   if (logs) checkRecorded(receipts, logs, store, findings);
-  const context = { files, store, logs, findings, fileIds: new Set<string>() };
+  const context = { files, store, logs, findings, fileIds: new Set<string>(), nowS };
   const { views, named } = checkClearing(context);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
@@ -209,14 +211,14 @@ async function checkAll(
  */
 export async function verifyFolder(
   outDir: string,
-  { trustDir }: FolderOptions = {},
+  { trustDir, nowS }: FolderOptions = {},
 ): Promise<VerifyReport> {
   const findings = new Findings();
   const files = new Artefacts(outDir, findings);
   const pinned =
     trustDir === undefined ? undefined : loadPinned(new Artefacts(trustDir, findings), findings);
   if (trustDir === undefined || pinned) {
-    await findings.guardAsync('.', () => checkAll(files, findings, pinned));
+    await findings.guardAsync('.', () => checkAll(files, findings, { pinned, nowS }));
   }
   return findings.report();
 }

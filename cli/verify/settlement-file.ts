@@ -29,6 +29,8 @@ export interface SettlementContext {
   readonly findings: Findings;
   /** Ids of the files seen before: a file is never presented twice. */
   readonly fileIds: Set<string>;
+  /** The reader's clock, UTC seconds; without it no file is held to be from the future. */
+  readonly nowS: number | undefined;
 }
 
 /** One settlement file as it stands on the disk. */
@@ -87,11 +89,11 @@ interface Ipm {
 }
 
 function readIpm(context: SettlementContext, path: string, profile: IpmProfile): Ipm | undefined {
-  const { files, findings, fileIds } = context;
+  const { files, findings, fileIds, nowS } = context;
   const bytes = files.read(path, MAX_ARTEFACT_BYTES);
   if (!bytes) return undefined;
   findings.count('settlement files');
-  const report = verifyIpm(bytes, profile, fileIds);
+  const report = verifyIpm(bytes, profile, fileIds, nowS);
   if (report.header) fileIds.add(fileIdOf(report.header));
   for (const { code, record, offset, detail } of report.findings) {
     findings.fault(path, `${code} at record ${record}, byte ${offset}: ${detail}`);

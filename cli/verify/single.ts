@@ -7,7 +7,13 @@ import { CONTENTS_FILE } from './contents.ts';
 import { checkEvidence } from './evidence.ts';
 import { Findings, type VerifyReport } from './findings.ts';
 import { checkFork } from './fork.ts';
-import { checkProofFile, isProof, TRUST_FOLDER, verifyFolder } from './folder.ts';
+import {
+  checkProofFile,
+  isProof,
+  TRUST_FOLDER,
+  verifyFolder,
+  type FolderOptions,
+} from './folder.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
@@ -30,7 +36,12 @@ function findTrust(path: string): string | undefined {
 }
 
 /** One file, told by its name. */
-function checkFile(files: Artefacts, name: string, store: TrustStore, findings: Findings): void {
+function checkFile(
+  files: Artefacts,
+  name: string,
+  { store, nowS }: { readonly store: TrustStore; readonly nowS: number | undefined },
+  findings: Findings,
+): void {
   const stem = receiptStem(name);
   const base = settlementBase(name);
   if (stem !== undefined) {
@@ -40,7 +51,7 @@ function checkFile(files: Artefacts, name: string, store: TrustStore, findings: 
   } else if (isL3Proof(name)) {
     checkL3Proof(files, name, store, findings);
   } else if (base !== undefined) {
-    const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
+    const context = { files, store, logs: undefined, findings, fileIds: new Set<string>(), nowS };
     checkSettlementFile(context, base);
   } else if (isProof(name)) {
     checkProofFile(files, name, store, findings);
@@ -58,19 +69,20 @@ function checkFile(files: Artefacts, name: string, store: TrustStore, findings: 
 
 /**
  * Checks one artefact of any kind: an output folder, a log folder, a set of receipts, a proof, evidence, a settlement file.
- * @param trustDir folder with issuer.cosekey, policy.txt and documents; default: the nearest `trust/` above the path
+ * @param options `trustDir`: folder with issuer.cosekey, policy.txt and documents; default: the nearest `trust/`
+ *   above the path
  * @throws UsageError where there is nothing at the path, no trust folder, or no known artefact
  */
-export async function verifyPath(path: string, trustDir?: string): Promise<VerifyReport> {
+export async function verifyPath(path: string, options: FolderOptions = {}): Promise<VerifyReport> {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new UsageError(`there is nothing at ${path}`);
   const isOutput = [CONTENTS_FILE, SUMMARY_FILE, TRUST_FOLDER].some((name) =>
     existsSync(join(path, name)),
   );
   if (stat.isDirectory() && isOutput) {
-    return verifyFolder(path, trustDir === undefined ? {} : { trustDir });
+    return verifyFolder(path, options);
   }
-  const trust = trustDir ?? findTrust(path);
+  const trust = options.trustDir ?? findTrust(path);
   if (trust === undefined)
     throw new UsageError(`no trust folder above ${path}: name one by --trust`);
   const findings = new Findings();
@@ -87,7 +99,9 @@ export async function verifyPath(path: string, trustDir?: string): Promise<Verif
     });
   } else {
     const files = new Artefacts(dirname(path), findings, false);
-    findings.guard(basename(path), () => checkFile(files, basename(path), store, findings));
+    findings.guard(basename(path), () =>
+      checkFile(files, basename(path), { store, nowS: options.nowS }, findings),
+    );
   }
   return findings.report();
 }

@@ -65,7 +65,9 @@ export async function runVerify(
   const { paths, trustDir, json } = parse(argv);
   if (paths.length === 0) throw new UsageError('name at least one artefact or output folder');
   const reports: (readonly [string, VerifyReport])[] = [];
-  for (const path of paths) reports.push([path, await verifyPath(path, trustDir)]);
+  const nowS = Math.floor(Date.now() / 1000);
+  const options = { nowS, ...(trustDir === undefined ? {} : { trustDir }) };
+  for (const path of paths) reports.push([path, await verifyPath(path, options)]);
   const report = merge(reports);
   print(json ? `${JSON.stringify(report, exact)}\n` : reportText(report));
   return report.ok ? EXIT_OK : EXIT_FAILED;

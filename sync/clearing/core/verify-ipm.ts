@@ -1,4 +1,6 @@
+import { currencyOf } from '../../../protocol/currency.ts';
 import { arnFault, isLuhnValid } from './arn.ts';
+import { civilTime, yymmdd } from './civil-time.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { FUNCTION_HEADER, FUNCTION_TRAILER, cycleElements, readHeader } from './ipm-record.ts';
 import type { FileHeader } from './ipm-record.ts';
@@ -24,6 +26,7 @@ type IpmFindingCode =
   | 'CURRENCY'
   | 'AMOUNT'
   | 'DATE'
+  | 'FUTURE'
   | 'MISSING_FIELD'
   | 'UNEXPECTED_PDS';
 
@@ -132,20 +135,39 @@ const checkTrailer = (
 };
 
 /**
- * Every line has one currency and its exponent; the files of this project hold one currency each, because PDS0301
- * adds without looking at currencies.
+ * Every line has one currency and its exponent of ISO 4217; the files of this project hold one currency each, because
+ * PDS0301 adds without looking at currencies.
  */
 const checkCurrency = (lines: readonly LocatedMessage[], note: Note): void => {
   const first = lines[0];
   if (!first) return;
   const currency = fieldText(first.message, 49);
-  const exponent = first.message.pds.get('0148');
+  const exponent = currencyOf(Number(currency))?.exponent;
   for (const at of lines) {
     if (fieldText(at.message, 49) !== currency) note('CURRENCY', at, `not ${currency} as record 2`);
     const stated = at.message.pds.get('0148');
-    if (stated !== exponent || !stated?.startsWith(currency) || stated.length !== 4) {
+    if (exponent === undefined || stated !== `${currency}${exponent}`) {
       note('CURRENCY', at, `PDS0148 ${stated} beside DE49 ${currency}`);
     }
+  }
+};
+
+/** The easternmost clocks are fourteen hours ahead of UTC. */
+const EARLIEST_ZONE_S = 50_400;
+
+/** YYMMDD of the day that has begun somewhere: a date after it lies in the future of every business zone. */
+const latestDate = (nowS: number): string =>
+  yymmdd(civilTime(nowS + EARLIEST_ZONE_S, { name: 'UTC', offsets: [] }));
+
+/** Neither the file nor a payment in it may be of a day that has begun nowhere yet. */
+const checkFuture = (messages: readonly LocatedMessage[], nowS: number, note: Note): void => {
+  const latest = latestDate(nowS);
+  const [header, ...others] = messages;
+  const date = header?.message.pds.get('0105')?.slice(3, 9) ?? '';
+  if (date > latest) note('FUTURE', header, `file date ${date}, the last day begun is ${latest}`);
+  for (const at of others) {
+    const paid = fieldText(at.message, 12).slice(0, 6);
+    if (paid > latest) note('FUTURE', at, `DE12 ${paid}, the last day begun is ${latest}`);
   }
 };
 
@@ -170,12 +192,14 @@ const checkRoles = (messages: readonly LocatedMessage[], note: Note): void => {
 
 /**
  * Checks what a file means, apart from the codec, because readers in the field do not: order, totals, counts,
- * identity, check digits, currencies, and that no card number stands in it. `usedFileIds` are ids seen before.
+ * identity, check digits, currencies, and that no card number stands in it. `usedFileIds` are ids seen before; `nowS` is
+ * the reader's clock (UTC seconds), without it nothing is held against time.
  */
 export const verifyIpm = (
   file: Uint8Array,
   profile: IpmProfile,
   usedFileIds: ReadonlySet<string> = new Set(),
+  nowS?: number,
 ): IpmReport => {
   const findings: IpmFinding[] = [];
   const note: Note = (code, at, detail) => {
@@ -194,6 +218,7 @@ export const verifyIpm = (
   const lines = messages.slice(1, -1);
   for (const at of lines) checkPresentment(at, profile, note);
   checkCurrency(lines, note);
+  if (nowS !== undefined) checkFuture(messages, nowS, note);
   const arns: string[] = [];
   const seen = new Set<string>();
   let sumMinor = 0n;

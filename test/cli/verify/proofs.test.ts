@@ -141,7 +141,7 @@ t.test('an inclusion proof is held against policy, entry and the Receipt beside 
   const judge = async (extra: Uint8Array | undefined, index = 1): Promise<boolean> => {
     const proof = encodeProof({ index, path, checkpoint, ...(extra ? { extra } : {}) });
     await writeFile(file, proof);
-    return (await verifyPath(file, trust)).ok;
+    return (await verifyPath(file, { trustDir: trust })).ok;
   };
   t.ok(await judge(records[1]));
   t.notOk(await judge(records[1], 2), 'another index');
@@ -149,12 +149,12 @@ t.test('an inclusion proof is held against policy, entry and the Receipt beside 
   t.notOk(await judge(undefined), 'no entry');
   await judge(records[1]);
   await writeFile(join(root, 'x.receipt.cbor'), paid[1]!.receipt);
-  t.ok((await verifyPath(file, trust)).ok);
+  t.ok((await verifyPath(file, { trustDir: trust })).ok);
   await writeFile(join(root, 'x.receipt.cbor'), pay(out, 9, 0n, 1n).receipt);
-  t.notOk((await verifyPath(file, trust)).ok, 'another Receipt');
+  t.notOk((await verifyPath(file, { trustDir: trust })).ok, 'another Receipt');
   const whole = await readFile(file);
   whole[whole.length - 10]! ^= 1;
   await writeFile(file, whole);
-  t.notOk((await verifyPath(file, trust)).ok, 'a changed cosignature');
+  t.notOk((await verifyPath(file, { trustDir: trust })).ok, 'a changed cosignature');
   t.equal(payloadHash(paid[1]!.receiptPayload).length, 32);
 });

@@ -191,11 +191,11 @@ t.test('one changed byte, at every place of every file, is found', async (t) => 
   t.comment(`${changed} changes`);
 
   // The same verdicts from files on the disk.
-  t.ok((await verifyPath(proofFile, few)).ok);
+  t.ok((await verifyPath(proofFile, { trustDir: few })).ok);
   for (const file of [proofFile, ...['log.vkey', 'policy.txt'].map((name) => join(few, name))]) {
     const whole = readFileSync(file);
     writeFileSync(file, flipped(whole, whole.length - 9));
-    t.notOk((await verifyPath(proofFile, few)).ok, file.slice(root.length));
+    t.notOk((await verifyPath(proofFile, { trustDir: few })).ok, file.slice(root.length));
     writeFileSync(file, whole);
   }
   const policy = join(trust, 'policy.txt');
