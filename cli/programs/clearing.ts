@@ -1,6 +1,7 @@
 import { policyAt } from '../../sync/ledger/core/policy-book.ts';
 import { createPrivateKey } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { issueAcknowledgement } from '../../identity/core/issue.ts';
 import { loadSigner } from '../../identity/edge/key-file.ts';
@@ -10,12 +11,14 @@ import { fromHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { amountMicro } from '../../protocol/amount.ts';
 import { ClearingService } from '../../sync/clearing/clearing-service.ts';
+import { CheckThreads } from '../../sync/clearing/check-threads.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
 import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
+import { checkInLine, type CheckRules } from '../../sync/clearing/record-check.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
@@ -35,6 +38,7 @@ interface Clearing {
   readonly evidence: EvidenceFolder;
   /** Sites that may tell spent totals: the first address of each log, of a chain without its shards. */
   readonly sites: readonly string[];
+  readonly close: () => Promise<void>;
 }
 
 /** One entry of `logs`, or the configuration itself where it names a single log by `origin` and `logUrl`. */
@@ -100,6 +104,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     },
     nowS(),
   );
+  const rules: CheckRules = { registry, clearing: signer.key.id };
+  const checker = new CheckThreads(rules, checkInLine(rules, verifier), availableParallelism());
   const logs = logsOf(config);
   const contentKey = createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile'))));
   const known = new Map<string, LogPuller>();
@@ -110,9 +116,9 @@ async function openClearing(config: Config): Promise<Clearing> {
         sources: urls.map(httpSource),
         origin,
         policy,
-        registry,
+        ...rules,
         verifier,
-        clearing: signer.key.id,
+        checker,
         erasure: trust,
         contentKey,
       });
@@ -128,7 +134,11 @@ async function openClearing(config: Config): Promise<Clearing> {
     ? config.path('evidence')
     : join(folder, 'evidence');
   const evidence = new EvidenceFolder(evidenceFolder, policy, verifier);
-  return { config, service, pullers, registry, evidence, sites };
+  const close = async (): Promise<void> => {
+    await checker.close();
+    await service.close();
+  };
+  return { config, service, pullers, registry, evidence, sites, close };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -220,5 +230,5 @@ export async function runClearing(argv: readonly string[]): Promise<number> {
     queue = next.catch(() => {});
     return next;
   };
-  return serve({}, inTurn, () => clearing.service.close());
+  return serve({}, inTurn, clearing.close);
 }

@@ -3,17 +3,12 @@ import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Trust } from '../../identity/core/chain.ts';
 import type { Verifier } from '../../protocol/public-key.ts';
-import { wrappedKeyPath } from '../ledger/content-keys.ts';
 import { type FinalHead, verifyFinalCheckpoint } from '../ledger/core/final-checkpoint.ts';
-import { commitsTo, parseLeaf } from '../ledger/core/leaf.ts';
-import { readErasure } from '../ledger/erasure.ts';
 import { leafHash, verifyConsistency } from '../ledger/core/merkle.ts';
 import { noteVerify } from '../ledger/core/note-ports.ts';
 import type { FinalityRules } from '../ledger/core/policy-book.ts';
-import { parseShard } from '../ledger/core/shard.ts';
 import { TILE_WIDTH } from '../ledger/core/tile.ts';
 import { type Tree, appendLeaves, treeRoot } from '../ledger/core/tree.ts';
-import { unwrapContentKey } from '../ledger/key-wrap.ts';
 import { nativeHash } from '../ledger/log-copy.ts';
 import {
   consistencyProof,
@@ -23,35 +18,36 @@ import {
   readTree,
 } from '../ledger/log-folder.ts';
 import type { LogSource } from '../ledger/log-source.ts';
-import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { ClearingService } from './clearing-service.ts';
-import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
-import { readEvidence } from './core/read-evidence.ts';
-import type { Registry } from './core/registry.ts';
+import type { RejectedItem } from './core/ingest.ts';
 import { ForkWatch, type SeenHead, stopOf } from './fork-watch.ts';
+import {
+  checkInLine,
+  type CheckedItem,
+  type CheckRules,
+  type RecordChecker,
+} from './record-check.ts';
+import { type Bundle, RecordOpener } from './record-opener.ts';
 import type { StoppedLog } from './stopped-logs.ts';
 
 /** Faults kept in words; beyond it they are only counted. */
 export const MAX_FAULTS = 100;
-/** Content keys held in memory. */
-const MAX_KEYS = 4_096;
 /** Read and proven at a time: so many bundles or this much of payloads, whichever comes first. */
 const MAX_CHUNK_BUNDLES = 16;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
-export interface PullOptions {
+export interface PullOptions extends CheckRules {
   /** The log itself, then its mirrors: the one that has got farthest is read, the others stand in for what it lacks. */
   readonly sources: readonly LogSource[];
   readonly origin: string;
   readonly policy: FinalityRules;
-  readonly registry: Registry;
   readonly verifier: Verifier;
+  /** Checks the records; without one this thread does, with `verifier`. */
+  readonly checker?: RecordChecker;
   /** Opens the wrapped content keys: P-256, private. */
   readonly contentKey: KeyObject;
   /** Whose request explains a content key that is gone; without it the payload counts as one that cannot be opened. */
   readonly erasure?: Trust;
-  /** Id of this clearing's key. */
-  readonly clearing: Uint8Array;
 }
 
 export interface PullResult {
@@ -66,13 +62,11 @@ export interface PullResult {
   readonly stoppedAt?: number;
 }
 
-/** Entries of one bundle that are not booked yet, with the root behind them. */
-interface Bundle {
-  readonly index: number;
-  readonly from: number;
-  readonly leaves: readonly Uint8Array[];
-  readonly records: readonly Uint8Array[];
-  readonly rootHex: string;
+/** A bundle whose records are being checked. */
+interface CheckedBundle {
+  readonly bundle: Bundle;
+  readonly rejected: readonly RejectedItem[];
+  readonly items: Promise<readonly CheckedItem[]>;
 }
 
 interface Served extends SeenHead {
@@ -84,10 +78,10 @@ const NOTHING_SERVED: { readonly served: readonly Served[]; readonly failure: un
   failure: undefined,
 };
 
-const badPredecessor = (detail: string): { code: string; detail: string } => ({
-  code: 'PREDECESSOR_INVALID',
-  detail,
-});
+/** While these are being checked and booked the next chunk is read: never more than two chunks in memory. */
+const wantsMore = (ahead: readonly CheckedBundle[]): boolean =>
+  ahead.length < MAX_CHUNK_BUNDLES &&
+  ahead.reduce((sum, { bundle }) => sum + bundle.bytes, 0) < MAX_CHUNK_BYTES;
 
 /**
  * One log as clearing follows it: chunk by chunk, each proven to lie under a final head before anything of it is booked,
@@ -95,13 +89,16 @@ const badPredecessor = (detail: string): { code: string; detail: string } => ({
  */
 export class LogPuller {
   readonly #options: PullOptions;
-  readonly #keys = new Map<string, Uint8Array>();
+  readonly #checker: RecordChecker;
+  readonly #opener: RecordOpener;
   readonly #watch: ForkWatch;
   readonly #faults: string[] = [];
   #faultCount = 0;
 
   constructor(options: PullOptions) {
     this.#options = options;
+    this.#checker = options.checker ?? checkInLine(options, options.verifier);
+    this.#opener = new RecordOpener(options);
     this.#watch = new ForkWatch(options);
   }
 
@@ -205,17 +202,51 @@ export class LogPuller {
     await this.#prove(served, tree);
     // The first cosignature seen here; a policy may ask for none, then it is now.
     const cosignedAtS = Math.min(nowS, ...head.cosignedAtS.values());
-    while (tree.size < end) {
-      const bundles = await this.#nextChunk(served, tree, end);
-      await this.#prove(served, tree);
-      for (const bundle of bundles) {
-        const items = await this.#itemsOf(clearing, bundle, cosignedAtS);
-        const nextIndex = bundle.index * TILE_WIDTH + bundle.from + bundle.leaves.length;
-        const cursor = { origin, nextIndex, rootHex: bundle.rootHex, note: signed.note };
-        await clearing.ingestBatch(items, nowS, cursor);
-        for (const item of items) if (item.kind === 'rejected') this.#fault(item);
+    const ahead: CheckedBundle[] = [];
+    let failure: { readonly error: unknown } | undefined;
+    while (ahead.length > 0 || (tree.size < end && !failure)) {
+      if (tree.size < end && !failure && wantsMore(ahead)) {
+        try {
+          const bundles = await this.#nextChunk(served, tree, end);
+          await this.#prove(served, tree);
+          for (const one of bundles) ahead.push(await this.#check(clearing, one, cosignedAtS));
+        } catch (error) {
+          // What was read and proven before is booked first.
+          failure = { error };
+        }
+        continue;
       }
+      await this.#book(clearing, ahead.shift()!, nowS, signed.note);
     }
+    if (failure) throw failure.error;
+  }
+
+  /** Begins to check a bundle, on whatever thread that happens. */
+  async #check(
+    clearing: ClearingService,
+    bundle: Bundle,
+    cosignedAtS: number,
+  ): Promise<CheckedBundle> {
+    const { records, rejected } = await this.#opener.open(clearing, bundle);
+    const items = this.#checker.check({ origin: this.origin, cosignedAtS, records });
+    // Looked at when its turn comes, if it does.
+    items.catch(() => {});
+    return { bundle, rejected, items };
+  }
+
+  /** Books a bundle, its entries in the order of the log. */
+  async #book(
+    clearing: ClearingService,
+    { bundle, rejected, items }: CheckedBundle,
+    nowS: number,
+    note: string,
+  ): Promise<void> {
+    const checked = [...rejected, ...(await items)];
+    if (rejected.length > 0) checked.sort((a, b) => a.leafIndex - b.leafIndex);
+    const { origin } = this;
+    const nextIndex = bundle.index * TILE_WIDTH + bundle.from + bundle.leaves.length;
+    await clearing.ingestBatch(checked, nowS, { origin, nextIndex, rootHex: bundle.rootHex, note });
+    for (const item of checked) if (item.kind === 'rejected') this.#fault(item);
   }
 
   /** Reads on from the tree, and grows it. */
@@ -231,8 +262,9 @@ export class LogPuller {
       const hashes = leaves.map((leaf) => leafHash(leaf, nativeHash));
       appendLeaves(tree, hashes, nativeHash);
       const rootHex = toHex(treeRoot(tree, nativeHash));
-      bundles.push({ index, from, leaves, records, rootHex });
-      bytes += records.reduce((sum, record) => sum + record.length, 0);
+      const size = records.reduce((sum, record) => sum + record.length, 0);
+      bundles.push({ index, from, leaves, records, rootHex, bytes: size });
+      bytes += size;
     }
     return bundles;
   }
@@ -259,142 +291,9 @@ export class LogPuller {
     );
   }
 
-  async #itemsOf(
-    clearing: ClearingService,
-    bundle: Bundle,
-    cosignedAtS: number,
-  ): Promise<(VerifiedItem | RejectedItem)[]> {
-    const { origin } = this.#options;
-    const items: (VerifiedItem | RejectedItem)[] = [];
-    for (const [at, leaf] of bundle.leaves.entries()) {
-      const leafIndex = bundle.index * TILE_WIDTH + bundle.from + at;
-      const record = await this.#recordFor(leaf, bundle, at);
-      const place = { origin, leafIndex };
-      const kind = parseLeaf(leaf)?.kind;
-      if (kind === 'predecessor' && record) {
-        const fault = await this.#predecessorFault(clearing, leafIndex, record);
-        if (fault !== undefined) items.push({ ...place, kind: 'rejected', ...fault });
-        continue;
-      }
-      items.push(await this.#read(record, place, cosignedAtS));
-    }
-    return items;
-  }
-
-  /** The record that the leaf commits to, from whichever source has it. */
-  async #recordFor(leaf: Uint8Array, bundle: Bundle, at: number): Promise<Uint8Array | undefined> {
-    const record = bundle.records[at];
-    if (record && commitsTo(leaf, record, nativeHash)) return record;
-    const size = bundle.index * TILE_WIDTH + bundle.from + at + 1;
-    for (const source of this.#options.sources) {
-      try {
-        const other = (await readPayloads(source, bundle.index, size))[bundle.from + at];
-        if (other && commitsTo(leaf, other, nativeHash)) return other;
-      } catch {
-        // The next source may have it; without one the record is noted as a fault.
-      }
-    }
-    return undefined;
-  }
-
-  /**
-   * The first entry of a shard is the end of the one before it (DESIGN section 5). What that one holds is booked from its
-   * own log; an end that is not final, or beyond what was booked, is said and stops nothing.
-   */
-  async #predecessorFault(
-    clearing: ClearingService,
-    leafIndex: number,
-    record: Uint8Array,
-  ): Promise<{ code: string; detail: string } | undefined> {
-    const { policy, verifier, origin } = this.#options;
-    const end = verifyFinalCheckpoint(record, policy, noteVerify(verifier));
-    if (leafIndex !== 0)
-      return badPredecessor('only the first entry of a shard names its predecessor');
-    if (!end.ok) return badPredecessor(end.reason);
-    const [before, here] = [parseShard(end.value.origin), parseShard(origin)];
-    if (!before || !here || before.prefix !== here.prefix || before.index >= here.index) {
-      return badPredecessor(`${end.value.origin} is no earlier shard of this log`);
-    }
-    const { nextIndex, rootHex } = await clearing.cursor(end.value.origin);
-    if (nextIndex === end.value.size && rootHex === toHex(end.value.root)) return undefined;
-    return badPredecessor(
-      `ends at ${end.value.size}, of which ${nextIndex} entries are booked here`,
-    );
-  }
-
   #fault({ leafIndex, code, detail }: RejectedItem): void {
     this.#faultCount += 1;
     if (this.#faults.length < MAX_FAULTS)
       this.#faults.push(`leaf ${leafIndex}: ${code}: ${detail}`);
-  }
-
-  /** One record; whatever is wrong with it is noted in the store and holds up no other. */
-  async #read(
-    record: Uint8Array | undefined,
-    place: LogPlace,
-    cosignedAtS: number,
-  ): Promise<VerifiedItem | RejectedItem> {
-    const reject = (code: string, detail: string): RejectedItem => ({
-      kind: 'rejected',
-      ...place,
-      code,
-      detail,
-    });
-    if (!record) return reject('PAYLOAD_MISMATCH', 'the payload is not what the leaf commits to');
-    const parsed = parsePayloadRecord(record);
-    const key = parsed && (await this.#contentKey(toHex(parsed.kid)));
-    const plain = parsed && key && openPayload(parsed, key);
-    if (!parsed || !plain) {
-      const erased = parsed && !key && (await this.#erasure(toHex(parsed.kid)));
-      return erased
-        ? reject('PAYLOAD_ERASED', erased)
-        : reject('PAYLOAD_SEALED', 'the payload cannot be opened');
-    }
-    const { registry, verifier, clearing } = this.#options;
-    const outcomeHash = parsed.receiptPayloadHash;
-    const context = { ...place, cosignedAtS, outcomeHash, clearing };
-    const entry = readEvidence(registry, verifier, plain, context);
-    return entry.ok ? entry.value.item : reject(entry.code, entry.reason);
-  }
-
-  /** In words, where the issuer had the key erased: no fault of anybody's. */
-  async #erasure(kid: string): Promise<string | undefined> {
-    const { sources, erasure, origin } = this.#options;
-    if (!erasure) return undefined;
-    for (const source of sources) {
-      // A source that is out of reach explains nothing; the record is noted as sealed.
-      const state = await readErasure(source, erasure, origin, kid).catch(() => undefined);
-      if (!state?.ok) continue;
-      const { period, reason } = state.value.request;
-      return `its content key of ${period} was erased on the issuer's request (reason ${reason})`;
-    }
-    return undefined;
-  }
-
-  async #contentKey(kid: string): Promise<Uint8Array | undefined> {
-    const known = this.#keys.get(kid);
-    if (known) return known;
-    for (const source of this.#options.sources) {
-      const key = await this.#unwrap(source, kid);
-      if (!key) continue;
-      if (this.#keys.size >= MAX_KEYS) this.#keys.clear();
-      this.#keys.set(kid, key);
-      return key;
-    }
-    return undefined;
-  }
-
-  async #unwrap(source: LogSource, kid: string): Promise<Uint8Array | undefined> {
-    try {
-      const wrapped = await source.read(wrappedKeyPath(kid));
-      if (wrapped === undefined) return undefined;
-      const opened = unwrapContentKey(wrapped, this.#options.contentKey);
-      return toHex(opened.kid) === kid ? opened.contentKey : undefined;
-    } catch (error) {
-      // A key that was altered, or wrapped to another, costs its own records and not the whole log.
-      if (error instanceof KiriError && error.code === 'KEY_UNREADABLE') return undefined;
-      if (this.#options.sources.length > 1) return undefined;
-      throw error;
-    }
   }
 }

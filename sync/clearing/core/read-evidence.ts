@@ -1,4 +1,4 @@
-import { bytesEqual, fromHex, toHex } from '../../../protocol/bytes.ts';
+import { bytesEqual, toHex } from '../../../protocol/bytes.ts';
 import { decodeSign1, verifySign1, type Sign1 } from '../../../protocol/cose.ts';
 import { OFFER_HASH_BYTES, payloadHash } from '../../../protocol/ids.ts';
 import { EVIDENCE, type Evidence } from '../../../protocol/messages/evidence.ts';
@@ -67,6 +67,8 @@ function checkSignature(
 interface Parties {
   readonly payer: VerifiedPayer;
   readonly payee: VerifiedPayee;
+  /** Id of the very key that is paid. */
+  readonly payeeId: Uint8Array;
   readonly approverKey: PublicKey;
 }
 
@@ -114,13 +116,20 @@ function approverOf(
 function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked<Parties> {
   const payer = inForce(registry.payers.get(toHex(payment.line)), timeS, NO_PAYER);
   if (!payer.ok) return payer;
-  const payee = inForce(registry.payees.get(toHex(payment.payee)), timeS, NO_PAYEE);
+  const payeeHex = toHex(payment.payee);
+  const payee = inForce(registry.payees.get(payeeHex), timeS, NO_PAYEE);
   if (!payee.ok) return payee;
   const approver = approverOf(registry, payment, payee.value, timeS);
   if (!approver.ok) return approver;
   const currencies = [payer.value.binding.currency, payee.value.merchant.currency];
   if (currencies.some((currency) => currency !== payment.currency)) return OTHER_CURRENCY;
-  return accepted({ payer: payer.value, payee: payee.value, approverKey: approver.value });
+  const payeeId = payee.value.payeeKeys.get(payeeHex)?.id ?? payment.payee;
+  return accepted({
+    payer: payer.value,
+    payee: payee.value,
+    payeeId,
+    approverKey: approver.value,
+  });
 }
 
 /** The Offer is what the device agreed to; its payee's signature was not checked on the hot path. */
@@ -156,8 +165,21 @@ function businessTime(
   return { businessTimeS: isUsable ? receipt.timeS : cosignedAtS, isTimeFlagged: !isUsable };
 }
 
-function keyOf({ payer, payee }: Parties, payment: Payment): VerifiedReceipt['key'] {
-  const { merchant, acquirer } = payee;
+type Key = VerifiedReceipt['key'];
+
+/** One key for each pair of chains: thousands of receipts share it, whoever keeps them. */
+const KEYS = new WeakMap<VerifiedPayer, WeakMap<VerifiedPayee, Key>>();
+
+function keyOf({ payer, payee }: Parties): Key {
+  const ofPayer = KEYS.get(payer) ?? new WeakMap<VerifiedPayee, Key>();
+  KEYS.set(payer, ofPayer);
+  const key = ofPayer.get(payee) ?? makeKey(payer, payee);
+  ofPayer.set(payee, key);
+  return key;
+}
+
+/** The Payment's currency is that of both chains. */
+function makeKey(payer: VerifiedPayer, { merchant, acquirer }: VerifiedPayee): Key {
   return {
     issuer: toHex(payer.allowance.issuer),
     acquirer: toHex(acquirer.subject),
@@ -166,7 +188,7 @@ function keyOf({ payer, payee }: Parties, payment: Payment): VerifiedReceipt['ke
     account: payer.party.fundingAccount,
     party: payer.partyHex,
     mcc: String(merchant.mcc).padStart(4, '0'),
-    currency: payment.currency,
+    currency: merchant.currency,
   };
 }
 
@@ -230,10 +252,10 @@ function receiptItem(
     receiptHash: outcome.hash,
     totalMicro: payment.totalMicro,
     releasedMicro: payment.releasedMicro ?? 0n,
-    approver: payment.approver,
+    approver: parties.approverKey.id,
     sequence,
-    payee: payment.payee,
-    key: keyOf(parties, payment),
+    payee: parties.payeeId,
+    key: keyOf(parties),
     ...(isLate ? { isHandedInLate: true } : {}),
   };
 }
@@ -272,11 +294,14 @@ export function readEvidence(
   if (!signed.ok) return signed;
   const answered = checkSignature(verifier, approverKey, outcome.sign1, 'the answer');
   if (!answered.ok) return answered;
+  // Ids as the chains hold them: equal bytes, once in memory, and no view that would keep the whole record.
+  const { id: approver } = approverKey;
+  const { line, partyId } = payer;
   const entry = {
     origin: context.origin,
     leafIndex: context.leafIndex,
     paymentHash: hash,
-    line: value.line,
+    line,
     counter: value.counter,
     amountMicro: value.amountMicro,
   };
@@ -287,11 +312,11 @@ export function readEvidence(
     // A Void takes money from an honest merchant: a stolen key must not be able to.
     return refused('GATEWAY_UNTRUSTED', 'a Void above the sequence at which its approver closed');
   }
-  const row = { approver: value.approver, sequence, isOwnLog: isOwnLog(registry, value, context) };
+  const row = { approver, sequence, isOwnLog: isOwnLog(registry, value, context) };
   const about = { ...entry, row };
   const more = {
-    payee: value.payee,
-    party: fromHex(payer.partyHex),
+    payee: parties.value.payeeId,
+    party: partyId,
     answeredAtS: businessTimeS,
   };
   if (!receipt) return accepted({ item: { kind: 'void', ...about }, ...more });

@@ -1,0 +1,115 @@
+import { Worker } from 'node:worker_threads';
+import { invariant, KiriError } from '../../protocol/kiri-error.ts';
+import type { CheckedItem, CheckRules, RecordBatch, RecordChecker } from './record-check.ts';
+
+/** Batches handed in and not answered, at most: whoever hands in waits for earlier ones first. */
+export const MAX_BATCHES = 64;
+/** With a second batch at hand a thread goes on while this one is busy in the store. */
+const BATCHES_PER_THREAD = 2;
+/** A thread costs a tenth of a second and its copy of the registry: fewer records than this do not start one. */
+const MIN_RECORDS = 64;
+
+interface Task {
+  readonly batch: RecordBatch;
+  readonly resolve: (items: readonly CheckedItem[]) => void;
+  readonly reject: (reason: KiriError) => void;
+}
+
+/** One worker with the batches it was sent, oldest first: it answers in that order. */
+interface Thread {
+  readonly worker: Worker;
+  readonly sent: Task[];
+}
+
+/**
+ * Checks records on threads of their own, so that every core verifies signatures while this one reads and books
+ * (worker_threads; the registry is copied into each once, its chains are not verified again). A thread that dies fails the
+ * batches that it held, and no other; the next batch starts a new one. Threads keep no process alive.
+ */
+export class CheckThreads implements RecordChecker {
+  readonly #rules: CheckRules;
+  readonly #inLine: RecordChecker;
+  readonly #most: number;
+  readonly #threads = new Set<Thread>();
+  readonly #waiting: Task[] = [];
+  #open = 0;
+  #isClosed = false;
+
+  /**
+   * @param inLine checks small batches while no thread runs
+   * @param most threads at most, one for each core as a rule
+   */
+  constructor(rules: CheckRules, inLine: RecordChecker, most: number) {
+    this.#rules = rules;
+    this.#inLine = inLine;
+    this.#most = most;
+  }
+
+  check(batch: RecordBatch): Promise<readonly CheckedItem[]> {
+    invariant(!this.#isClosed, 'clearing: a batch for threads that are closed');
+    invariant(this.#open < MAX_BATCHES, `clearing: more than ${MAX_BATCHES} batches unanswered`);
+    if (this.#threads.size === 0 && batch.records.length < MIN_RECORDS) {
+      return this.#inLine.check(batch);
+    }
+    this.#open += 1;
+    const answer = new Promise<readonly CheckedItem[]>((resolve, reject) => {
+      this.#waiting.push({ batch, resolve, reject });
+    }).finally(() => (this.#open -= 1));
+    this.#handOut();
+    return answer;
+  }
+
+  /** Ends every thread; batches without an answer fail. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const threads = [...this.#threads];
+    for (const task of this.#waiting.splice(0)) task.reject(failed('closed'));
+    await Promise.all(threads.map(({ worker }) => worker.terminate()));
+  }
+
+  #handOut(): void {
+    while (this.#waiting.length > 0) {
+      const thread = this.#nextThread();
+      if (!thread) return;
+      const task = this.#waiting.shift()!;
+      thread.sent.push(task);
+      thread.worker.ref();
+      thread.worker.postMessage(task.batch);
+    }
+  }
+
+  /** An idle thread, a new one, or the one with the least to do; undefined where all have enough. */
+  #nextThread(): Thread | undefined {
+    const [first] = [...this.#threads].toSorted((a, b) => a.sent.length - b.sent.length);
+    if (first?.sent.length === 0) return first;
+    if (this.#threads.size < this.#most) return this.#start();
+    return first && first.sent.length < BATCHES_PER_THREAD ? first : undefined;
+  }
+
+  #start(): Thread {
+    const worker = new Worker(new URL('check-worker.js', import.meta.url), {
+      workerData: this.#rules,
+    });
+    const thread: Thread = { worker, sent: [] };
+    this.#threads.add(thread);
+    worker.on('message', (items: readonly CheckedItem[]) => {
+      thread.sent.shift()?.resolve(items);
+      if (thread.sent.length === 0) worker.unref();
+      this.#handOut();
+    });
+    worker.on('error', (error) => this.#lose(thread, String(error)));
+    worker.on('messageerror', (error) => this.#lose(thread, String(error)));
+    worker.on('exit', (code) => this.#lose(thread, `ended with code ${code}`));
+    return thread;
+  }
+
+  #lose(thread: Thread, why: string): void {
+    if (!this.#threads.delete(thread)) return;
+    void thread.worker.terminate();
+    for (const task of thread.sent.splice(0)) task.reject(failed(why));
+    if (!this.#isClosed) this.#handOut();
+  }
+}
+
+const failed = (why: string): KiriError =>
+  new KiriError('CHECK_THREAD_FAILED', `a thread that checks records of the log: ${why}`);

@@ -1,0 +1,73 @@
+/** Checking the records of a log: pure work of one processor, done in line or on the threads of check-threads.ts. */
+import type { Verifier } from '../../protocol/public-key.ts';
+import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
+import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
+import { readEvidence } from './core/read-evidence.ts';
+import type { Registry } from './core/registry.ts';
+
+/** What every record of a clearing is held against. */
+export interface CheckRules {
+  readonly registry: Registry;
+  /** Id of this clearing's key. */
+  readonly clearing: Uint8Array;
+}
+
+/** A record that its leaf commits to, still sealed, with the content key that opens it. */
+export interface SealedRecord {
+  readonly leafIndex: number;
+  readonly record: Uint8Array;
+  readonly key: Uint8Array;
+}
+
+/** Records of one bundle of one log. */
+export interface RecordBatch {
+  readonly origin: string;
+  /** Earliest cosignature over them, seconds since 1970. */
+  readonly cosignedAtS: number;
+  readonly records: readonly SealedRecord[];
+}
+
+export type CheckedItem = VerifiedItem | RejectedItem;
+
+/** Checks batches; the items of one come in the order of its records, one for each. */
+export interface RecordChecker {
+  /** @throws KiriError CHECK_THREAD_FAILED: the batch was not judged and may be handed in again */
+  check(batch: RecordBatch): Promise<readonly CheckedItem[]>;
+}
+
+/** For a record that is noted and booked nowhere. */
+export const rejected = (place: LogPlace, code: string, detail: string): RejectedItem => ({
+  kind: 'rejected',
+  ...place,
+  code,
+  detail,
+});
+
+/** Opens and checks every record, each by itself: whatever is wrong with one holds up no other. */
+export const checkRecords = (
+  { registry, clearing }: CheckRules,
+  verifier: Verifier,
+  { origin, cosignedAtS, records }: RecordBatch,
+): CheckedItem[] =>
+  records.map(({ leafIndex, record, key }) => {
+    const place = { origin, leafIndex };
+    try {
+      const parsed = parsePayloadRecord(record);
+      const plain = parsed && openPayload(parsed, key);
+      if (!parsed || !plain) {
+        return rejected(place, 'PAYLOAD_SEALED', 'the payload cannot be opened');
+      }
+      const outcomeHash = parsed.receiptPayloadHash;
+      const context = { ...place, cosignedAtS, outcomeHash, clearing };
+      const entry = readEvidence(registry, verifier, plain, context);
+      return entry.ok ? entry.value.item : rejected(place, entry.code, entry.reason);
+    } catch (error) {
+      // A record that our own reader stumbles over is noted like a wrong one; else it would stop its log for good.
+      return rejected(place, 'RECORD_UNREADABLE', String(error));
+    }
+  });
+
+/** Checks on the thread that asks. */
+export const checkInLine = (rules: CheckRules, verifier: Verifier): RecordChecker => ({
+  check: async (batch) => checkRecords(rules, verifier, batch),
+});
