@@ -6,10 +6,13 @@ import type { Lane } from './core/aggregate.ts';
 import { buildArn } from './core/arn.ts';
 import { civilTime, isoDate, yddd, yymmdd, yymmddhhmmss } from './core/civil-time.ts';
 import type { CivilTime } from './core/civil-time.ts';
+import { fileIdOf } from './core/ipm-record.ts';
 import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
 import { lineRecord } from './core/line-record.ts';
 import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
+import { assignAgain, queuedLines } from './queued-lines.ts';
+import type { QueuedLine } from './queued-lines.ts';
 import { LaneStager } from './stage-lane.ts';
 import type { StagedAggregate } from './stage-lane.ts';
 import { baseName, encodeFileDocument, encodeRecord } from './file-document.ts';
@@ -33,6 +36,19 @@ const nextNumber = async (session: SqlSession, name: string): Promise<number> =>
   return numberOf(row ?? {}, 'value');
 };
 
+/** What one line of a file comes from: a new aggregate, or a line that is presented once more. */
+type Draft =
+  | { readonly kind: 'new'; readonly aggregate: StagedAggregate }
+  | { readonly kind: 'again'; readonly line: QueuedLine };
+
+const groupOf = (draft: Draft): string =>
+  draft.kind === 'new'
+    ? `${draft.aggregate.details.member} ${draft.aggregate.currency.alpha}`
+    : `${draft.line.member} ${draft.line.currency.alpha}`;
+
+/** What a file is for: under its own name, or with the lines of a rejected one. */
+type FileOrigin = { readonly lines: readonly Draft[]; readonly replaces?: string };
+
 /** One cut in one transaction: receipts to aggregates, aggregates to ARNs, ARNs to files with their sequence. */
 export class CutAssigner {
   readonly #session: SqlSession;
@@ -49,24 +65,26 @@ export class CutAssigner {
 
   async run(): Promise<CutAssignment> {
     const stager = new LaneStager(this.#session, this.#books, this.#context);
-    const groups = new Map<string, StagedAggregate[]>();
+    const groups = new Map<string, Draft[]>();
+    const add = (draft: Draft): void => {
+      const name = groupOf(draft);
+      const group = groups.get(name);
+      if (group) group.push(draft);
+      else groups.set(name, [draft]);
+    };
+    for (const line of await queuedLines(this.#session)) add({ kind: 'again', line });
     const lanes = await this.#session.all(
       "SELECT key_id, lane FROM lanes WHERE pending_micro <> '0' ORDER BY key_id, lane",
     );
     for (const row of lanes) {
       const staged = await stager.stage(textOf(row, 'key_id'), textOf(row, 'lane') as Lane);
-      for (const aggregate of staged) {
-        const name = `${aggregate.details.member} ${aggregate.currency.alpha}`;
-        const group = groups.get(name) ?? [];
-        groups.set(name, group);
-        group.push(aggregate);
-      }
+      for (const aggregate of staged) add({ kind: 'new', aggregate });
     }
     const files: string[] = [];
     for (const name of [...groups.keys()].toSorted()) {
-      const group = groups.get(name) as StagedAggregate[];
+      const group = groups.get(name) as Draft[];
       for (let at = 0; at < group.length; at += FILE_LINES_MAX) {
-        files.push(await this.#assignFile(group.slice(at, at + FILE_LINES_MAX)));
+        files.push(await this.#assignFile({ lines: group.slice(at, at + FILE_LINES_MAX) }));
       }
     }
     await this.#closeWindows();
@@ -74,11 +92,25 @@ export class CutAssigner {
     return { files, blocked: stager.blocked };
   }
 
-  async #assignFile(group: readonly StagedAggregate[]): Promise<string> {
+  /** The lines of a rejected file, which wait, under a new file id: same ARNs, new numbers (settlement.md 4.4). */
+  async resubmit(replaces: string): Promise<string> {
+    const lines = await queuedLines(this.#session, replaces);
+    const fileName = await this.#assignFile({
+      lines: lines.map((line) => ({ kind: 'again', line })),
+      replaces,
+    });
+    await this.#books.flush();
+    return fileName;
+  }
+
+  async #assignFile({ lines, replaces }: FileOrigin): Promise<string> {
     const { profile, mode, nowS, anchors, policyHash } = this.#context;
-    const [first] = group as [StagedAggregate];
-    const { member } = first.details;
-    const sequence = await nextNumber(this.#session, `file ${profile.name} ${member}`);
+    const [first] = lines as readonly [Draft, ...Draft[]];
+    const { member, currency } =
+      first.kind === 'new'
+        ? { member: first.aggregate.details.member, currency: first.aggregate.currency }
+        : first.line;
+    const sequence = await nextNumber(this.#session, `file ${member}`);
     if (sequence > 99_999) {
       throw new KiriError('FILE_SEQUENCE_EXHAUSTED', `no file number left for member ${member}`);
     }
@@ -86,8 +118,12 @@ export class CutAssigner {
     const header: FileHeader = { fileType: profile.fileType, date, member, sequence, mode };
     const fileName = baseName(profile, header);
     await this.#session.run(
-      `INSERT INTO files (file_name, profile, member, sequence, state, cut_s, document)
-       VALUES (?, ?, ?, ?, 'assigned', ?, ?)`,
+      `INSERT INTO files (file_name, file_id, first_name, profile, member, sequence, state, cut_s, document)
+       VALUES (?, ?, coalesce((SELECT first_name FROM files WHERE file_name = ?), ?), ?, ?, ?,
+         'assigned', ?, ?)`,
+      fileName,
+      fileIdOf(header),
+      replaces ?? null,
       fileName,
       profile.name,
       member,
@@ -96,16 +132,23 @@ export class CutAssigner {
       encodeFileDocument({
         header,
         profile,
-        currency: first.currency.numeric,
+        currency: currency.numeric,
         anchors,
         policyHash: toHex(policyHash),
         cutS: nowS,
       }),
     );
     let number = 1;
-    for (const aggregate of group) {
-      await this.#insertAggregate(aggregate, fileName);
-      if (aggregate.amountMinor > 0n) await this.#present(aggregate, fileName, ++number);
+    for (const draft of lines) {
+      if (draft.kind === 'again') {
+        const place = { fileName, number: ++number };
+        await assignAgain(this.#session, this.#books, draft.line, place);
+        continue;
+      }
+      await this.#insertAggregate(draft.aggregate, fileName);
+      if (draft.aggregate.amountMinor > 0n) {
+        await this.#present(draft.aggregate, fileName, ++number);
+      }
     }
     return fileName;
   }
@@ -128,13 +171,21 @@ export class CutAssigner {
   async #present(aggregate: StagedAggregate, fileName: string, number: number): Promise<void> {
     const record = await this.#record(aggregate);
     await this.#session.run(
-      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro, state, record)
-       VALUES (?, ?, ?, ?, ?, ?, 'inFile', ?)`,
+      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro, state)
+       VALUES (?, ?, ?, ?, ?, ?, 'inFile')`,
       aggregate.aggregateId,
       fileName,
       BigInt(number),
       record.arn,
       isoDate(this.#date),
+      aggregate.amountMicro.toString(),
+    );
+    await this.#session.run(
+      `INSERT INTO file_lines (file_name, number, aggregate_id, cycle, amount_micro, record)
+       VALUES (?, ?, ?, 1, ?, ?)`,
+      fileName,
+      BigInt(number),
+      aggregate.aggregateId,
       aggregate.amountMicro.toString(),
       encodeRecord(record),
     );

@@ -14,7 +14,7 @@ import type { Manifest, ManifestTotal } from './core/manifest.ts';
 import { decodeFileDocument, decodeRecord } from './file-document.ts';
 import type { FileDocument } from './file-document.ts';
 import { amountOf, bytesOf, textOf } from './sql.ts';
-import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
+import type { SqlDatabase, SqlSession } from './sql.ts';
 
 /** Writes one file as a whole, durable when the promise resolves (temporary, sync, rename, sync of the folder). */
 export type WriteFile = (path: string, bytes: Uint8Array | string) => Promise<void>;
@@ -33,14 +33,21 @@ type Stored = {
 };
 
 const loadFile = async (session: SqlSession, fileName: string): Promise<Stored> => {
-  const [row] = await session.all('SELECT document FROM files WHERE file_name = ?', fileName);
-  if (!row) throw new KiriError('UNKNOWN_FILE', `no settlement file ${fileName} in the store`);
-  const lines = await session.all(
-    'SELECT aggregate_id, record FROM presentments WHERE file_name = ? ORDER BY number',
+  const [row] = await session.all(
+    'SELECT document, first_name FROM files WHERE file_name = ?',
     fileName,
   );
+  if (!row) throw new KiriError('UNKNOWN_FILE', `no settlement file ${fileName} in the store`);
+  const lines = await session.all(
+    'SELECT aggregate_id, record FROM file_lines WHERE file_name = ? ORDER BY number',
+    fileName,
+  );
+  // Evidence of the cut, silent aggregates with it, and of every line that came by another cut.
   const aggregates = await session.all(
-    'SELECT aggregate_id, document FROM aggregates WHERE file_name = ? ORDER BY aggregate_id',
+    `SELECT aggregate_id, document FROM aggregates WHERE aggregate_id IN (
+       SELECT aggregate_id FROM aggregates WHERE file_name = ?
+       UNION SELECT aggregate_id FROM file_lines WHERE file_name = ?) ORDER BY aggregate_id`,
+    textOf(row, 'first_name'),
     fileName,
   );
   return {
@@ -90,7 +97,8 @@ const linesText = ({ document, lines, aggregates }: Stored): string => {
   const presented = new Set(lines.map((line) => line.aggregateId));
   const rows = lines.map(({ aggregateId, record }, at): FileLine => {
     const { arn, sign, amountMinor, currency } = record;
-    return { number: at + 2, arn, aggregateId, sign, amountMinor, currency };
+    const cycle = record.second ? ({ cycle: 2 } as const) : {};
+    return { number: at + 2, arn, aggregateId, sign, amountMinor, currency, ...cycle };
   });
   const silent = aggregates.map((one) => one.id).filter((id) => !presented.has(id));
   return formatLines({ anchors: document.anchors, silent, lines: rows });
@@ -144,25 +152,31 @@ export const rebuildFile = async (
   return renderFile(fileName, stored, signer);
 };
 
-const markWritten = async (session: SqlSession, row: SqlRow, nowS: number): Promise<void> => {
+const markWritten = async (session: SqlSession, fileName: string, nowS: number): Promise<void> => {
   const books = new Books(session, nowS);
-  const fileName = textOf(row, 'file_name');
   const lines = await session.all(
-    `SELECT a.key_id, p.amount_micro FROM presentments p JOIN aggregates a
-       ON a.aggregate_id = p.aggregate_id WHERE p.file_name = ? ORDER BY p.number`,
+    `SELECT a.key_id, l.cycle, l.amount_micro FROM file_lines l JOIN aggregates a
+       ON a.aggregate_id = l.aggregate_id WHERE l.file_name = ? ORDER BY l.number`,
     fileName,
   );
   for (const line of lines) {
     await books.move({
       keyId: textOf(line, 'key_id'),
-      from: 'inFile',
+      from: line['cycle'] === 1n ? 'inFile' : 'presentedDisputed',
       to: 'presentedOpen',
       amountMicro: amountOf(line, 'amount_micro'),
       cause: `written ${fileName}`,
     });
   }
   await session.run(
-    "UPDATE presentments SET state = 'presentedOpen' WHERE file_name = ?",
+    `UPDATE presentments SET state = 'presentedOpen', presented_s = ?
+     WHERE file_name = ? AND state = 'inFile'`,
+    BigInt(nowS),
+    fileName,
+  );
+  await session.run(
+    `UPDATE presentments SET state = 'secondPresented', disputed_micro = '0' WHERE state = 'secondInFile'
+       AND aggregate_id IN (SELECT aggregate_id FROM file_lines WHERE file_name = ? AND cycle = 2)`,
     fileName,
   );
   await books.flush();
@@ -203,11 +217,13 @@ export const writeAssigned = async (
     const hash = sha256(ipm);
     await database.transaction(async (session) => {
       const changed = await session.run(
-        "UPDATE files SET state = 'written', sha256 = ? WHERE file_name = ? AND state = 'assigned'",
+        `UPDATE files SET state = 'written', sha256 = ?, written_s = ?
+         WHERE file_name = ? AND state = 'assigned'`,
         hash,
+        BigInt(nowS),
         fileName,
       );
-      if (changed > 0) await markWritten(session, row, nowS);
+      if (changed > 0) await markWritten(session, fileName, nowS);
     });
     written.push({
       fileName: `${fileName}.ipm`,

@@ -2,8 +2,9 @@ import { BUCKETS, assertBalanced, emptyBalance, totalsOf } from './core/ledger-s
 import type { Bucket, KeyBalance, Sign } from './core/ledger-states.ts';
 import { readAtRisk } from './at-risk.ts';
 import type { AtRisk } from './at-risk.ts';
+import type { PresentmentState } from './core/presentment-states.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
-import type { SqlSession } from './sql.ts';
+import type { SqlRow, SqlSession } from './sql.ts';
 
 /** The books of one currency, added up. All sums in micro-units. */
 type CurrencyBooks = {
@@ -112,26 +113,55 @@ const journalDifferences = async (
   return differences;
 };
 
-/** Lines of files against the books: what was presented is what stands in files, per key. */
+/** Where the books hold what one line presents: whole before it is presented and where it is given up, else split. */
+const bucketsOfLine = (row: SqlRow): readonly (readonly [Bucket, bigint])[] => {
+  const state = textOf(row, 'state') as PresentmentState;
+  const amount = amountOf(row, 'amount_micro');
+  if (state === 'queued' || state === 'inFile' || state === 'parked') return [[state, amount]];
+  if (state === 'released') return [];
+  const disputed = amountOf(row, 'disputed_micro');
+  const chargedBack = amountOf(row, 'charged_back_micro');
+  return [
+    ['presentedOpen', amount - disputed - chargedBack],
+    ['presentedDisputed', disputed],
+    ['presentedChargedBack', chargedBack],
+  ];
+};
+
+const LINE_BUCKETS = [
+  'queued',
+  'inFile',
+  'parked',
+  'presentedOpen',
+  'presentedDisputed',
+  'presentedChargedBack',
+] as const;
+
+/** Lines of files against the books: what the lines say stands in a bucket is what stands there, per key. */
 const presentedDifferences = async (
   session: SqlSession,
   balances: ReadonlyMap<string, { balance: KeyBalance }>,
 ): Promise<string[]> => {
-  const inFiles = new Map<string, bigint>();
+  const byLines = new Map<string, bigint>();
   const rows = await session.all(
-    `SELECT a.key_id, p.amount_micro FROM presentments p JOIN aggregates a
-       ON a.aggregate_id = p.aggregate_id`,
+    `SELECT a.key_id, p.amount_micro, p.state, p.disputed_micro, p.charged_back_micro
+     FROM presentments p JOIN aggregates a ON a.aggregate_id = p.aggregate_id`,
   );
   for (const row of rows) {
-    const keyId = textOf(row, 'key_id');
-    inFiles.set(keyId, (inFiles.get(keyId) ?? 0n) + amountOf(row, 'amount_micro'));
+    for (const [bucket, amount] of bucketsOfLine(row)) {
+      const name = `${textOf(row, 'key_id')} ${bucket}`;
+      byLines.set(name, (byLines.get(name) ?? 0n) + amount);
+    }
   }
   const differences: string[] = [];
   for (const [keyId, { balance }] of balances) {
-    const { inFile, presentedOpen, presentedDisputed, presentedChargedBack } = balance.buckets;
-    const books = inFile + presentedOpen + presentedDisputed + presentedChargedBack;
-    const lines = inFiles.get(keyId) ?? 0n;
-    if (books !== lines) differences.push(`key ${keyId}: books present ${books}, files ${lines}`);
+    for (const bucket of LINE_BUCKETS) {
+      const lines = byLines.get(`${keyId} ${bucket}`) ?? 0n;
+      const books = balance.buckets[bucket];
+      if (books !== lines) {
+        differences.push(`${bucket} of key ${keyId}: books ${books}, lines of files ${lines}`);
+      }
+    }
   }
   return differences;
 };

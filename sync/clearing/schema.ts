@@ -100,8 +100,66 @@ const VERSION_4: readonly string[] = [
   'CREATE INDEX receipts_by_row ON receipts (approver, sequence)',
 ];
 
+// What issuers send back (read-back.ts): each file as its records stand in it, each line as its money stands now,
+// disputes, what was taken in and what was not. `first_name` is the cut whose lines a file presents once more.
+const READ_BACK: readonly string[] = [
+  `CREATE TABLE file_lines (
+     file_name TEXT NOT NULL, number BIGINT NOT NULL, aggregate_id TEXT NOT NULL, cycle BIGINT NOT NULL,
+     amount_micro TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (file_name, number))`,
+  `INSERT INTO file_lines SELECT file_name, number, aggregate_id, 1, amount_micro, record
+     FROM presentments`,
+  'CREATE INDEX file_lines_by_aggregate ON file_lines (aggregate_id, file_name)',
+  'ALTER TABLE presentments DROP COLUMN record',
+  "ALTER TABLE presentments ADD COLUMN disputed_micro TEXT NOT NULL DEFAULT '0'",
+  "ALTER TABLE presentments ADD COLUMN charged_back_micro TEXT NOT NULL DEFAULT '0'",
+  'ALTER TABLE presentments ADD COLUMN presented_s BIGINT',
+  `UPDATE presentments SET presented_s = (SELECT f.cut_s FROM files f
+     WHERE f.file_name = presentments.file_name) WHERE state = 'presentedOpen'`,
+  'CREATE INDEX presentments_by_state ON presentments (state, arn)',
+  'ALTER TABLE files ADD COLUMN file_id TEXT',
+  `UPDATE files SET file_id = '002' || substr(file_name, length(file_name) - 14, 6) || member ||
+     substr(file_name, length(file_name) - 6, 5)`,
+  'CREATE UNIQUE INDEX files_by_id ON files (file_id)',
+  'CREATE INDEX files_by_state ON files (state, file_name)',
+  'ALTER TABLE files ADD COLUMN first_name TEXT',
+  'UPDATE files SET first_name = file_name',
+  'ALTER TABLE files ADD COLUMN replaced_by TEXT',
+  'ALTER TABLE files ADD COLUMN written_s BIGINT',
+  "UPDATE files SET written_s = cut_s WHERE state = 'written'",
+  // PDS0105 holds the member and no profile, so one row of numbers serves all profiles of a member.
+  `INSERT INTO counters (name, value) SELECT 'file ' || member, max(sequence) FROM files GROUP BY member`,
+  `CREATE TABLE disputes (
+     aggregate_id TEXT PRIMARY KEY, reason TEXT NOT NULL, amount_micro TEXT NOT NULL, opened_s BIGINT NOT NULL,
+     answer_by_s BIGINT NOT NULL, second_micro TEXT NOT NULL, second_reason TEXT, second_file TEXT,
+     arbitrated_micro TEXT NOT NULL, closed_s BIGINT)`,
+  `CREATE TABLE inbound (
+     issuer TEXT NOT NULL, number BIGINT NOT NULL, kind TEXT NOT NULL, sha256 TEXT NOT NULL,
+     file_name TEXT NOT NULL, taken_s BIGINT NOT NULL, PRIMARY KEY (issuer, number))`,
+  `CREATE TABLE inbound_messages (
+     issuer TEXT NOT NULL, number BIGINT NOT NULL, record BIGINT NOT NULL, kind TEXT NOT NULL,
+     reference TEXT NOT NULL, outcome TEXT NOT NULL, code TEXT, detail TEXT NOT NULL, noted_s BIGINT NOT NULL,
+     closed_s BIGINT, PRIMARY KEY (issuer, number, record))`,
+  'CREATE INDEX inbound_messages_by_outcome ON inbound_messages (outcome, noted_s)',
+  `CREATE TABLE quarantine (
+     sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
+     since_s BIGINT NOT NULL, closed_s BIGINT)`,
+  `CREATE TABLE retrievals (
+     issuer TEXT NOT NULL, number BIGINT NOT NULL, record BIGINT NOT NULL, aggregate_id TEXT NOT NULL,
+     arn TEXT NOT NULL, reason TEXT NOT NULL, asked_s BIGINT NOT NULL, answered_s BIGINT,
+     PRIMARY KEY (issuer, number, record))`,
+  `CREATE TABLE declined (
+     account TEXT NOT NULL, party TEXT NOT NULL, code TEXT NOT NULL, arn TEXT NOT NULL, since_s BIGINT NOT NULL,
+     lifted_s BIGINT, PRIMARY KEY (account, party))`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
-const MIGRATIONS: readonly (readonly string[])[] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: readonly (readonly string[])[] = [
+  VERSION_1,
+  VERSION_2,
+  VERSION_3,
+  VERSION_4,
+  READ_BACK,
+];
 
 /**
  * Brings a store to the newest schema, one transaction per version.

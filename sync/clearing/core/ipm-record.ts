@@ -5,7 +5,7 @@ import type { IpmProfile } from './ipm-profile.ts';
 import type { FieldValue, IsoMessage } from './iso8583.ts';
 
 /** DE24 of the messages a settlement file is made of. */
-export const FUNCTION_PRESENTMENT = '200';
+const FUNCTION_PRESENTMENT = '200';
 /** A second presentment of the whole first one, and of a part of it. */
 const FUNCTION_SECOND_FULL = '205';
 const FUNCTION_SECOND_PARTIAL = '282';
@@ -33,7 +33,7 @@ export type AcceptorLocation = {
 };
 
 /** What a second presentment says of the line it presents again. */
-export type SecondPresentment = {
+type SecondPresentment = {
   /** DE30: minor units of the first presentment. Function 205 presents all of them again, 282 a part. */
   readonly originalMinor: bigint;
   /** DE25, four digits. */

@@ -38,7 +38,8 @@ const MOVES: Readonly<Record<Source | Bucket, readonly Bucket[]>> = {
   queued: ['inFile', 'carried', 'late', 'conflict', 'parked'],
   inFile: ['presentedOpen', 'queued', 'parked'],
   parked: ['queued', 'reversed', 'writtenOff'],
-  presentedOpen: ['presentedDisputed', 'reversed'],
+  // Back out of presented: the issuer refused the file (699) or the line (691).
+  presentedOpen: ['presentedDisputed', 'queued', 'parked', 'reversed'],
   presentedDisputed: ['presentedOpen', 'presentedChargedBack'],
   presentedChargedBack: ['presentedOpen', 'writtenOff'],
   reversed: [],
