@@ -72,7 +72,8 @@ async function judgeRig(t: Test, rig: LedgerRig): Promise<void> {
   t.ok(isOrder && order.length === paid, 'each once, in the order of the journal');
   observer.check(log.entries);
   t.same(rig.faults(), [], 'all signed heads are prefixes of one another and of the final log');
-  t.match(rig.copy(), { right: true }, 'the mirror’s copy is a log of its own right');
+  const copy = rig.copy();
+  t.equal(copy.right || copy.reason, true, 'the mirror’s copy is a log of its own right');
   t.ok(rig.published > 0, 'checkpoints were acknowledged meanwhile');
 }
 
