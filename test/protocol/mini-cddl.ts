@@ -118,6 +118,8 @@ export function parseCddl(text: string): Map<string, Rule> {
           ? undefined
           : fail(`uint ≤ ${max}`, value);
     }
+    if (word.startsWith('"'))
+      return (value) => (value === word.slice(1, -1) ? undefined : fail(word, value));
     if (/^-?\d+$/.test(word))
       return (value) => (value === BigInt(word) ? undefined : fail(word, value));
     return (value) => {

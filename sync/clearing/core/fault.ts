@@ -16,7 +16,13 @@ export type CodecFaultCode =
   | 'BAD_PADDING'
   | 'MISSING_TERMINATOR'
   | 'TRUNCATED'
-  | 'TRAILING_DATA';
+  | 'TRAILING_DATA'
+  | 'TOO_MANY'
+  /** Not signed, signed by somebody else, or not for us. */
+  | 'BAD_SIGNATURE'
+  /** A manifest beside a file that is not the one it speaks of. */
+  | 'WRONG_FILE'
+  | 'IN_FUTURE';
 
 /**
  * One refusal of the codec. `offset` counts bytes from the start of what was being read (the whole file when a

@@ -1,4 +1,6 @@
 import type { ArnRule } from './arn.ts';
+import { ON_US_REASONS, ON_US_REJECTS } from './inbound-reasons.ts';
+import type { ReasonRule, RejectRule } from './inbound-reasons.ts';
 import type { TextRule } from './iso8583.ts';
 import type { Blocking } from './vbs.ts';
 
@@ -25,6 +27,18 @@ export type IpmProfile = TextRule & {
   readonly presentmentPds: readonly string[];
   /** Digits of DE4 in use; a larger total is split over records, never cut. */
   readonly amountDigits: number;
+  /** What comes back under this profile; anything else that an issuer states is refused. */
+  readonly inbound: InboundRule;
+};
+
+/** The issuer's side of a profile. */
+type InboundRule = {
+  /** First three digits of PDS0105 in the issuer's files: never that of ours, so that ids cannot meet. */
+  readonly fileType: '001' | '002';
+  /** DE25. */
+  readonly reasons: readonly ReasonRule[];
+  /** Codes in PDS0005. */
+  readonly rejects: readonly RejectRule[];
 };
 
 const ON_US: IpmProfile = {
@@ -42,6 +56,7 @@ const ON_US: IpmProfile = {
   fundingPds: '9501',
   presentmentPds: ['0148', '0165', '9501'],
   amountDigits: 12,
+  inbound: { fileType: '001', reasons: ON_US_REASONS, rejects: ON_US_REJECTS },
 };
 
 const PROFILES: readonly IpmProfile[] = [

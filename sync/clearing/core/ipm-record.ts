@@ -82,6 +82,9 @@ export const fileIdOf = (header: FileHeader): string =>
 
 const FILE_ID = /^(001|002)(\d{6})(\d{11})(\d{5})$/;
 
+/** Whether a text is a PDS0105 in form. */
+export const isFileId = (text: string): boolean => FILE_ID.test(text);
+
 /** The file id, or what is wrong with the header's parts. */
 export const checkHeader = (header: FileHeader): Coded<string> => {
   const id = fileIdOf(header);

@@ -33,12 +33,12 @@ export type Manifest = {
 };
 
 /** Currencies × signs; the files of this project hold one currency. */
-const TOTALS_MAX = 16;
+export const MANIFEST_TOTALS_MAX = 16;
 const MANIFEST_TYPE = 60;
 /** The `typ` header of the signed manifest. */
 export const MANIFEST_TYP = 'kiri-settlement-manifest';
 
-const TOTAL: Field<ManifestTotal> = record<ManifestTotal>('total', {
+export const MANIFEST_TOTAL: Field<ManifestTotal> = record<ManifestTotal>('total', {
   currency: [1, U32],
   sign: [2, text(6)],
   lines: [3, U32],
@@ -55,7 +55,7 @@ export const MANIFEST: Codec<Manifest> = message<Manifest>(MANIFEST_TYPE, {
   fileSha256: [7, bytes(32)],
   fileBytes: [8, U53],
   records: [9, U32],
-  totals: [10, listOf(TOTAL, TOTALS_MAX)],
+  totals: [10, listOf(MANIFEST_TOTAL, MANIFEST_TOTALS_MAX)],
   linesSha256: [11, bytes(32)],
   policyHash: [12, bytes(32)],
   cutS: [13, U53],

@@ -9,7 +9,7 @@ import type { LocatedMessage } from './ipm-file.ts';
 import type { IsoMessage } from './iso8583.ts';
 
 /** What a file can say wrongly although every byte of it reads. The list is closed. */
-type IpmFindingCode =
+export type IpmFindingCode =
   | 'UNREADABLE'
   | 'NO_HEADER'
   | 'NO_TRAILER'
@@ -54,9 +54,21 @@ const FINDINGS_MAX = 1000;
 const REQUIRED: readonly number[] = [3, 4, 12, 22, 24, 26, 31, 33, 41, 42, 43, 49, 71];
 // Text that could smuggle a card number. DE31 and the numeric PDS are digits by nature and exempt.
 const SCANNED: readonly number[] = [37, 38, 41, 43, 54, 63, 72, 95, 105, 127];
-const NUMERIC_PDS: ReadonlySet<string> = new Set(['0105', '0148', '0262', '0301', '0306']);
+const NUMERIC_PDS: ReadonlySet<string> = new Set([
+  '0005',
+  '0105',
+  '0138',
+  '0148',
+  '0262',
+  '0280',
+  '0301',
+  '0306',
+  '0390',
+  '0391',
+]);
 
-type Note = (code: IpmFindingCode, at: LocatedMessage | undefined, detail: string) => void;
+/** Takes one finding. */
+export type Note = (code: IpmFindingCode, at: LocatedMessage | undefined, detail: string) => void;
 
 const fieldText = (message: IsoMessage, de: number): string => String(message.fields.get(de) ?? '');
 
@@ -66,7 +78,8 @@ const holdsCardNumber = (text: string): boolean =>
     (run) => run.length >= 13 && run.length <= 19 && isLuhnValid(run),
   );
 
-const checkCardNumber = (at: LocatedMessage, profile: IpmProfile, note: Note): void => {
+/** No card number where the profile forbids one, a right one where it wants one. */
+export const checkCardNumber = (at: LocatedMessage, profile: IpmProfile, note: Note): void => {
   const { fields, pds } = at.message;
   if (profile.cardNumber === 'forbidden') {
     if (fields.has(2)) note('CARD_NUMBER', at, 'DE2 in a profile without card numbers');
@@ -110,7 +123,8 @@ const checkPresentment = (at: LocatedMessage, profile: IpmProfile, note: Note): 
   checkCardNumber(at, profile, note);
 };
 
-const checkSequence = (messages: readonly LocatedMessage[], note: Note): void => {
+/** DE71 is the record's number. */
+export const checkSequence = (messages: readonly LocatedMessage[], note: Note): void => {
   for (const at of messages) {
     const expected = String(at.record).padStart(8, '0');
     const found = fieldText(at.message, 71);
@@ -118,7 +132,8 @@ const checkSequence = (messages: readonly LocatedMessage[], note: Note): void =>
   }
 };
 
-const checkTrailer = (
+/** The trailer says what was counted. */
+export const checkTrailer = (
   trailer: LocatedMessage,
   header: LocatedMessage,
   counted: { readonly records: number; readonly sumMinor: bigint },
