@@ -199,10 +199,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   clearing: {
     summary: "look into a clearing's store and evidence",
     usage:
-      'Usage: kiri clearing search --store FILE [--from DATE] [--to DATE] [--merchant ID] [--party HEX]\n' +
+      'Usage: kiri clearing search --store STORE [--from DATE] [--to DATE] [--merchant ID] [--party HEX]\n' +
       '                            [--min AMOUNT] [--max AMOUNT] [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
-      "  --store FILE    the clearing's SQLite file; it may go on working meanwhile\n" +
+      "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
+      '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
       '  --merchant ID   the merchant, --party HEX the liable party\n' +
       '  --min, --max    what was charged, in major units such as 120 or 3.85\n' +
@@ -213,8 +214,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   'scan-pan': {
     summary: 'look for card numbers in files of any kind',
     usage:
-      'Usage: kiri scan-pan PATH...\n' +
-      '  PATH  a file, or a folder with everything in it; links are not followed\n' +
+      'Usage: kiri scan-pan PATH... [--store URL]\n' +
+      '  PATH         a file, or a folder with everything in it; links are not followed\n' +
+      "  --store URL  a clearing's store on a server; --store-password-file FILE as for clearing search\n" +
       'Prints file, offset and length of each find, never its digits. Exit code 1 if there is one.',
     load: async () => (await import('./programs/scan-pan.ts')).runScanPan,
   },

@@ -12,8 +12,9 @@ import { evidenceHtml } from '../../sync/clearing/core/evidence-html.ts';
 import { checkVersion } from '../../sync/clearing/schema.ts';
 import { searchReceipts } from '../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../sync/clearing/search.ts';
-import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
+import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
+import { storePlace, type StorePlace } from './store-place.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -34,7 +35,7 @@ function amount(name: string, text: string): bigint {
 }
 
 interface SearchOptions {
-  readonly store: string;
+  readonly store: StorePlace;
   readonly query: SearchQuery;
   readonly json: boolean;
 }
@@ -47,6 +48,7 @@ function readOptions(argv: readonly string[]): SearchOptions {
       args: [...argv],
       options: {
         store: text,
+        'store-password-file': text,
         from: text,
         to: text,
         merchant: text,
@@ -60,7 +62,8 @@ function readOptions(argv: readonly string[]): SearchOptions {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
   const { store, from, to, merchant, party, min, max, json } = values;
-  if (store === undefined) throw new UsageError('kiri clearing search wants --store FILE');
+  if (store === undefined)
+    throw new UsageError('kiri clearing search wants --store FILE or postgres:// address');
   if (party !== undefined && !/^([\da-f]{2})+$/i.test(party)) {
     throw new UsageError('--party is not an id in hex');
   }
@@ -72,7 +75,7 @@ function readOptions(argv: readonly string[]): SearchOptions {
     ...(min === undefined ? {} : { minMicro: amount('min', min) }),
     ...(max === undefined ? {} : { maxMicro: amount('max', max) }),
   };
-  return { store, query, json };
+  return { store: storePlace(store, values['store-password-file']), query, json };
 }
 
 function clock(timeS: number): string {
@@ -119,7 +122,7 @@ function outputAtPace(): (text: string) => Promise<boolean> {
 
 async function search(argv: readonly string[]): Promise<number> {
   const { store, query, json } = readOptions(argv);
-  const database = openSqliteReadOnly(store);
+  const database = await openStoreReadOnly(store.location, store.access);
   try {
     await checkVersion(database);
     const write = outputAtPace();

@@ -19,12 +19,13 @@ import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
 import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
 import { checkInLine, type CheckRules } from '../../sync/clearing/record-check.ts';
-import { openSqlite } from '../../sync/clearing/sql.ts';
+import { openStore } from '../../sync/clearing/open-store.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
+import { configuredStore } from './store-place.ts';
 
 const nowS = (): number => Math.floor(Date.now() / 1000);
 
@@ -93,9 +94,10 @@ async function openClearing(config: Config): Promise<Clearing> {
   }
   const policy = policyOf(config);
   const signer = loadSigner(config.path('keyFile'));
+  const { location, access } = configuredStore(config, folder);
   const service = await ClearingService.open(
     {
-      database: openSqlite(join(folder, 'clearing.sqlite')),
+      database: await openStore(location, access),
       signer,
       outFolder: config.path('outFolder'),
       directory: directoryOf(registry),

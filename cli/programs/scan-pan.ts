@@ -7,9 +7,9 @@ import { PanScanner } from '../../sync/clearing/core/pan-scan.ts';
 import type { PanHit } from '../../sync/clearing/core/pan-scan.ts';
 import { readIpmMessages, type LocatedMessage } from '../../sync/clearing/core/ipm-file.ts';
 import { ipmProfile } from '../../sync/clearing/core/ipm-profile.ts';
-import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
-import type { SqlRow } from '../../sync/clearing/sql.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
+import { scanStore } from './scan-store.ts';
+import { storePlace, type StorePlace } from './store-place.ts';
 
 const CHUNK_BYTES = 65_536;
 const IPM_PROFILES = ['kiri-ipm-onus', 'kiri-ipm-onus-cp500'];
@@ -37,43 +37,6 @@ async function scanFile(path: string, found: (hit: PanHit) => void): Promise<voi
     await file.close();
   }
   for (const hit of scanner.end()) found(hit);
-}
-
-/** Rows of a store in memory at a time. */
-const PAGE_ROWS = 200;
-
-/**
- * A store value by value: in the file's pages the texts of a row stand without anything between them, and two
- * amounts side by side would read as one number.
- */
-async function scanStore(path: string, found: (place: string, hit: PanHit) => void): Promise<void> {
-  const database = openSqliteReadOnly(path);
-  const all = (sql: string, ...values: readonly bigint[]): Promise<readonly SqlRow[]> =>
-    database.transaction((session) => session.all(sql, ...values));
-  try {
-    for (const table of await all("SELECT name FROM sqlite_master WHERE type = 'table'")) {
-      const name = String(table['name']);
-      const sql = `SELECT rowid AS "row id", * FROM "${name.replaceAll('"', '""')}"
-        WHERE rowid > ? ORDER BY rowid LIMIT ${PAGE_ROWS}`;
-      let last = -1n;
-      for (;;) {
-        const rows = await all(sql, last);
-        for (const row of rows) {
-          last = row['row id'] as bigint;
-          for (const [column, value] of Object.entries(row)) {
-            const scanner = new PanScanner();
-            const bytes = value instanceof Uint8Array ? value : Buffer.from(String(value));
-            for (const hit of [...scanner.push(bytes), ...scanner.end()]) {
-              found(`${name}/${last}/${column}`, hit);
-            }
-          }
-        }
-        if (rows.length < PAGE_ROWS) break;
-      }
-    }
-  } finally {
-    await database.close();
-  }
 }
 
 /** Settlement files are read whole by their verifier too; a larger one is scanned as bytes. */
@@ -136,33 +99,61 @@ async function scanPath(path: string, found: (place: string, hit: PanHit) => voi
   if (await isPartOfStore(path)) return;
   const messages = await ipmMessages(path);
   if (messages) scanMessages(messages, found);
-  else if (await isStore(path)) await scanStore(path, found);
+  else if (await isStore(path)) await scanStore(storePlace(path), found);
   else await scanFile(path, (hit) => found('', hit));
 }
 
-/** `kiri scan-pan PATH...`: 0 when nothing in the files reads as a card number, 1 when something does. */
-export async function runScanPan(argv: readonly string[]): Promise<number> {
-  let paths: readonly string[];
+interface ScanOptions {
+  readonly paths: readonly string[];
+  readonly store: StorePlace | undefined;
+}
+
+function readOptions(argv: readonly string[]): ScanOptions {
+  let parsed;
   try {
-    paths = parseArgs({ args: [...argv], options: {}, allowPositionals: true }).positionals;
+    const text = { type: 'string' } as const;
+    const options = { store: text, 'store-password-file': text };
+    parsed = parseArgs({ args: [...argv], options, allowPositionals: true });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
-  if (paths.length === 0) throw new UsageError('kiri scan-pan wants PATH...');
+  const { store, 'store-password-file': passwordFile } = parsed.values;
+  const paths = parsed.positionals;
+  if (paths.length === 0 && store === undefined) {
+    throw new UsageError('kiri scan-pan wants PATH... or --store URL');
+  }
+  return { paths, store: store === undefined ? undefined : storePlace(store, passwordFile) };
+}
+
+/** Prints the first finds of one file or store; counts them all. */
+function printer(name: string): { found: (place: string, hit: PanHit) => void; finds: number } {
+  const plain = name.replaceAll(/\p{Cc}/gu, '?');
+  const state = {
+    finds: 0,
+    found: (place: string, { offset, digits, charset }: PanHit): void => {
+      if (++state.finds > PRINTED_MAX) return;
+      const where = place === '' ? String(offset) : `${place}:${offset}`;
+      process.stdout.write(`${plain}:${where}: ${'*'.repeat(digits)} (${charset})\n`);
+    },
+  };
+  return state;
+}
+
+/**
+ * `kiri scan-pan PATH...`: 0 when nothing in the files, or in the store on a server, reads as a card number, 1 when
+ * something does.
+ */
+export async function runScanPan(argv: readonly string[]): Promise<number> {
+  const { paths, store } = readOptions(argv);
   let files = 0;
   let finds = 0;
   try {
     for (const path of paths) {
       for await (const name of filesOf(path)) {
         files++;
-        let printed = 0;
-        await scanPath(name, (place, { offset, digits, charset }) => {
-          finds++;
-          if (++printed > PRINTED_MAX) return;
-          const where = place === '' ? String(offset) : `${place}:${offset}`;
-          const plain = name.replaceAll(/\p{Cc}/gu, '?');
-          process.stdout.write(`${plain}:${where}: ${'*'.repeat(digits)} (${charset})\n`);
-        });
+        const printed = printer(name);
+        await scanPath(name, printed.found);
+        finds += printed.finds;
       }
     }
   } catch (cause) {
@@ -170,6 +161,11 @@ export async function runScanPan(argv: readonly string[]): Promise<number> {
     const code = systemCode(cause) ?? 'read error';
     throw new KiriError('FILE_UNREADABLE', `a path cannot be read: ${code}`, { cause });
   }
-  process.stdout.write(`${files} files, ${finds} finds\n`);
+  if (store) {
+    const printed = printer(store.location);
+    await scanStore(store, printed.found);
+    finds += printed.finds;
+  }
+  process.stdout.write(`${files} files${store ? ' and a store' : ''}, ${finds} finds\n`);
   return finds === 0 ? EXIT_OK : EXIT_FAILED;
 }

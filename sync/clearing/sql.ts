@@ -1,9 +1,10 @@
 import { DatabaseSync } from '@photostructure/sqlite';
 import type { StatementSyncInstance } from '@photostructure/sqlite';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { lockStore } from './store-lock.ts';
 
 /** What goes in and comes out of a column. Integers are BigInt both ways; amounts travel as decimal text. */
-type SqlValue = string | bigint | Uint8Array | null;
+export type SqlValue = string | bigint | Uint8Array | null;
 export type SqlRow = Readonly<Record<string, SqlValue>>;
 
 /** Statements inside one transaction. `?` marks a parameter. */
@@ -23,6 +24,44 @@ export interface SqlDatabase {
   close(): Promise<void>;
 }
 
+/** Runs what it is handed one after the other. */
+export type Turns = {
+  next<T>(work: () => Promise<T>): Promise<T>;
+  /** When the last one has ended, well or not. */
+  end(): Promise<void>;
+};
+
+export const inTurn = (): Turns => {
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    next: (work) => {
+      const turn = last.then(work, work);
+      last = turn;
+      return turn;
+    },
+    end: async () => {
+      await last.catch(() => undefined);
+    },
+  };
+};
+
+const UNKEPT = /\0|\p{Surrogate}/u;
+
+/**
+ * PostgreSQL keeps no NUL in a text, and neither server nor file a half of a surrogate pair: refused alike on both.
+ * @throws KiriError STORE_VALUE_INVALID
+ */
+export const checkValues = (values: readonly SqlValue[]): void => {
+  for (const value of values) {
+    if (typeof value === 'string' && UNKEPT.test(value)) {
+      throw new KiriError(
+        'STORE_VALUE_INVALID',
+        'a text with NUL or half a character for the store',
+      );
+    }
+  }
+};
+
 /** Compiled statements kept; the clearing has fewer than this. */
 const STATEMENTS_MAX = 256;
 const BUSY_TIMEOUT_MS = 5000;
@@ -39,8 +78,12 @@ const sessionOn = (database: InstanceType<typeof DatabaseSync>): SqlSession => {
     return statement;
   };
   return {
-    all: async (sql, ...parameters) => prepared(sql).all(...parameters) as SqlRow[],
+    all: async (sql, ...parameters) => {
+      checkValues(parameters);
+      return prepared(sql).all(...parameters) as SqlRow[];
+    },
     run: async (sql, ...parameters) => {
+      checkValues(parameters);
       // The built-in module of newer Node answers BigInt here, whatever the type says.
       const { changes } = prepared(sql).run(...parameters) as { changes: number | bigint };
       return Number(changes);
@@ -51,9 +94,10 @@ const sessionOn = (database: InstanceType<typeof DatabaseSync>): SqlSession => {
 const handleOn = (
   database: InstanceType<typeof DatabaseSync>,
   begin: 'BEGIN' | 'BEGIN IMMEDIATE',
+  unlock: () => void = () => {},
 ): SqlDatabase => {
   const session = sessionOn(database);
-  let last: Promise<unknown> = Promise.resolve();
+  const turns = inTurn();
   const runOne = async <T>(work: (session: SqlSession) => Promise<T>): Promise<T> => {
     database.exec(begin);
     try {
@@ -66,35 +110,32 @@ const handleOn = (
     }
   };
   return {
-    transaction: (work) => {
-      const turn = last.then(
-        () => runOne(work),
-        () => runOne(work),
-      );
-      last = turn;
-      return turn;
-    },
+    transaction: (work) => turns.next(() => runOne(work)),
     close: async () => {
-      await last.catch(() => undefined);
+      await turns.end();
       database.close();
+      unlock();
     },
   };
 };
 
 /**
- * SQLite with write-ahead log and synchronous FULL: a committed transaction survives the loss of power.
+ * SQLite with write-ahead log and synchronous FULL: a committed transaction survives the loss of power. No second
+ * handle or process can open the same file for writing.
  * @param path file, or `:memory:`.
- * @throws KiriError STORE_UNAVAILABLE if the file cannot be opened.
+ * @throws KiriError STORE_UNAVAILABLE if the file cannot be opened, STORE_IN_USE.
  */
 export const openSqlite = (path: string): SqlDatabase => {
+  const unlock = path === ':memory:' ? undefined : lockStore(path);
   let database: InstanceType<typeof DatabaseSync>;
   try {
     database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
   } catch (cause) {
+    unlock?.();
     throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be opened`, { cause });
   }
-  return handleOn(database, 'BEGIN IMMEDIATE');
+  return handleOn(database, 'BEGIN IMMEDIATE', unlock);
 };
 
 /**

@@ -8,7 +8,7 @@ import { checkVersion } from '../../../sync/clearing/schema.ts';
 import { searchReceipts } from '../../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../../sync/clearing/search.ts';
 import { textOf } from '../../../sync/clearing/sql.ts';
-import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
+import type { SqlDatabase, SqlSession, SqlValue } from '../../../sync/clearing/sql.ts';
 import {
   DAY_S,
   LineOfReceipts,
@@ -18,7 +18,7 @@ import {
   inMemory,
   keyWith,
 } from './sample.ts';
-import { makeTestStore } from './store.ts';
+import { SERVER, makeTestStore, openTestStore } from './store.ts';
 
 const collect = async (database: SqlDatabase, query: SearchQuery): Promise<FoundReceipt[]> => {
   const all: FoundReceipt[] = [];
@@ -102,8 +102,26 @@ t.test(
   },
 );
 
+/** How the database will find the rows of a statement: its own words, one line. */
+const planOf = async (
+  session: SqlSession,
+  sql: string,
+  values: readonly SqlValue[],
+): Promise<string> => {
+  if (SERVER === undefined) {
+    const rows = await session.all(`EXPLAIN QUERY PLAN ${sql}`, ...values);
+    return rows.map((row) => textOf(row, 'detail')).join('; ');
+  }
+  // A table of one row is read as it stands; asked for an index, the planner says whether there is one.
+  for (const way of ['seqscan', 'bitmapscan', 'sort', 'hashjoin', 'mergejoin']) {
+    await session.run(`SET LOCAL enable_${way} = off`);
+  }
+  const rows = await session.all(`EXPLAIN ${sql}`, ...values);
+  return rows.map((row) => textOf(row, 'QUERY PLAN')).join('; ');
+};
+
 t.test('every kind of search goes through an index and sorts nothing', async (t) => {
-  const { database } = await inMemory();
+  const database = await openTestStore();
   const plans: string[] = [];
   const spying: SqlDatabase = {
     ...database,
@@ -112,8 +130,7 @@ t.test('every kind of search goes through an index and sorts nothing', async (t)
         work({
           ...session,
           all: async (sql, ...values) => {
-            const rows = await session.all(`EXPLAIN QUERY PLAN ${sql}`, ...values);
-            plans.push(rows.map((row) => textOf(row, 'detail')).join('; '));
+            plans.push(await planOf(session, sql, values));
             return session.all(sql, ...values);
           },
         }),
@@ -131,15 +148,16 @@ t.test('every kind of search goes through an index and sorts nothing', async (t)
   ];
   for (const query of queries) await collect(spying, query);
   const [time, amount, merchant, ofMerchant, ofParty] = plans;
-  t.match(time, /SEARCH r USING INDEX receipts_by_time/);
-  t.match(amount, /SEARCH r USING INDEX receipts_by_amount/);
+  t.match(time, /SEARCH r USING INDEX receipts_by_time|Index Scan using receipts_by_time/);
+  t.match(amount, /SEARCH r USING INDEX receipts_by_amount|Index Scan using receipts_by_amount/);
   t.match(merchant, /keys_by_merchant/);
-  t.match(ofMerchant, /SEARCH r USING INDEX receipts_by_key/);
+  t.match(ofMerchant, /SEARCH r USING INDEX receipts_by_key|Index Scan using receipts_by_key/);
   t.match(ofParty, /keys_by_party/);
   t.notOk(
-    plans.some((plan) => /TEMP B-TREE|SCAN r\b/.test(plan)),
+    plans.some((plan) => /TEMP B-TREE|SCAN r\b|Sort|Seq Scan on receipts/.test(plan)),
     plans.join('\n'),
   );
+  await service.close();
 });
 
 const kiri = resolve(import.meta.dirname, '../../../cli/kiri.js');
