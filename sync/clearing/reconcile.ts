@@ -3,6 +3,10 @@ import type { Bucket, KeyBalance, Sign } from './core/ledger-states.ts';
 import { readAtRisk } from './at-risk.ts';
 import type { AtRisk } from './at-risk.ts';
 import type { PresentmentState } from './core/presentment-states.ts';
+import { readBearers } from './bearers.ts';
+import type { BearerSum } from './bearers.ts';
+import { readWaiting } from './waiting-credits.ts';
+import type { WaitingCredits } from './waiting-credits.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -26,8 +30,14 @@ type ClearingFinding = {
 /** Both sides of the books, counted independently of each other. */
 export type Reconciliation = {
   readonly receipts: number;
+  /** Refunds and corrections, each a record of its own. */
+  readonly credits: number;
   readonly books: readonly CurrencyBooks[];
   readonly findings: readonly ClearingFinding[];
+  /** Refunds whose Payment has not come, or is held back. */
+  readonly waitingCredits: WaitingCredits;
+  /** Who bears what the payer or the merchant must not, by the rules of the documents. */
+  readonly bearers: readonly BearerSum[];
   /** Gaps in sequences and totals: payments that exist and that no log has brought yet. */
   readonly atRisk: AtRisk;
   /** What does not add up, in words; empty if everything does. */
@@ -39,26 +49,29 @@ export type Reconciliation = {
 const FINDINGS_MAX = 1000;
 
 type Counted = {
-  receipts: number;
-  acceptedMicro: Map<string, bigint>;
+  number: number;
+  /** Per key. */
+  readonly sumMicro: Map<string, bigint>;
 };
 
-/** Receipt by receipt, without looking at the books. */
-const countReceipts = async (session: SqlSession): Promise<Counted> => {
-  const counted: Counted = { receipts: 0, acceptedMicro: new Map() };
+const RECEIPTS =
+  'SELECT id, key_id, charge_micro AS amount FROM receipts WHERE id > ? ORDER BY id LIMIT 4096';
+const CREDITS =
+  'SELECT id, key_id, amount_micro AS amount FROM credits WHERE id > ? ORDER BY id LIMIT 4096';
+
+/** Receipt by receipt, or credit by credit, without looking at the books. */
+const countEach = async (session: SqlSession, sql: string): Promise<Counted> => {
+  const counted: Counted = { number: 0, sumMicro: new Map() };
   let after = -1n;
   for (;;) {
-    const rows = await session.all(
-      'SELECT id, key_id, charge_micro FROM receipts WHERE id > ? ORDER BY id LIMIT 4096',
-      after,
-    );
+    const rows = await session.all(sql, after);
     const last = rows.at(-1);
     if (!last) return counted;
     for (const row of rows) {
       const keyId = textOf(row, 'key_id');
-      const sum = counted.acceptedMicro.get(keyId) ?? 0n;
-      counted.acceptedMicro.set(keyId, sum + amountOf(row, 'charge_micro'));
-      counted.receipts++;
+      const sum = counted.sumMicro.get(keyId) ?? 0n;
+      counted.sumMicro.set(keyId, sum + amountOf(row, 'amount'));
+      counted.number++;
     }
     after = last['id'] as bigint;
   }
@@ -229,7 +242,8 @@ const currencyBooks = (
  * balances, the lines of files against what the books call presented, and the invariant per key and in total.
  */
 export const reconcileStore = async (session: SqlSession): Promise<Reconciliation> => {
-  const counted = await countReceipts(session);
+  const receipts = await countEach(session, RECEIPTS);
+  const credits = await countEach(session, CREDITS);
   const balances = await loadBalances(session);
   const differences = [
     ...(await journalDifferences(session, balances)),
@@ -237,9 +251,10 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
   ];
   for (const [keyId, { balance }] of balances) {
     assertBalanced(balance, keyId);
-    const receipts = counted.acceptedMicro.get(keyId) ?? 0n;
-    if (balance.sign === 'debit' && receipts !== balance.sourceMicro) {
-      differences.push(`key ${keyId}: receipts ${receipts}, books ${balance.sourceMicro}`);
+    const counted = balance.sign === 'debit' ? receipts : credits;
+    const sum = counted.sumMicro.get(keyId) ?? 0n;
+    if (sum !== balance.sourceMicro) {
+      differences.push(`key ${keyId}: one by one ${sum}, books ${balance.sourceMicro}`);
     }
   }
   const total = totalsOf([...balances.values()].map((entry) => entry.balance));
@@ -254,9 +269,12 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
     detail: textOf(row, 'detail'),
   }));
   return {
-    receipts: counted.receipts,
+    receipts: receipts.number,
+    credits: credits.number,
     books: currencyBooks(balances),
     findings: [...findings, ...(await releaseFindings(session))],
+    waitingCredits: await readWaiting(session),
+    bearers: await readBearers(session),
     atRisk: await readAtRisk(session),
     differences,
     reconciles: differences.length === 0,

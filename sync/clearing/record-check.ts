@@ -2,7 +2,7 @@
 import type { Verifier } from '../../protocol/public-key.ts';
 import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
-import { readEvidence } from './core/read-evidence.ts';
+import { itemsOf, readEvidence } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
 
 /** What every record of a clearing is held against. */
@@ -29,7 +29,7 @@ export interface RecordBatch {
 
 export type CheckedItem = VerifiedItem | RejectedItem;
 
-/** Checks batches; the items of one come in the order of its records, one for each. */
+/** Checks batches; the items of one come in the order of its records, a refund behind its Payment. */
 export interface RecordChecker {
   /** @throws KiriError CHECK_THREAD_FAILED: the batch was not judged and may be handed in again */
   check(batch: RecordBatch): Promise<readonly CheckedItem[]>;
@@ -49,7 +49,7 @@ export const checkRecords = (
   verifier: Verifier,
   { origin, cosignedAtS, records }: RecordBatch,
 ): CheckedItem[] =>
-  records.map(({ leafIndex, record, key }) => {
+  records.flatMap(({ leafIndex, record, key }): CheckedItem | CheckedItem[] => {
     const place = { origin, leafIndex };
     try {
       const parsed = parsePayloadRecord(record);
@@ -60,7 +60,7 @@ export const checkRecords = (
       const outcomeHash = parsed.receiptPayloadHash;
       const context = { ...place, cosignedAtS, outcomeHash, clearing };
       const entry = readEvidence(registry, verifier, plain, context);
-      return entry.ok ? entry.value.item : rejected(place, entry.code, entry.reason);
+      return entry.ok ? itemsOf(entry.value, place) : rejected(place, entry.code, entry.reason);
     } catch (error) {
       // A record that our own reader stumbles over is noted like a wrong one; else it would stop its log for good.
       return rejected(place, 'RECORD_UNREADABLE', String(error));

@@ -152,6 +152,38 @@ const READ_BACK: readonly string[] = [
      lifted_s BIGINT, PRIMARY KEY (account, party))`,
 ];
 
+// Refunds and corrections (book-credit.ts), who bears what (bearers.ts), merchants' accounts (merchant-accounts.ts).
+const CREDITS: readonly string[] = [
+  `CREATE TABLE credits (
+     id INTEGER PRIMARY KEY, credit_hash BLOB NOT NULL UNIQUE, payment_hash BLOB NOT NULL,
+     key_id TEXT NOT NULL REFERENCES keys, lane TEXT NOT NULL, state TEXT NOT NULL,
+     amount_micro TEXT NOT NULL, cause TEXT NOT NULL, reason TEXT NOT NULL,
+     business_time_s BIGINT NOT NULL, time_flagged BIGINT NOT NULL, origin TEXT NOT NULL,
+     leaf_index BIGINT NOT NULL, ingested_s BIGINT NOT NULL, aggregate_id TEXT)`,
+  'CREATE INDEX credits_by_payment ON credits (payment_hash, id)',
+  "CREATE INDEX credits_pending ON credits (key_id, lane, id) WHERE state = 'pending'",
+  'CREATE INDEX credits_by_aggregate ON credits (aggregate_id, id)',
+  'CREATE INDEX credits_by_place ON credits (origin, leaf_index)',
+  `CREATE TABLE waiting_credits (
+     credit_hash BLOB PRIMARY KEY, payment_hash BLOB NOT NULL, refunded_micro TEXT NOT NULL,
+     reason TEXT NOT NULL, business_time_s BIGINT NOT NULL, time_flagged BIGINT NOT NULL,
+     origin TEXT NOT NULL, leaf_index BIGINT NOT NULL, ingested_s BIGINT NOT NULL)`,
+  'CREATE INDEX waiting_credits_by_payment ON waiting_credits (payment_hash, leaf_index)',
+  `CREATE TABLE borne (
+     payment_hash BLOB NOT NULL, rule TEXT NOT NULL, bearer TEXT NOT NULL, reference TEXT NOT NULL,
+     key_id TEXT NOT NULL REFERENCES keys, amount_micro TEXT NOT NULL, at_s BIGINT NOT NULL,
+     PRIMARY KEY (payment_hash, rule))`,
+  `CREATE TABLE merchant_accounts (
+     acquirer TEXT NOT NULL, merchant TEXT NOT NULL, currency BIGINT NOT NULL,
+     acknowledged_micro TEXT NOT NULL, borne_micro TEXT NOT NULL, charged_back_micro TEXT NOT NULL,
+     fees_micro TEXT NOT NULL, paid_micro TEXT NOT NULL, payable_micro TEXT NOT NULL,
+     fee_due_e4 TEXT NOT NULL, PRIMARY KEY (acquirer, merchant, currency))`,
+  `CREATE TABLE merchant_entries (
+     id INTEGER PRIMARY KEY, at_s BIGINT NOT NULL, acquirer TEXT NOT NULL, merchant TEXT NOT NULL,
+     currency BIGINT NOT NULL, kind TEXT NOT NULL, amount_micro TEXT NOT NULL, reference TEXT NOT NULL,
+     UNIQUE (kind, reference))`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -159,6 +191,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_3,
   VERSION_4,
   READ_BACK,
+  CREDITS,
 ];
 
 /**

@@ -1,6 +1,7 @@
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import type { Currency } from '../../protocol/currency.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
+import { OPERATOR_RULE } from './bearers.ts';
 import { keyOf } from './books.ts';
 import type { Books, LaneState } from './books.ts';
 import {
@@ -14,6 +15,7 @@ import type { AggregateKey, DueReason, Lane, Piece } from './core/aggregate.ts';
 import { aggregateIdOf, encodeEvidence } from './core/evidence.ts';
 import type { EvidenceConflict, EvidenceLeaf } from './core/evidence.ts';
 import { amountMinorMax } from './core/ipm-profile.ts';
+import type { Sign } from './core/ledger-states.ts';
 import { sumTreeRoot } from './core/sum-tree.ts';
 import { isWritable } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
@@ -48,17 +50,32 @@ type PendingReceipt = {
   readonly leafIndex: number;
 };
 
+/**
+ * What joins an aggregate: of a debit key its receipts, of a credit key its refunds and corrections, each with the hash of
+ * its own signed payload and of the Payment it belongs to.
+ */
+const PENDING: Readonly<Record<Sign, string>> = {
+  debit: `SELECT id, receipt_hash, payment_hash, charge_micro, business_time_s, ingested_s, origin, leaf_index
+     FROM receipts WHERE key_id = ? AND lane = ? AND state = 'pending' ORDER BY id`,
+  credit: `SELECT id, credit_hash AS receipt_hash, payment_hash, amount_micro AS charge_micro, business_time_s,
+       ingested_s, origin, leaf_index
+     FROM credits WHERE key_id = ? AND lane = ? AND state = 'pending' ORDER BY id`,
+};
+
+const ASSIGN: Readonly<Record<Sign, string>> = {
+  debit: `UPDATE receipts SET state = 'aggregated', aggregate_id = ?
+     WHERE key_id = ? AND lane = ? AND state = 'pending' AND id BETWEEN ? AND ?`,
+  credit: `UPDATE credits SET state = 'aggregated', aggregate_id = ?
+     WHERE key_id = ? AND lane = ? AND state = 'pending' AND id BETWEEN ? AND ?`,
+};
+
 const pendingReceipts = async (
   session: SqlSession,
+  sign: Sign,
   keyId: string,
   lane: Lane,
 ): Promise<PendingReceipt[]> => {
-  const rows = await session.all(
-    `SELECT id, receipt_hash, payment_hash, charge_micro, business_time_s, ingested_s, origin, leaf_index
-     FROM receipts WHERE key_id = ? AND lane = ? AND state = 'pending' ORDER BY id`,
-    keyId,
-    lane,
-  );
+  const rows = await session.all(PENDING[sign], keyId, lane);
   return rows.map((row) => ({
     id: row['id'] as bigint,
     receiptHash: bytesOf(row, 'receipt_hash'),
@@ -71,10 +88,19 @@ const pendingReceipts = async (
   }));
 };
 
+/** What each receipt of a conflict lane contradicts; a correction stands there with the Void that it follows from. */
 const conflictsOf = async (
   session: SqlSession,
+  sign: Sign,
   receipts: readonly PendingReceipt[],
 ): Promise<EvidenceConflict[]> => {
+  if (sign === 'credit') {
+    return receipts.map(({ paymentHash, receiptHash }) => ({
+      paymentHash,
+      otherHash: receiptHash,
+      rule: OPERATOR_RULE,
+    }));
+  }
   const found: EvidenceConflict[] = [];
   for (const { paymentHash } of receipts) {
     const [row] = await session.all(
@@ -132,7 +158,7 @@ export class LaneStager {
       this.blocked.push(keyId);
       return [];
     }
-    const receipts = await pendingReceipts(this.#session, keyId, lane);
+    const receipts = await pendingReceipts(this.#session, key.sign, keyId, lane);
     const sum = receipts.reduce((total, receipt) => total + receipt.chargeMicro, 0n);
     invariant(
       state.residualMicro + sum === state.pendingMicro,
@@ -186,10 +212,10 @@ export class LaneStager {
       sumMicro: root.sumMicro,
       origins,
       leaves,
-      conflicts: lane === 'conflict' ? await conflictsOf(this.#session, receipts) : [],
+      conflicts: lane === 'conflict' ? await conflictsOf(this.#session, key.sign, receipts) : [],
     });
     const aggregateId = aggregateIdOf(document);
-    await this.#assign(aggregateId, keyId, lane, receipts);
+    await this.#assign(aggregateId, common, receipts);
     state.aggregates = number;
     state.lastAggregate = aggregateId;
     state.residualMicro = piece.closingMicro;
@@ -203,16 +229,14 @@ export class LaneStager {
 
   async #assign(
     aggregateId: string,
-    keyId: string,
-    lane: Lane,
+    { key, keyId, lane }: Pick<StagedAggregate, 'key' | 'keyId' | 'lane'>,
     receipts: readonly PendingReceipt[],
   ): Promise<void> {
     const first = receipts[0];
     const last = receipts.at(-1);
     if (!first || !last) return;
     const assigned = await this.#session.run(
-      `UPDATE receipts SET state = 'aggregated', aggregate_id = ?
-       WHERE key_id = ? AND lane = ? AND state = 'pending' AND id BETWEEN ? AND ?`,
+      ASSIGN[key.sign],
       aggregateId,
       keyId,
       lane,

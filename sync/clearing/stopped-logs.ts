@@ -5,9 +5,12 @@
  */
 import { toHex } from '../../protocol/bytes.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
+import { noteBearer } from './bearers.ts';
 import { Books } from './books.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
+import { holdCreditsOf, releaseCreditsOf } from './held-credits.ts';
+import { addToLane } from './lane-sum.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -108,6 +111,15 @@ const moveOne = async (
   if (to === 'pending' && row['voided'] !== null) {
     // Voided meanwhile: it stays where it is, for that reason now.
     await session.run("UPDATE receipts SET state = 'withheld', lane = NULL WHERE id = ?", id);
+    await noteBearer(
+      { session, nowS },
+      {
+        paymentHash: bytesOf(row, 'payment_hash'),
+        operator: undefined,
+        amountMicro: amountOf(row, 'charge_micro'),
+        isMerchantUnpaid: true,
+      },
+    );
     return;
   }
   if (to === FORKED && (await isElsewhere(session, row))) return;
@@ -119,13 +131,12 @@ const moveOne = async (
   if (to === FORKED) {
     lane.pendingMicro -= amountMicro;
     await books.move({ keyId, from: bucket, to: 'withheld', amountMicro, cause: 'fork' });
+    await holdCreditsOf({ session, books, nowS }, bytesOf(row, 'payment_hash'), FORKED, 'fork');
   } else {
-    const isFirst = lane.pendingMicro === lane.residualMicro;
-    const paidS = numberOf(row, 'business_time_s');
-    lane.firstPaidS = isFirst ? paidS : Math.min(lane.firstPaidS, paidS);
-    if (isFirst) lane.firstIngestS = nowS;
-    lane.pendingMicro += amountMicro;
+    addToLane(lane, amountMicro, numberOf(row, 'business_time_s'), nowS);
     await books.move({ keyId, from: 'withheld', to: bucket, amountMicro, cause: 'fork lifted' });
+    const work = { session, books, nowS };
+    await releaseCreditsOf(work, bytesOf(row, 'payment_hash'), FORKED, 'fork lifted');
   }
   await session.run('UPDATE receipts SET state = ? WHERE id = ?', to, id);
 };

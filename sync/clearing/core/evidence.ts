@@ -218,7 +218,9 @@ export const verifyEvidence = (document: Uint8Array): EvidenceCheck => {
   const currency = currencyOf(raw.key.currency);
   if (!currency) return fault('UNKNOWN_CURRENCY');
   const leaves = unpackLeaves(raw.leaves);
-  const seen = new Set(leaves.map((leaf) => toHex(leaf.paymentHash)));
+  // A Payment is charged once; it may be refunded in steps, each by a Credit of its own.
+  const isRefund = raw.key.sign === 'credit';
+  const seen = new Set(leaves.map((leaf) => toHex(isRefund ? leaf.receiptHash : leaf.paymentHash)));
   const isListed = leaves.every((leaf) => leaf.origin < raw.origins.length);
   if (seen.size !== leaves.length || !isListed || raw.firstPaidS > raw.lastPaidS) {
     return fault('WRONG_ORDER');

@@ -1,4 +1,5 @@
 import type { AggregateKey, Lane } from './aggregate.ts';
+import type { VerifiedCredit } from './credit.ts';
 import type { LogRow } from './log-row.ts';
 import type { Bucket } from './ledger-states.ts';
 
@@ -35,6 +36,10 @@ export type VerifiedReceipt = LogPlace & {
   readonly isHandedInLate?: boolean;
   /** The issuer has closed the approver below this sequence: not paid without somebody's look. */
   readonly isAfterClosing?: boolean;
+  /** Who answers for a contradiction of this line, by its allowance's loss rule; absent: the party. */
+  readonly lossBearer?: 'party' | 'issuer';
+  /** Who runs the approver, as its mandate says; absent in direct mode, where the merchant's own device approves. */
+  readonly operator?: string;
   readonly payee: Uint8Array;
   /** Whose money goes where. A receipt is always a debit. */
   readonly key: Omit<AggregateKey, 'sign'>;
@@ -48,12 +53,16 @@ export type VerifiedVoid = LogPlace & {
   readonly kind: 'void';
   readonly row?: LogRow;
   readonly paymentHash: Uint8Array;
+  /** SHA-256 of the answer's payload, which here is a final Refusal. */
+  readonly receiptHash: Uint8Array;
   readonly line: Uint8Array;
   readonly counter: number;
   readonly amountMicro: bigint;
+  /** As of {@link VerifiedReceipt}. */
+  readonly operator?: string;
 };
 
-export type VerifiedItem = VerifiedReceipt | VerifiedVoid;
+export type VerifiedItem = VerifiedReceipt | VerifiedVoid | VerifiedCredit;
 
 /** A record of a log that could not be opened or verified: noted with its place, booked nowhere. */
 export type RejectedItem = LogPlace & {
@@ -173,16 +182,4 @@ export const decideReceipt = (receipt: VerifiedReceipt, facts: ReceiptFacts): Re
     kind: 'first',
     placement: receipt.level === 'L2' ? placementOf(receipt, facts) : { bucket: 'awaitingL2' },
   };
-};
-
-/** What a Void does: `withdraw` takes a receipt out of its lane if it is in no aggregate yet. */
-export type VoidDecision = 'record' | 'duplicate' | 'withdraw' | 'too-late';
-
-export const decideVoid = (facts: {
-  readonly isKnown: boolean;
-  readonly receipt?: 'pending' | 'aggregated' | 'withheld';
-}): VoidDecision => {
-  if (facts.isKnown) return 'duplicate';
-  if (facts.receipt === undefined || facts.receipt === 'withheld') return 'record';
-  return facts.receipt === 'pending' ? 'withdraw' : 'too-late';
 };

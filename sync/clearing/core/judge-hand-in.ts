@@ -1,7 +1,7 @@
 import { bytesEqual, concatBytes, toHex } from '../../../protocol/bytes.ts';
 import { decodeSign1, verifySign1, type Sign1 } from '../../../protocol/cose.ts';
 import { payloadHash } from '../../../protocol/ids.ts';
-import { CLOSE, CREDIT } from '../../../protocol/messages/after-payment.ts';
+import { CLOSE } from '../../../protocol/messages/after-payment.ts';
 import type { HandIn } from '../../../protocol/messages/envelopes.ts';
 import { EVIDENCE } from '../../../protocol/messages/evidence.ts';
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
@@ -55,37 +55,21 @@ function openSigned<T>(
   const decoded = codec.decode(signed.value.payload);
   if (!decoded.ok) return decoded;
   if (verifySign1(verifier, key, signed.value)) return decoded;
-  return refused('BAD_SIGNATURE', 'a credit or close is not signed by the key that answers for it');
+  return refused('BAD_SIGNATURE', 'the close is not signed by the key of its line');
 }
 
-/** A credit is the payee's word on this Payment, a close the device's on this line. */
-function checkExtras(
+/** A close is the device's word on this line. */
+function checkClose(
   { registry, verifier }: HandInJudge,
-  { credit, close }: HandIn,
-  about: {
-    readonly paymentHash: Uint8Array;
-    readonly line: Uint8Array;
-    readonly payee: Uint8Array;
-  },
+  close: Uint8Array,
+  line: Uint8Array,
 ): Checked<true> {
-  if (credit) {
-    const hex = toHex(about.payee);
-    const key = registry.payees.get(hex)?.[0]?.payeeKeys.get(hex);
-    if (!key) return refused('CREDENTIAL_INVALID', 'no merchant credential names the payee');
-    const opened = openSigned(CREDIT, credit, key, verifier);
-    if (!opened.ok) return opened;
-    if (!bytesEqual(opened.value.paymentHash, about.paymentHash)) {
-      return refused('MALFORMED', 'the credit is for another Payment');
-    }
-  }
-  if (close) {
-    const device = registry.payers.get(toHex(about.line))?.[0]?.deviceKey;
-    if (!device) return refused('UNKNOWN_LINE', 'no binding and allowance for the line');
-    const opened = openSigned(CLOSE, close, device, verifier);
-    if (!opened.ok) return opened;
-    if (!bytesEqual(opened.value.line, about.line)) {
-      return refused('MALFORMED', 'the close is for another line');
-    }
+  const device = registry.payers.get(toHex(line))?.[0]?.deviceKey;
+  if (!device) return refused('UNKNOWN_LINE', 'no binding and allowance for the line');
+  const opened = openSigned(CLOSE, close, device, verifier);
+  if (!opened.ok) return opened;
+  if (!bytesEqual(opened.value.line, line)) {
+    return refused('MALFORMED', 'the close is for another line');
   }
   return accepted(true);
 }
@@ -103,8 +87,14 @@ export function judgeHandIn(
   if (!parts.ok) return parts;
   const outcome = decodeSign1(handIn.outcome);
   if (!outcome.ok) return outcome;
-  const { payment, offer } = handIn;
-  const plain = EVIDENCE.encode({ payment, outcome: handIn.outcome, offer, answeredAtMs: 0 });
+  const { payment, offer, credit, close } = handIn;
+  const plain = EVIDENCE.encode({
+    payment,
+    outcome: handIn.outcome,
+    offer,
+    answeredAtMs: 0,
+    ...(credit && { credit }),
+  });
   const read = readEvidence(judge.registry, judge.verifier, plain, {
     origin: '',
     leafIndex: 0,
@@ -113,9 +103,10 @@ export function judgeHandIn(
     clearing: judge.clearing,
   });
   if (!read.ok) return read;
-  const { item, payee, party, answeredAtS } = read.value;
-  const { paymentHash, line } = item;
-  const extras = checkExtras(judge, handIn, { paymentHash, line, payee });
-  if (!extras.ok) return extras;
+  const { item, credit: refund, party, answeredAtS } = read.value;
+  if (refund?.ok === false) return refund;
+  const { line } = item;
+  const closed = close ? checkClose(judge, close, line) : undefined;
+  if (closed?.ok === false) return closed;
   return accepted({ parts: parts.value, line, party, answeredAtMs: answeredAtS * 1_000 });
 }

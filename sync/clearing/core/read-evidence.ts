@@ -10,9 +10,12 @@ import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
 import { accepted, refused, type Checked, type Refused } from '../../../protocol/refusal.ts';
 import type { Codec } from '../../../protocol/schema.ts';
 import type { VerifiedPayee, VerifiedPayer } from '../../../identity/core/chain.ts';
+import { LOSS_BY_ISSUER } from '../../../identity/core/documents/allowance.ts';
 import { coversOrigin } from '../../../identity/core/documents/mandate.ts';
 import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
-import type { LogPlace, VerifiedItem, VerifiedReceipt } from './ingest.ts';
+import type { VerifiedCredit } from './credit.ts';
+import type { LogPlace, RejectedItem, VerifiedReceipt, VerifiedVoid } from './ingest.ts';
+import { readCredit } from './read-credit.ts';
 import type { Registry } from './registry.ts';
 
 /** Where an entry stood and what bounds its time. */
@@ -27,7 +30,9 @@ export interface EntryContext extends LogPlace {
 
 /** A verified entry, and what only a hand-in needs of it besides. */
 export interface ReadEntry {
-  readonly item: VerifiedItem;
+  readonly item: VerifiedReceipt | VerifiedVoid;
+  /** What became of the payee's refund that came with it; a bad one takes nothing from the rest. */
+  readonly credit?: Checked<VerifiedCredit>;
   readonly payee: Uint8Array;
   /** Id of the liable party. */
   readonly party: Uint8Array;
@@ -69,7 +74,13 @@ interface Parties {
   readonly payee: VerifiedPayee;
   /** Id of the very key that is paid. */
   readonly payeeId: Uint8Array;
-  readonly approverKey: PublicKey;
+  readonly approver: Approver;
+}
+
+interface Approver {
+  readonly key: PublicKey;
+  /** Absent in direct mode. */
+  readonly operator?: string;
 }
 
 /** The newest chain that held at the time; where none did, the reason of the newest. */
@@ -102,14 +113,15 @@ function approverOf(
   payment: Payment,
   payee: VerifiedPayee,
   timeS: number,
-): Checked<PublicKey> {
+): Checked<Approver> {
   const hex = toHex(payment.approver);
   const device = payee.payeeKeys.get(hex);
-  if (device) return accepted(device);
+  if (device) return accepted({ key: device });
   const mandate = inForce(registry.approvers.get(hex), timeS, NO_APPROVER);
   if (!mandate.ok) return mandate;
   if (mandate.value.mandate.currency !== payment.currency) return OTHER_CURRENCY;
-  return accepted(mandate.value.gatewayKey);
+  const { gatewayKey, mandate: terms } = mandate.value;
+  return accepted({ key: gatewayKey, operator: terms.operator });
 }
 
 /** The documents in force when the Payment was answered. */
@@ -128,7 +140,7 @@ function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked
     payer: payer.value,
     payee: payee.value,
     payeeId,
-    approverKey: approver.value,
+    approver: approver.value,
   });
 }
 
@@ -228,7 +240,15 @@ function openAnswer(
 
 type About = Pick<
   VerifiedReceipt,
-  'origin' | 'leafIndex' | 'paymentHash' | 'line' | 'counter' | 'amountMicro' | 'row'
+  | 'origin'
+  | 'leafIndex'
+  | 'paymentHash'
+  | 'receiptHash'
+  | 'line'
+  | 'counter'
+  | 'amountMicro'
+  | 'row'
+  | 'operator'
 >;
 
 function receiptItem(
@@ -238,10 +258,11 @@ function receiptItem(
   parties: Parties,
   cosignedAtS: number,
 ): VerifiedReceipt {
-  const { outcome, receipt, sequence, businessTimeS, isTimeFlagged } = answer;
+  const { receipt, sequence, businessTimeS, isTimeFlagged } = answer;
   const chargedMicro = receipt?.chargedMicro;
   // Where the approver had no time, the first cosignature stands for it: then nothing is known to be late.
-  const isLate = cosignedAtS > businessTimeS + parties.payer.allowance.handInDelayS;
+  const { allowance } = parties.payer;
+  const isLate = cosignedAtS > businessTimeS + allowance.handInDelayS;
   return {
     kind: 'receipt',
     level: 'L2',
@@ -249,13 +270,13 @@ function receiptItem(
     businessTimeS,
     isTimeFlagged,
     ...(chargedMicro === undefined ? {} : { chargedMicro }),
-    receiptHash: outcome.hash,
     totalMicro: payment.totalMicro,
     releasedMicro: payment.releasedMicro ?? 0n,
-    approver: parties.approverKey.id,
+    approver: parties.approver.key.id,
     sequence,
     payee: parties.payeeId,
     key: keyOf(parties),
+    lossBearer: allowance.lossRule === LOSS_BY_ISSUER ? 'issuer' : 'party',
     ...(isLate ? { isHandedInLate: true } : {}),
   };
 }
@@ -286,7 +307,8 @@ export function readEvidence(
   const { outcome, receipt, sequence, businessTimeS } = answer.value;
   const parties = partiesOf(registry, value, businessTimeS);
   if (!parties.ok) return parties;
-  const { payer, payee, approverKey } = parties.value;
+  const { payer, payee } = parties.value;
+  const { key: approverKey, operator } = parties.value.approver;
   if (!bytesEqual(payer.allowance.clearing, context.clearing)) {
     return refused('CREDENTIAL_INVALID', 'the allowance names another clearing');
   }
@@ -301,6 +323,7 @@ export function readEvidence(
     origin: context.origin,
     leafIndex: context.leafIndex,
     paymentHash: hash,
+    receiptHash: outcome.hash,
     line,
     counter: value.counter,
     amountMicro: value.amountMicro,
@@ -313,8 +336,12 @@ export function readEvidence(
     return refused('GATEWAY_UNTRUSTED', 'a Void above the sequence at which its approver closed');
   }
   const row = { approver, sequence, isOwnLog: isOwnLog(registry, value, context) };
-  const about = { ...entry, row };
+  const about = { ...entry, row, ...(operator === undefined ? {} : { operator }) };
+  const payeeKey = payee.payeeKeys.get(toHex(value.payee))!;
+  const { credit } = evidence.value;
+  const refund = { paymentHash: hash, payeeKey };
   const more = {
+    ...(credit && { credit: readCredit(verifier, credit, refund, context) }),
     payee: parties.value.payeeId,
     party: partyId,
     answeredAtS: businessTimeS,
@@ -330,4 +357,15 @@ export function readEvidence(
     item: isAfterClosing ? { ...item, isAfterClosing } : item,
     ...more,
   });
+}
+
+/** What an entry books, in this order: a refund comes after its Payment. */
+export function itemsOf(
+  { item, credit }: ReadEntry,
+  { origin, leafIndex }: LogPlace,
+): (VerifiedReceipt | VerifiedVoid | VerifiedCredit | RejectedItem)[] {
+  if (!credit) return [item];
+  if (credit.ok) return [item, credit.value];
+  const { code, reason } = credit;
+  return [item, { kind: 'rejected', origin, leafIndex, code, detail: reason }];
 }

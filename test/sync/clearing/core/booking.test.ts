@@ -28,12 +28,9 @@ import {
   totalsOf,
 } from '../../../../sync/clearing/core/ledger-states.ts';
 import type { Bucket, Move } from '../../../../sync/clearing/core/ledger-states.ts';
-import {
-  conflictBetween,
-  decideReceipt,
-  decideVoid,
-} from '../../../../sync/clearing/core/ingest.ts';
+import { conflictBetween, decideReceipt } from '../../../../sync/clearing/core/ingest.ts';
 import type { ReceiptFacts } from '../../../../sync/clearing/core/ingest.ts';
+import { decideVoid } from '../../../../sync/clearing/core/void.ts';
 import { DAY_S, LineOfReceipts, TOKYO_MIDNIGHT_S, hashOf, keyWith, programme } from '../sample.ts';
 
 const key: AggregateKey = { ...keyWith({}), sign: 'debit' };
@@ -388,10 +385,16 @@ t.test('a receipt counts once, in the right place', async (t) => {
   });
 });
 
-t.test('a Void takes a receipt back only before it is in an aggregate', async (t) => {
-  t.equal(decideVoid({ isKnown: true }), 'duplicate');
-  t.equal(decideVoid({ isKnown: false }), 'record');
-  t.equal(decideVoid({ isKnown: false, receipt: 'withheld' }), 'record');
-  t.equal(decideVoid({ isKnown: false, receipt: 'pending' }), 'withdraw');
-  t.equal(decideVoid({ isKnown: false, receipt: 'aggregated' }), 'too-late');
-});
+t.test(
+  'a Void holds a receipt back before it is in an aggregate, and corrects it afterwards',
+  async (t) => {
+    t.equal(decideVoid({ isKnown: true }), 'duplicate');
+    t.equal(decideVoid({ isKnown: false }), 'record');
+    t.equal(decideVoid({ isKnown: false, receipt: 'withheld' }), 'record');
+    t.equal(decideVoid({ isKnown: false, receipt: 'pending' }), 'withdraw');
+    t.equal(decideVoid({ isKnown: false, receipt: 'aggregated' }), 'correct');
+    const refunded = { isKnown: false, isRefundAggregated: true } as const;
+    t.equal(decideVoid({ ...refunded, receipt: 'pending' }), 'correct');
+    t.equal(decideVoid({ ...refunded, receipt: 'withheld' }), 'record');
+  },
+);

@@ -1,0 +1,268 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { chargeOf, decideReceipt } from './core/ingest.ts';
+import type { PaymentOnLine, Placement, ReceiptFacts, VerifiedReceipt } from './core/ingest.ts';
+import { noteBearer, OPERATOR_RULE } from './bearers.ts';
+import { bookWaiting } from './book-credit.ts';
+import { releaseCreditsOf } from './held-credits.ts';
+import { noteFinding } from './ingest-scope.ts';
+import type { IngestScope } from './ingest-scope.ts';
+import { addToLane } from './lane-sum.ts';
+import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
+import type { SqlRow, SqlSession } from './sql.ts';
+import { FORKED } from './stopped-logs.ts';
+
+const CAUSE = 'ingest';
+
+/** What a finding says of a receipt that is held back. */
+const WHY_WITHHELD = {
+  RECEIPT_AND_VOID: 'the approver’s operator bears it',
+  APPROVER_CLOSED: 'signed above the sequence at which the issuer closed its approver',
+} as const;
+
+const paymentOf = (row: SqlRow | undefined): PaymentOnLine | undefined =>
+  row && {
+    paymentHash: bytesOf(row, 'payment_hash'),
+    counter: numberOf(row, 'counter'),
+    amountMicro: amountOf(row, 'amount_micro'),
+    totalMicro: amountOf(row, 'total_micro'),
+  };
+
+const ON_LINE =
+  'SELECT payment_hash, counter, amount_micro, total_micro FROM receipts WHERE line = ?';
+
+/** Nearest Payments on the line that are not in conflict themselves, and any other on the same counter. */
+const neighbours = async (
+  session: SqlSession,
+  { line, counter, paymentHash }: VerifiedReceipt,
+): Promise<Pick<ReceiptFacts, 'sameCounter' | 'below' | 'above'>> => {
+  const at = BigInt(counter);
+  const [same] = await session.all(
+    `${ON_LINE} AND counter = ? AND payment_hash <> ? ORDER BY in_conflict LIMIT 1`,
+    line,
+    at,
+    paymentHash,
+  );
+  const [lower] = await session.all(
+    `${ON_LINE} AND counter < ? AND in_conflict = 0 ORDER BY counter DESC LIMIT 1`,
+    line,
+    at,
+  );
+  const [higher] = await session.all(
+    `${ON_LINE} AND counter > ? AND in_conflict = 0 ORDER BY counter LIMIT 1`,
+    line,
+    at,
+  );
+  const sameCounter = paymentOf(same);
+  const below = paymentOf(lower);
+  const above = paymentOf(higher);
+  return {
+    ...(sameCounter ? { sameCounter } : {}),
+    ...(below ? { below } : {}),
+    ...(above ? { above } : {}),
+  };
+};
+
+const factsOf = async (
+  session: SqlSession,
+  receipt: VerifiedReceipt,
+): Promise<{ facts: ReceiptFacts; stored: SqlRow | undefined }> => {
+  const { paymentHash } = receipt;
+  const [stored] = await session.all(
+    `SELECT id, receipt_hash, state, key_id, charge_micro, origin FROM receipts
+     WHERE payment_hash = ?`,
+    paymentHash,
+  );
+  const voids = await session.all('SELECT counter FROM voids WHERE payment_hash = ?', paymentHash);
+  const [window] = await session.all(
+    'SELECT closed_through_s FROM windows WHERE programme = ?',
+    receipt.key.programme,
+  );
+  const facts: ReceiptFacts = {
+    ...(stored && {
+      stored: {
+        receiptHash: bytesOf(stored, 'receipt_hash'),
+        isAwaitingL2: textOf(stored, 'state') === 'awaitingL2',
+        isForkedElsewhere:
+          textOf(stored, 'state') === FORKED && textOf(stored, 'origin') !== receipt.origin,
+      },
+    }),
+    isVoided: voids.length > 0,
+    ...(await neighbours(session, receipt)),
+    closedThroughS: window ? numberOf(window, 'closed_through_s') : 0,
+  };
+  return { facts, stored };
+};
+
+const keepSecond = async (scope: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
+  scope.counts.secondReceipt++;
+  await scope.session.run(
+    `INSERT INTO second_receipts (payment_hash, receipt_hash, origin, leaf_index)
+     VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    receipt.paymentHash,
+    receipt.receiptHash,
+    receipt.origin,
+    BigInt(receipt.leafIndex),
+  );
+};
+
+/** Should the log that it is booked from fork below it, it is payable from here. */
+const keepPlace = async ({ session }: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
+  await session.run(
+    `INSERT INTO other_places (payment_hash, origin, leaf_index, receipt_hash)
+     VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    receipt.paymentHash,
+    receipt.origin,
+    BigInt(receipt.leafIndex),
+    receipt.receiptHash,
+  );
+};
+
+const insert = async (
+  scope: IngestScope,
+  receipt: VerifiedReceipt,
+  placement: Placement,
+): Promise<void> => {
+  const { session, books, nowS } = scope;
+  const keyId = await books.open({ ...receipt.key, sign: 'debit' });
+  const charge = chargeOf(receipt);
+  await session.run(
+    `INSERT INTO receipts (payment_hash, receipt_hash, key_id, lane, state, in_conflict, line, counter,
+       amount_micro, charge_micro, total_micro, released_micro, approver, sequence, payee,
+       business_time_s, time_flagged, origin, leaf_index, ingested_s)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    receipt.paymentHash,
+    receipt.receiptHash,
+    keyId,
+    ...stateColumns(placement),
+    receipt.line,
+    BigInt(receipt.counter),
+    receipt.amountMicro.toString(),
+    charge.toString(),
+    receipt.totalMicro.toString(),
+    receipt.releasedMicro.toString(),
+    receipt.approver,
+    BigInt(receipt.sequence),
+    receipt.payee,
+    BigInt(receipt.businessTimeS),
+    receipt.isTimeFlagged ? 1n : 0n,
+    receipt.origin,
+    BigInt(receipt.leafIndex),
+    BigInt(nowS),
+  );
+  const to = placement.bucket;
+  await books.move({ keyId, from: 'accepted', to, amountMicro: charge, cause: CAUSE });
+  await placed(scope, receipt, keyId, charge, placement);
+};
+
+const promote = async (
+  scope: IngestScope,
+  receipt: VerifiedReceipt,
+  placement: Placement,
+  stored: SqlRow,
+): Promise<void> => {
+  const { session, books } = scope;
+  const [lane, state, inConflict] = stateColumns(placement);
+  await session.run(
+    `UPDATE receipts SET lane = ?, state = ?, in_conflict = ?, origin = ?, leaf_index = ?,
+       receipt_hash = ? WHERE payment_hash = ?`,
+    lane,
+    state,
+    inConflict,
+    receipt.origin,
+    BigInt(receipt.leafIndex),
+    receipt.receiptHash,
+    receipt.paymentHash,
+  );
+  const keyId = textOf(stored, 'key_id');
+  const amountMicro = amountOf(stored, 'charge_micro');
+  const to = placement.bucket;
+  const isForked = textOf(stored, 'state') === FORKED;
+  const from = isForked ? 'withheld' : 'awaitingL2';
+  if (from !== to) await books.move({ keyId, from, to, amountMicro, cause: CAUSE });
+  await placed(scope, receipt, keyId, amountMicro, placement);
+  if (isForked && 'lane' in placement) {
+    await releaseCreditsOf(scope, receipt.paymentHash, FORKED, CAUSE);
+  }
+};
+
+/** What follows from the place: the lane's pending sum, the proof, who bears it, the refunds that waited. */
+const placed = async (
+  scope: IngestScope,
+  receipt: VerifiedReceipt,
+  keyId: string,
+  charge: bigint,
+  placement: Placement,
+): Promise<void> => {
+  const { session, books, counts, nowS } = scope;
+  const { paymentHash } = receipt;
+  if (placement.bucket === 'withheld') counts.withheld++;
+  if ('reason' in placement) {
+    const why = WHY_WITHHELD[placement.reason];
+    await noteFinding(scope, placement.reason, toHex(paymentHash), why);
+    if (placement.reason === OPERATOR_RULE) {
+      const { operator } = receipt;
+      const borne = { paymentHash, operator, amountMicro: charge, isMerchantUnpaid: true };
+      await noteBearer(scope, borne);
+    }
+  }
+  if (!('lane' in placement)) return;
+  const state = await books.lane(keyId, placement.lane);
+  addToLane(state, charge, receipt.businessTimeS, nowS);
+  if (placement.lane === 'late') counts.late++;
+  if (placement.proof !== undefined) {
+    counts.conflict++;
+    await session.run(
+      `INSERT INTO conflicts (payment_hash, other_hash, rule, bearer) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO NOTHING`,
+      paymentHash,
+      placement.proof.other.paymentHash,
+      placement.proof.rule,
+      receipt.lossBearer ?? 'party',
+    );
+  }
+  await bookWaiting(scope, paymentHash);
+};
+
+/** Books one receipt with its Payment, once, whatever logs it comes by. */
+export const bookReceipt = async (scope: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
+  const { counts, met, session } = scope;
+  const { facts, stored } = await factsOf(session, receipt);
+  const decision = decideReceipt(receipt, facts);
+  const isFirst = decision.kind === 'first';
+  if (receipt.row) {
+    const chargeMicro = chargeOf(receipt);
+    met.push({ row: receipt.row, ...(isFirst ? { chargeMicro } : {}) });
+  }
+  switch (decision.kind) {
+    case 'refused':
+      counts.refused++;
+      await noteFinding(
+        scope,
+        decision.code,
+        toHex(receipt.paymentHash),
+        `${receipt.origin} ${receipt.leafIndex}`,
+      );
+      return;
+    case 'duplicate':
+      counts.duplicate++;
+      if (decision.isSecondReceipt) await keepSecond(scope, receipt);
+      if (stored && textOf(stored, 'origin') !== receipt.origin) await keepPlace(scope, receipt);
+      return;
+    case 'first':
+      counts.first++;
+      await insert(scope, receipt, decision.placement);
+      return;
+    case 'final':
+      counts.final++;
+      await promote(scope, receipt, decision.placement, stored as SqlRow);
+      return;
+    default:
+      decision satisfies never;
+  }
+};
+
+/** lane, state, in_conflict of a receipt's row. */
+const stateColumns = (placement: Placement): [string | null, string, bigint] => {
+  if (!('lane' in placement)) return [null, placement.bucket, 0n];
+  return [placement.lane, 'pending', placement.lane === 'conflict' ? 1n : 0n];
+};

@@ -1,0 +1,78 @@
+import type { Books } from './books.ts';
+import { LANE_BUCKET } from './core/aggregate.ts';
+import type { Lane } from './core/aggregate.ts';
+import { addToLane } from './lane-sum.ts';
+import { amountOf, numberOf, textOf } from './sql.ts';
+import type { SqlRow, SqlSession } from './sql.ts';
+
+/** Where the books of credits stand for one move of several. */
+type Bookkeeping = {
+  readonly session: SqlSession;
+  readonly books: Books;
+  readonly nowS: number;
+};
+
+const PENDING = 'pending';
+
+/**
+ * Holds refunds back that are in no aggregate yet, or lets them go again: as their Payment's charge is held back, or as
+ * the log they came by turned out to have two histories. A refund is paid only where its charge is.
+ * @param state of the rows while they are held; they are taken by it when they are let go
+ */
+const moveCredit = async (
+  { session, books, nowS }: Bookkeeping,
+  row: SqlRow,
+  state: string,
+  isHeld: boolean,
+  cause: string,
+): Promise<void> => {
+  const keyId = textOf(row, 'key_id');
+  const laneName = textOf(row, 'lane') as Lane;
+  const amountMicro = amountOf(row, 'amount_micro');
+  const lane = await books.lane(keyId, laneName);
+  const bucket = LANE_BUCKET[laneName];
+  if (isHeld) {
+    lane.pendingMicro -= amountMicro;
+    await books.move({ keyId, from: bucket, to: 'withheld', amountMicro, cause });
+  } else {
+    addToLane(lane, amountMicro, numberOf(row, 'business_time_s'), nowS);
+    await books.move({ keyId, from: 'withheld', to: bucket, amountMicro, cause });
+  }
+  await session.run(
+    'UPDATE credits SET state = ? WHERE id = ?',
+    isHeld ? state : PENDING,
+    row['id'] as bigint,
+  );
+};
+
+const CREDITS = 'SELECT id, key_id, lane, amount_micro, business_time_s FROM credits WHERE';
+
+/** Of one Payment: those that are in no aggregate yet. */
+export const holdCreditsOf = async (
+  work: Bookkeeping,
+  paymentHash: Uint8Array,
+  state: string,
+  cause: string,
+): Promise<void> => {
+  const rows = await work.session.all(
+    `${CREDITS} payment_hash = ? AND state = ? ORDER BY id`,
+    paymentHash,
+    PENDING,
+  );
+  for (const row of rows) await moveCredit(work, row, state, true, cause);
+};
+
+/** Of one Payment: those that were held in that state. */
+export const releaseCreditsOf = async (
+  work: Bookkeeping,
+  paymentHash: Uint8Array,
+  state: string,
+  cause: string,
+): Promise<void> => {
+  const rows = await work.session.all(
+    `${CREDITS} payment_hash = ? AND state = ? ORDER BY id`,
+    paymentHash,
+    state,
+  );
+  for (const row of rows) await moveCredit(work, row, state, false, cause);
+};
