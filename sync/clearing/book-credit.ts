@@ -11,7 +11,7 @@ import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
 /** Why a credit was booked: the payee gave back, or a Void came after its receipt was in an aggregate. */
-export const REFUND = 'refund';
+const REFUND = 'refund';
 export const VOIDED = 'void';
 
 /** What was given back of one Payment so far, in micro-units. */

@@ -6,7 +6,7 @@ import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
 /** Whose account: a merchant of one acquirer, in one currency (ISO 4217 numeric). */
-export type MerchantName = {
+type MerchantName = {
   readonly acquirer: string;
   readonly merchant: string;
   readonly currency: number;
@@ -25,7 +25,7 @@ export type MerchantEntry = MerchantName & {
   readonly feeDueE4?: bigint;
 };
 
-export const merchantAccountOf = (row: SqlRow): MerchantAccount => ({
+const merchantAccountOf = (row: SqlRow): MerchantAccount => ({
   acknowledgedMicro: amountOf(row, 'acknowledged_micro'),
   borneMicro: amountOf(row, 'borne_micro'),
   chargedBackMicro: amountOf(row, 'charged_back_micro'),
@@ -98,7 +98,7 @@ export const enterMerchant = async (
 };
 
 /** What an issuer's answer means for one line of a file. */
-export type LineAnswer = {
+type LineAnswer = {
   readonly aggregateId: string;
   readonly amountMicro: bigint;
   /** Makes it once: the document and the line it speaks of. */

@@ -52,7 +52,7 @@ export const emptyMerchantAccount = (): MerchantAccount => ({
  * acknowledged + borne − charged back − fees = paid + payable (DESIGN §6, with what an operator bears written apart).
  * Asserted after every entry, in production too.
  */
-export const assertMerchantAccount = (account: MerchantAccount, name: string): void => {
+const assertMerchantAccount = (account: MerchantAccount, name: string): void => {
   const { acknowledgedMicro, borneMicro, chargedBackMicro, feesMicro, paidMicro, payableMicro } =
     account;
   const owed = acknowledgedMicro + borneMicro - chargedBackMicro - feesMicro;
