@@ -19,6 +19,7 @@ import {
   type SettlementContext,
   type SettlementFileView,
 } from './settlement-file.ts';
+import { checkShards, type PlacedLog } from './shards.ts';
 import { checkSummary } from './summary.ts';
 import { loadPinned, loadTrust, type Pinned, type TrustStore } from './trust.ts';
 
@@ -148,7 +149,7 @@ async function checkLogs(
   store: TrustStore,
   findings: Findings,
 ): Promise<readonly LogView[] | undefined> {
-  const logs: LogView[] = [];
+  const placed: PlacedLog[] = [];
   const rollUps: AnchoredLog[] = [];
   let isWhole = true;
   for (const prefix of logPrefixes(files, LEDGER)) {
@@ -158,11 +159,13 @@ async function checkLogs(
       isWhole = false;
       continue;
     }
-    logs.push(log);
+    placed.push({ prefix, log });
     const anchoredSize = checkAnchors(files, prefix, log, store, findings);
     if (log.rolledNotes.length > 0) rollUps.push({ prefix, log, anchoredSize });
   }
+  checkShards(placed, store, findings);
   if (!isWhole) return undefined;
+  const logs = placed.map(({ log }) => log);
   for (const [origin, size] of anchoredSizes(rollUps, logs, findings)) {
     findings.count(`anchored in ${origin}`, size);
   }

@@ -28,6 +28,8 @@ export interface LogView {
   readonly root: string;
   /** Leaf index by the SHA-256 (hex) of the payload of the Receipt or Void that it commits to. */
   readonly places: ReadonlyMap<string, number>;
+  /** Entry 0 with its record; absent in an empty log, and where contents were retired. */
+  readonly first?: { readonly leaf: Uint8Array; readonly record: Uint8Array };
   /** Checkpoints that stand in a roll-up log, in order; none in another. */
   readonly rolledNotes: readonly { readonly index: number; readonly note: Uint8Array }[];
   /** The root in hex that the log had at a smaller size; undefined where it never had that size. */
@@ -64,6 +66,7 @@ export function checkCheckpoint(
 interface Contents {
   readonly hashes: Uint8Array[];
   readonly places: Map<string, number>;
+  readonly first?: NonNullable<LogView['first']>;
   readonly rolledNotes: { index: number; note: Uint8Array }[];
 }
 
@@ -76,18 +79,20 @@ async function readContents(
   const hashes: Uint8Array[] = [];
   const places = new Map<string, number>();
   const rolledNotes: Contents['rolledNotes'] = [];
+  let first: Contents['first'];
   for (let index = 0; index * TILE_WIDTH < size; index += 1) {
     const entries = await readEntries(source, index, size);
     hashes.push(...entries.map((entry) => leafHash(entry, nativeSha256)));
     if (isRetired) continue;
     for (const [at, record] of (await readPayloads(source, index, size)).entries()) {
       const position = index * TILE_WIDTH + at;
+      if (position === 0 && entries[0]) first = { leaf: entries[0], record };
       const kind = parseLeaf(entries[at] ?? record)?.kind;
       if (kind === 'rollUp') rolledNotes.push({ index: position, note: record });
       else places.set(toHex(record.subarray(0, HASH_BYTES)), position);
     }
   }
-  return { hashes, places, rolledNotes };
+  return { hashes, places, rolledNotes, ...(first ? { first } : {}) };
 }
 
 export interface LogPlace {
@@ -142,7 +147,7 @@ export async function checkLog(
   if (report.problems.length > 0) return undefined;
   const isRetired = report.retired !== undefined;
   if (isRetired) findings.count('retired logs');
-  const { hashes, places, rolledNotes } = await readContents(source, head.size, isRetired);
+  const { hashes, places, first, rolledNotes } = await readContents(source, head.size, isRetired);
   return {
     origin: head.origin,
     size: head.size,
@@ -150,6 +155,7 @@ export async function checkLog(
     root: toHex(head.root),
     isRetired,
     places,
+    ...(first ? { first } : {}),
     rolledNotes,
     rootAt: (size) => {
       if (!Number.isSafeInteger(size) || size < 0 || size > hashes.length) return undefined;
