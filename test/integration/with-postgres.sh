@@ -31,6 +31,8 @@ trap 'exit 1' INT TERM
   cd "$folder"
   "${as[@]}" initdb -D data -U kiri -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
 )
+# One role that has to show its password.
+sed -i '1i host all guarded 127.0.0.1/32 scram-sha-256' "$folder/data/pg_hba.conf"
 # A free port below those that the system hands out by itself; another one where somebody was faster.
 for _ in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 12000))
