@@ -13,6 +13,7 @@ import { amountMicro } from '../../protocol/amount.ts';
 import { ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { CheckThreads } from '../../sync/clearing/check-threads.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
+import { nextWeekday, type PayoutTerms } from '../../sync/clearing/core/payout-terms.ts';
 import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
 import { LogPuller } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
@@ -25,6 +26,7 @@ import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
+import { payoutsOf } from './payout-config.ts';
 import { configuredStore } from './store-place.ts';
 
 const nowS = (): number => Math.floor(Date.now() / 1000);
@@ -39,6 +41,8 @@ interface Clearing {
   readonly evidence: EvidenceFolder;
   /** Sites that may tell spent totals: the first address of each log, of a chain without its shards. */
   readonly sites: readonly string[];
+  /** By acquirer. */
+  readonly payouts: ReadonlyMap<string, PayoutTerms>;
   readonly close: () => Promise<void>;
 }
 
@@ -93,6 +97,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
   }
   const policy = policyOf(config);
+  // What is wrong with the terms of payouts is said at the start, before any store is opened.
+  const payouts = payoutsOf(config);
   const signer = loadSigner(config.path('keyFile'));
   const { location, access } = configuredStore(config, folder);
   const service = await ClearingService.open(
@@ -140,7 +146,7 @@ async function openClearing(config: Config): Promise<Clearing> {
     await checker.close();
     await service.close();
   };
-  return { config, service, pullers, registry, evidence, sites, close };
+  return { config, service, payouts, pullers, registry, evidence, sites, close };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -184,6 +190,28 @@ interface Told {
   readonly stopped: readonly SpokenStop[];
 }
 
+/** Pays merchants of every configured acquirer, or of the one that the request names. */
+async function payOut({ service, payouts }: Clearing, request: Request): Promise<Request> {
+  const atS = nowS();
+  const day = request['transferDay'] ?? nextWeekday(atS);
+  if (typeof day !== 'string' || !/^\d{4}$/.test(day)) {
+    throw new KiriError('REQUEST_INVALID', 'transferDay is not a day MMDD');
+  }
+  const asked = request['acquirer'];
+  const chosen = [...payouts.values()].filter(
+    ({ acquirer }) => asked === undefined || acquirer === asked,
+  );
+  if (chosen.length === 0) {
+    throw new KiriError('REQUEST_INVALID', 'payouts of the configuration names no such acquirer');
+  }
+  const results: Request[] = [];
+  for (const terms of chosen) {
+    const { acquirer } = terms;
+    results.push({ acquirer, ...(await service.payout(terms, day, atS)) });
+  }
+  return { payouts: results };
+}
+
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
   const { service, pullers, evidence } = clearing;
   const pull = async (): Promise<PullRound & Told> => {
@@ -212,12 +240,14 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     }
     case 'reconcile':
       return { ...(await service.reconcile()) };
+    case 'payout':
+      return payOut(clearing, request);
     case 'lift-stop':
       return { lifted: await service.liftStop(String(request['origin']), nowS()) };
     default:
       throw new KiriError(
         'REQUEST_INVALID',
-        'do is none of pull, acknowledge, cut, reconcile, lift-stop',
+        'do is none of pull, acknowledge, cut, payout, reconcile, lift-stop',
       );
   }
 }

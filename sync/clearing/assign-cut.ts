@@ -26,7 +26,7 @@ export type CutAssignment = {
 };
 
 /** Takes the next number of a counter that never goes back; the transaction makes it once. */
-const nextNumber = async (session: SqlSession, name: string): Promise<number> => {
+export const nextNumber = async (session: SqlSession, name: string): Promise<number> => {
   await session.run(
     `INSERT INTO counters (name, value) VALUES (?, 1)
      ON CONFLICT (name) DO UPDATE SET value = counters.value + 1`,

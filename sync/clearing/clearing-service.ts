@@ -1,5 +1,7 @@
 import type { Signer } from '../../protocol/public-key.ts';
 import { writeFileDurable } from '../../platform/durable-file.ts';
+import { assignPayout } from './assign-payout.ts';
+import type { PayoutAssignment } from './assign-payout.ts';
 import { CutAssigner } from './assign-cut.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { JST } from './core/civil-time.ts';
@@ -8,6 +10,7 @@ import type { Taken } from './core/log-row.ts';
 import { readTaken } from './taken-rows.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
+import type { PayoutTerms } from './core/payout-terms.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
 import { rebuildFile, writeAssigned } from './cut-file.ts';
 import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
@@ -15,6 +18,8 @@ import type { SettlementDirectory } from './core/directory.ts';
 import { IngestBatch } from './ingest-batch.ts';
 import { noCounts } from './ingest-scope.ts';
 import type { IngestCounts } from './ingest-scope.ts';
+import { rebuildPayout, writePayouts } from './payout-file.ts';
+import type { WrittenPayout } from './payout-file.ts';
 import { reconcileStore } from './reconcile.ts';
 import type { Reconciliation } from './reconcile.ts';
 import { migrate } from './schema.ts';
@@ -58,6 +63,13 @@ export type CutResult = {
   readonly blocked: readonly string[];
 };
 
+/** The result of one payout. */
+export type PayoutResult = {
+  readonly files: readonly WrittenPayout[];
+  /** What stays with its merchant, and why. */
+  readonly carried: PayoutAssignment['carried'];
+};
+
 /** Items in one transaction: at this size a synchronous commit costs a few microseconds an item. */
 const BATCH_ITEMS = 512;
 
@@ -79,6 +91,7 @@ export class ClearingService {
     await migrate(options.database);
     const service = new ClearingService(options);
     await service.#writeFiles(nowS);
+    await service.#writePayouts();
     return service;
   }
 
@@ -184,6 +197,29 @@ export class ClearingService {
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
   async rebuild(fileName: string): Promise<Artefact[]> {
     return rebuildFile(this.#options.database, fileName, this.#options.signer);
+  }
+
+  /**
+   * Pays an acquirer's merchants what they are owed, into files for its bank. `transferDay` is MMDD, a working day of the
+   * bank; nothing payable: no file. What a crash left assigned is written first.
+   */
+  async payout(terms: PayoutTerms, transferDay: string, nowS: number): Promise<PayoutResult> {
+    const { database, mode } = this.#options;
+    const earlier = await this.#writePayouts();
+    const { carried } = await database.transaction((session) =>
+      assignPayout({ session, terms, transferDay, mode, nowS }),
+    );
+    return { files: [...earlier, ...(await this.#writePayouts())], carried };
+  }
+
+  /** The artefacts of a payout made before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
+  async rebuildPayout(fileName: string): Promise<Artefact[]> {
+    return rebuildPayout(this.#options.database, fileName, this.#options.signer);
+  }
+
+  async #writePayouts(): Promise<WrittenPayout[]> {
+    const { database, signer, outFolder } = this.#options;
+    return writePayouts(database, signer, outFolder, this.#writeFile);
   }
 
   async reconcile(): Promise<Reconciliation> {

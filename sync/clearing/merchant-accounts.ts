@@ -6,7 +6,7 @@ import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
 /** Whose account: a merchant of one acquirer, in one currency (ISO 4217 numeric). */
-type MerchantName = {
+export type MerchantName = {
   readonly acquirer: string;
   readonly merchant: string;
   readonly currency: number;
@@ -25,7 +25,7 @@ export type MerchantEntry = MerchantName & {
   readonly feeDueE4?: bigint;
 };
 
-const merchantAccountOf = (row: SqlRow): MerchantAccount => ({
+export const merchantAccountOf = (row: SqlRow): MerchantAccount => ({
   acknowledgedMicro: amountOf(row, 'acknowledged_micro'),
   borneMicro: amountOf(row, 'borne_micro'),
   chargedBackMicro: amountOf(row, 'charged_back_micro'),
@@ -79,8 +79,8 @@ export const enterMerchant = async (
 ): Promise<boolean> => {
   const { acquirer, merchant, currency, kind, amountMicro, reference, nowS } = entry;
   const added = await session.run(
-    `INSERT INTO merchant_entries (at_s, acquirer, merchant, currency, kind, amount_micro, reference)
-     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+    `INSERT INTO merchant_entries (at_s, acquirer, merchant, currency, kind, amount_micro, reference,
+       fee_due_e4) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
     BigInt(nowS),
     acquirer,
     merchant,
@@ -88,6 +88,7 @@ export const enterMerchant = async (
     kind,
     amountMicro.toString(),
     reference,
+    (entry.feeDueE4 ?? 0n).toString(),
   );
   if (added === 0) return false;
   const account = await readAccount(session, entry);

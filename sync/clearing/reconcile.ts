@@ -5,6 +5,8 @@ import type { AtRisk } from './at-risk.ts';
 import type { PresentmentState } from './core/presentment-states.ts';
 import { readBearers } from './bearers.ts';
 import type { BearerSum } from './bearers.ts';
+import { readMerchants } from './merchant-report.ts';
+import type { MerchantReport } from './merchant-report.ts';
 import { readWaiting } from './waiting-credits.ts';
 import type { WaitingCredits } from './waiting-credits.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
@@ -38,6 +40,8 @@ export type Reconciliation = {
   readonly waitingCredits: WaitingCredits;
   /** Who bears what the payer or the merchant must not, by the rules of the documents. */
   readonly bearers: readonly BearerSum[];
+  /** Merchants' accounts: earned = paid + payable. */
+  readonly merchants: MerchantReport['accounts'];
   /** Gaps in sequences and totals: payments that exist and that no log has brought yet. */
   readonly atRisk: AtRisk;
   /** What does not add up, in words; empty if everything does. */
@@ -245,7 +249,9 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
   const receipts = await countEach(session, RECEIPTS);
   const credits = await countEach(session, CREDITS);
   const balances = await loadBalances(session);
+  const merchants = await readMerchants(session);
   const differences = [
+    ...merchants.differences,
     ...(await journalDifferences(session, balances)),
     ...(await presentedDifferences(session, balances)),
   ];
@@ -275,6 +281,7 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
     findings: [...findings, ...(await releaseFindings(session))],
     waitingCredits: await readWaiting(session),
     bearers: await readBearers(session),
+    merchants: merchants.accounts,
     atRisk: await readAtRisk(session),
     differences,
     reconciles: differences.length === 0,

@@ -184,6 +184,20 @@ const CREDITS: readonly string[] = [
      UNIQUE (kind, reference))`,
 ];
 
+// Payouts to merchants (assign-payout.ts, payout-file.ts).
+const PAYOUTS: readonly string[] = [
+  `CREATE TABLE payouts (
+     file_name TEXT PRIMARY KEY, acquirer TEXT NOT NULL, client_code TEXT NOT NULL,
+     sequence BIGINT NOT NULL, state TEXT NOT NULL, cut_s BIGINT NOT NULL, document TEXT NOT NULL,
+     sha256 TEXT, UNIQUE (client_code, sequence))`,
+  `CREATE TABLE payout_lines (
+     file_name TEXT NOT NULL REFERENCES payouts, number BIGINT NOT NULL, merchant TEXT NOT NULL,
+     currency BIGINT NOT NULL, paid_micro TEXT NOT NULL, fee_micro TEXT NOT NULL,
+     PRIMARY KEY (file_name, number))`,
+  "ALTER TABLE merchant_entries ADD COLUMN fee_due_e4 TEXT NOT NULL DEFAULT '0'",
+  'CREATE INDEX payout_lines_by_merchant ON payout_lines (merchant, file_name)',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -192,6 +206,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_4,
   READ_BACK,
   CREDITS,
+  PAYOUTS,
 ];
 
 /**
