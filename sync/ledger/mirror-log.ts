@@ -10,6 +10,7 @@ import { bytesEqual } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { CHECKPOINT_PATH } from './core/log-batch.ts';
 import { encodeForkEvidence, type ForkEvidence } from './core/fork-evidence.ts';
+import { parseNote } from './core/note.ts';
 import { type SignedHead, parseSignedHead } from './core/signed-head.ts';
 import { type CopiedLog, LogCopy } from './log-copy.ts';
 import { readCheckpoint } from './log-folder.ts';
@@ -48,6 +49,8 @@ export class MirroredLog {
   readonly #copy: LogCopy;
   #isForked: boolean;
   #publishedSize = 0;
+  /** Whether the kept checkpoint carries anything besides the log's own signature. */
+  #isKeptCosigned = false;
   /** The published checkpoint that was looked at last. */
   #seen: string | undefined;
   #trouble: string | undefined;
@@ -80,7 +83,10 @@ export class MirroredLog {
     const mirrored = new MirroredLog(log, source, paths, copy, evidence !== undefined);
     const kept = await readIfPresent(join(paths.folder, CHECKPOINT_PATH));
     const published = kept && parseSignedHead(new Uint8Array(kept), log.keys, log.verify);
-    if (published?.ok === true) mirrored.#publishedSize = published.value.size;
+    if (kept && published?.ok === true) {
+      mirrored.#publishedSize = published.value.size;
+      mirrored.#isKeptCosigned = isCosigned(new Uint8Array(kept));
+    }
     return mirrored;
   }
 
@@ -134,7 +140,13 @@ export class MirroredLog {
         this.#trouble = `shrank: publishes ${head.value.size} leaves after ${this.#publishedSize}`;
         return;
       }
+      if (this.#isKeptCosigned && !isCosigned(note)) {
+        // Stripped on its way: a copy without cosignatures is final under no policy, and restores nobody.
+        this.#trouble = `publishes ${head.value.size} leaves without a cosignature`;
+        return;
+      }
       await writeFileDurable(join(this.#folder, CHECKPOINT_PATH), note, 0o644);
+      this.#isKeptCosigned = isCosigned(note);
       this.#publishedSize = head.value.size;
     } catch (error) {
       this.#trouble = reasonOf(error);
@@ -205,6 +217,12 @@ export class MirroredLog {
     return forked;
   }
 }
+
+/** More than the one line of the log itself; whose they are is for who holds a policy. */
+const isCosigned = (note: Uint8Array): boolean => {
+  const whole = parseNote(note);
+  return whole.ok && whole.value.signatures.length > 1;
+};
 
 const reasonOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
