@@ -107,7 +107,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./programs/party-tools.ts')).runPartyTools,
   },
   issuer: {
-    summary: "sign the issuer's documents that keep gateways running",
+    summary: "sign the issuer's documents; take settlement files and answer them",
     usage:
       'Usage: kiri issuer mandate --key FILE --for COSEKEY --like MANDATE --status-index N --out FILE\n' +
       '                           [--origin PREFIX] [--valid-days N] [--json]\n' +
@@ -116,6 +116,23 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri issuer erasure-request --key FILE --origin NAME --period YYYY-MM --kid HEX...\n' +
       '                           --holder NAME=COSEKEY... --reason request|retention|order --out FILE\n' +
       '       kiri issuer policy --key FILE --text FILE --book FILE [--in-force-from SECONDS] [--json]\n' +
+      '       kiri issuer ingest FILE --trust DIR DESK [--accounts FILE] [--evidence DIR] [--json]\n' +
+      '       kiri issuer chargeback --arn ARN --reason CODE [--amount MAJOR] DESK\n' +
+      '                           [--cycle first|arbitration] [--text TEXT] [--json]\n' +
+      '       kiri issuer retrieval --arn ARN --reason CODE DESK [--text TEXT] [--json]\n' +
+      '         DESK is --key FILE --member ID --state DIR --out DIR\n' +
+      '  FILE               a settlement file, its manifest and lines file beside it\n' +
+      "  --trust DIR        the issuer's public key and the clearing's credential\n" +
+      "  --member ID        11 digits: the issuer in its own files' ids\n" +
+      '  --state DIR        what the desk took and answered; one process at a time\n' +
+      '  --out DIR          (desk) the folder that the clearing reads the answers from\n' +
+      '  --accounts FILE    known accounts, one a line: REFERENCE open|closed (default: all are open)\n' +
+      '  --evidence DIR     (default: ../evidence beside the folder of FILE; without one no line is proven)\n' +
+      '  --arn ARN          a line that the desk took\n' +
+      '  --reason CODE      four digits of the list in docs/clearing.md (close-approver: text)\n' +
+      '  --amount MAJOR     such as 12.50; default: all that can still be charged back\n' +
+      '  --cycle WHICH      arbitration: after the line was presented again (default first)\n' +
+      '  --text TEXT        for people, upper case\n' +
       "  --key FILE         the issuer's private key\n" +
       '  --kid HEX          a content key, as `kiri ledger keys` tells it\n' +
       '  --holder NAME=F    who has to erase it and confirm, with its public key (COSE_Key)\n' +

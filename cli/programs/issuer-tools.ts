@@ -15,6 +15,8 @@ import { decodeUtf8 } from '../../sync/ledger/core/text.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { readBytes, readPublicKey } from './config.ts';
 import { say, toolOptions, writeNewFile } from './tool-options.ts';
+import { runChargeback, runRetrieval } from './issuer-desk.ts';
+import { runIngest } from './issuer-ingest.ts';
 import { runErasureRequest } from './ledger-erasure.ts';
 
 const DAY_S = 86_400;
@@ -141,5 +143,10 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'close-approver') return closeApprover(rest);
   if (part === 'policy') return policy(rest);
   if (part === 'erasure-request') return runErasureRequest(rest);
-  throw new UsageError('kiri issuer wants mandate, close-approver, policy or erasure-request');
+  if (part === 'ingest') return runIngest(rest);
+  if (part === 'chargeback') return runChargeback(rest);
+  if (part === 'retrieval') return runRetrieval(rest);
+  throw new UsageError(
+    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback or retrieval',
+  );
 }

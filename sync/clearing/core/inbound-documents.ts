@@ -115,6 +115,9 @@ export const INBOUND_MANIFEST: Codec<InboundManifest> = message<InboundManifest>
 /** A name that can be a file's in one folder and nowhere else. */
 const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,91}\.ipm$/;
 
+/** Whether an acknowledgement or a manifest could name such a file. */
+export const isFileName = (name: string): boolean => FILE_NAME.test(name);
+
 type Named = Addressed & { readonly fileName: string; readonly fileId: string };
 
 const namedFault = (value: Named, trust: InboundTrust, atS: number): Coded<void> => {
@@ -122,7 +125,7 @@ const namedFault = (value: Named, trust: InboundTrust, atS: number): Coded<void>
     return refused('BAD_SIGNATURE', 0, 'clearing', 'is addressed to another clearing');
   }
   if (value.number < 1) return refused('WRONG_VALUE', 0, 'number', 'numbers begin with 1');
-  if (!FILE_NAME.test(value.fileName)) return refused('WRONG_VALUE', 0, 'fileName', 'no file name');
+  if (!isFileName(value.fileName)) return refused('WRONG_VALUE', 0, 'fileName', 'no file name');
   if (!isFileId(value.fileId)) return refused('WRONG_VALUE', 0, 'fileId', 'no file id');
   if (atS > trust.nowS + CLOCK_SKEW_S) {
     return refused('IN_FUTURE', 0, 'time', `${atS} is after ${trust.nowS}`);

@@ -32,11 +32,13 @@ export const REJECT_CODES = {
   sum: '0519',
   count: '0520',
   manifest: '0540',
+  tooManyRefused: '0550',
   unknownAccount: '2001',
   closedAccount: '2002',
   evidenceMissing: '2003',
   evidenceWrong: '2004',
   arnPresented: '2005',
+  nothingChargedBack: '2006',
 } as const;
 
 const chargeback = (code: string, meaning: string, declines = false): ReasonRule => ({
@@ -103,9 +105,11 @@ export const ON_US_REJECTS: readonly RejectRule[] = [
   ofFile(REJECT_CODES.sum, 'PDS0301 is not the sum of the amounts'),
   ofFile(REJECT_CODES.count, 'PDS0306 is not the number of records'),
   ofFile(REJECT_CODES.manifest, 'manifest, lines file and settlement file disagree'),
+  ofFile(REJECT_CODES.tooManyRefused, 'more lines are refused than one answer holds'),
   ofRecord(REJECT_CODES.unknownAccount, 'funding reference unknown', { declines: true }),
   ofRecord(REJECT_CODES.closedAccount, 'account closed', { declines: true }),
   ofRecord(REJECT_CODES.evidenceMissing, 'no evidence for the line', { isResubmittable: true }),
   ofRecord(REJECT_CODES.evidenceWrong, 'the evidence does not prove the line'),
   ofRecord(REJECT_CODES.arnPresented, 'the ARN was taken with an earlier file'),
+  ofRecord(REJECT_CODES.nothingChargedBack, 'no chargeback that a second presentment could answer'),
 ];

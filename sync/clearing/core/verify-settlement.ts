@@ -21,7 +21,8 @@ export type SettlementArtefacts = {
   /** Without folder: `KIRI.….ipm`. */
   readonly fileName: string;
   readonly manifest: Uint8Array;
-  readonly manifestView: string;
+  /** The manifest's text for people; absent where it was not handed over. */
+  readonly manifestView?: string;
   readonly file: Uint8Array;
   readonly lines: string;
   /** The evidence document of an aggregate; undefined where there is none. */
@@ -32,16 +33,19 @@ export type SettlementArtefacts = {
 type SettlementFinding = {
   readonly artefact: 'manifest' | 'manifest view' | 'settlement file' | 'lines' | 'evidence';
   readonly detail: string;
+  /** Number of the record, where it is one line's evidence that is wrong. */
+  readonly record?: number;
 };
 
-/** The outcome; `manifest` and `lines` are there as far as they could be read. */
+/** The outcome; `manifest`, `presentments` and `lines` are there as far as they could be read. */
 export type SettlementReport = {
   readonly findings: readonly SettlementFinding[];
   readonly manifest?: Manifest;
+  readonly presentments?: readonly PresentmentRecord[];
   readonly lines?: LinesFile;
 };
 
-type Note = (artefact: SettlementFinding['artefact'], detail: string) => void;
+type Note = (artefact: SettlementFinding['artefact'], detail: string, record?: number) => void;
 
 const openManifest = (
   bytes: Uint8Array,
@@ -130,7 +134,7 @@ const checkLine = (
     evidence.key.sign === sign &&
     evidence.key.currency === Number(currency) &&
     evidence.key.mcc === record?.mcc;
-  if (!isProven) note('evidence', `${aggregateId} does not prove line ${line.number}`);
+  if (!isProven) note('evidence', `${aggregateId} does not prove line ${line.number}`, line.number);
 };
 
 const checkEvidence = (
@@ -139,17 +143,17 @@ const checkEvidence = (
   presentments: readonly PresentmentRecord[],
   note: Note,
 ): void => {
-  const open = (aggregateId: string): Evidence | undefined => {
+  const open = (aggregateId: string, record?: number): Evidence | undefined => {
     const document = artefacts.evidence(aggregateId);
     const check = document && verifyEvidence(document);
     if (check?.ok && check.id === aggregateId) return check.value;
     const reason = check ? (check.ok ? 'is another aggregate' : check.fault) : 'is missing';
-    note('evidence', `${aggregateId} ${reason}`);
+    note('evidence', `${aggregateId} ${reason}`, record);
     return undefined;
   };
   for (const [at, line] of lines.lines.entries()) {
     if (line.number !== at + 2) note('lines', `line ${line.number} stands at ${at + 2}`);
-    const evidence = open(line.aggregateId);
+    const evidence = open(line.aggregateId, line.number);
     if (evidence) checkLine(line, presentments[at], evidence, note);
   }
   for (const aggregateId of lines.silent) {
@@ -170,10 +174,12 @@ export const verifySettlement = (
   trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
 ): SettlementReport => {
   const findings: SettlementFinding[] = [];
-  const note: Note = (artefact, detail) => findings.push({ artefact, detail });
+  const note: Note = (artefact, detail, record) =>
+    findings.push({ artefact, detail, ...(record === undefined ? {} : { record }) });
   const manifest = openManifest(artefacts.manifest, trust, note);
   if (!manifest) return { findings };
-  if (manifestView(manifest) !== artefacts.manifestView) {
+  const view = artefacts.manifestView;
+  if (view !== undefined && manifestView(manifest) !== view) {
     note('manifest view', 'does not say what the signed manifest says');
   }
   const profile = ipmProfile(manifest.profile);
@@ -188,8 +194,8 @@ export const verifySettlement = (
   const lines = parseLines(artefacts.lines);
   if (!lines) {
     note('lines', 'unreadable');
-    return { findings, manifest };
+    return { findings, manifest, presentments };
   }
   checkEvidence(artefacts, lines, presentments, note);
-  return { findings, manifest, lines };
+  return { findings, manifest, presentments, lines };
 };

@@ -1,0 +1,107 @@
+import { join } from 'node:path';
+import { loadSigner } from '../../identity/edge/key-file.ts';
+import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
+import { writeFileDurable } from '../../platform/durable-file.ts';
+import { lockFolder } from '../../platform/folder-lock.ts';
+import { makeFolder } from '../../platform/make-folder.ts';
+import { MICRO_PER_MAJOR, parseMajor } from '../../protocol/amount.ts';
+import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import { openSqlite } from '../../sync/clearing/sql.ts';
+import type { AccountState } from '../../sync/issuer/core/desk.ts';
+import { IssuerDesk } from '../../sync/issuer/issuer-desk.ts';
+import type { DeskRequest } from '../../sync/issuer/issuer-desk.ts';
+import { EXIT_OK, EXIT_REFUSED, UsageError } from '../command.ts';
+import { say, toolOptions, type ToolOptions } from './tool-options.ts';
+
+/** What every command of the desk takes. */
+export const DESK_OPTIONS: readonly string[] = ['key', 'member', 'state', 'out'];
+
+/** Opens the desk of the state folder for this process alone, which also writes what a crash kept back. */
+export async function withDesk<T>(
+  options: ToolOptions,
+  account: (reference: string) => AccountState,
+  work: (desk: IssuerDesk) => Promise<T>,
+): Promise<T> {
+  const [state, out] = [options.need('state'), options.need('out')];
+  const signer = loadSigner(options.need('key'));
+  const member = options.need('member');
+  makeFolder(state);
+  const unlock = lockFolder(state);
+  const database = openSqlite(join(state, 'desk.sqlite'));
+  try {
+    const writeFile = (name: string, bytes: Uint8Array): Promise<void> =>
+      writeFileDurable(join(out, name), bytes, 0o644);
+    const verifier = nodeVerifier();
+    const desk = await IssuerDesk.open({ database, signer, member, verifier, account, writeFile });
+    return await work(desk);
+  } finally {
+    await database.close();
+    unlock();
+  }
+}
+
+const allOpen = (): AccountState => 'open';
+
+const nowS = (): number => Math.floor(Date.now() / 1000);
+
+/** Major units as typed → whole minor units of the line's currency. */
+function minorOf(text: string | undefined, numeric: string | undefined): bigint | undefined {
+  const currency = currencyOf(Number(numeric));
+  if (text === undefined || !currency) return undefined;
+  const micro = parseMajor(text);
+  const unit = microPerMinor(currency);
+  if (micro !== undefined && unit > 0n && micro % unit === 0n) return micro / unit;
+  const least = `1/${MICRO_PER_MAJOR / unit}`;
+  throw new UsageError(`--amount ${text} is no multiple of ${least} ${currency.alpha}`);
+}
+
+type Sent =
+  | { readonly ok: true; readonly value: DeskRequest }
+  | { readonly ok: false; readonly reason: string };
+
+function tell(json: boolean, what: string, sent: Sent): number {
+  if (!sent.ok) {
+    process.stderr.write(`kiri issuer: ${sent.reason}; nothing was sent\n`);
+    return EXIT_REFUSED;
+  }
+  const { number, isRepeated, amountMinor, written } = sent.value;
+  const facts = { number, isRepeated, amountMinor: amountMinor.toString(), written };
+  const again = isRepeated ? ' (sent before)' : '';
+  say(json, facts, `${what}, number ${number}${again}: ${written.join(' ')}`);
+  return EXIT_OK;
+}
+
+/** `kiri issuer chargeback`: takes back a line, or part of it, that the desk took. */
+export async function runChargeback(argv: readonly string[]): Promise<number> {
+  const names = [...DESK_OPTIONS, 'arn', 'reason', 'amount', 'cycle', 'text'];
+  const options = toolOptions(argv, names);
+  const [arn, reason] = [options.need('arn'), options.need('reason')];
+  const cycle = options.text('cycle') ?? 'first';
+  if (cycle !== 'first' && cycle !== 'arbitration') {
+    throw new UsageError('--cycle is neither first nor arbitration');
+  }
+  const sent = await withDesk(options, allOpen, async (desk) => {
+    const amountMinor = minorOf(options.text('amount'), await desk.currencyOf(arn));
+    const request = { arn, reason, cycle, ...textOf(options) } as const;
+    return desk.chargeback(
+      amountMinor === undefined ? request : { ...request, amountMinor },
+      nowS(),
+    );
+  });
+  return tell(options.json, `chargeback of ${arn}`, sent);
+}
+
+const textOf = (options: ToolOptions): { readonly text?: string } => {
+  const text = options.text('text');
+  return text === undefined ? {} : { text };
+};
+
+/** `kiri issuer retrieval`: asks for the documents of a line that the desk took. */
+export async function runRetrieval(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, [...DESK_OPTIONS, 'arn', 'reason', 'text']);
+  const [arn, reason] = [options.need('arn'), options.need('reason')];
+  const sent = await withDesk(options, allOpen, (desk) =>
+    desk.retrieval({ arn, reason, ...textOf(options) }, nowS()),
+  );
+  return tell(options.json, `retrieval request for ${arn}`, sent);
+}
