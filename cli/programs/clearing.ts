@@ -24,6 +24,15 @@ import { openStore } from '../../sync/clearing/open-store.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
+import {
+  DISPUTE_COMMANDS,
+  answerDispute,
+  disputeOptions,
+  inboxOf,
+  openMatters,
+  readBack,
+} from './clearing-disputes.ts';
+import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
 import { payoutsOf } from './payout-config.ts';
@@ -39,6 +48,8 @@ interface Clearing {
   readonly registry: Registry;
   /** Evidence of forks: what is put there is read, what is found is written there. */
   readonly evidence: EvidenceFolder;
+  /** Where the issuer's files arrive. */
+  readonly inbox: InboxFolder;
   /** Sites that may tell spent totals: the first address of each log, of a chain without its shards. */
   readonly sites: readonly string[];
   /** By acquirer. */
@@ -109,6 +120,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       directory: directoryOf(registry),
       policyHash: (atS) => policyAt(policy, atS).hash,
       mode: 'T',
+      ...disputeOptions(config),
     },
     nowS(),
   );
@@ -146,7 +158,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     await checker.close();
     await service.close();
   };
-  return { config, service, payouts, pullers, registry, evidence, sites, close };
+  const inbox = inboxOf(config, { ...trust, clearing: signer.key.id });
+  return { config, service, payouts, pullers, registry, evidence, inbox, sites, close };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -213,7 +226,7 @@ async function payOut({ service, payouts }: Clearing, request: Request): Promise
 }
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
-  const { service, pullers, evidence } = clearing;
+  const { service, pullers, evidence, inbox } = clearing;
   const pull = async (): Promise<PullRound & Told> => {
     // Evidence first: nothing above a last common head is read, or paid by the cut that follows.
     const evidenceFaults = await evidence.take(service, nowS());
@@ -224,31 +237,39 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     case 'pull': {
       // Spent totals first: the exposure is known before the receipts are.
       const exposure = await exposureOf(clearing);
-      return { ...(await spokenPull(clearing, await pull())), exposure };
+      const back = await readBack(service, inbox, nowS());
+      return { ...(await spokenPull(clearing, await pull())), exposure, ...back };
     }
     case 'acknowledge':
       await pull();
       return acknowledge(clearing, request);
     case 'cut': {
+      // What the issuer sent comes first: a refused line may leave again with this very cut.
+      const back = await readBack(service, inbox, nowS());
       // A log that is out of reach is cleared as far as it was read: the window does not wait for it.
       const { logs, stopped } = await pull();
       const anchors = logs
         .filter(({ size }) => size > 0)
         .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
       const cut = await service.cut(nowS(), anchors, request['closeOut'] === true);
-      return { ...cut, stopped };
+      return { ...cut, stopped, ...back };
     }
-    case 'reconcile':
-      return { ...(await service.reconcile()) };
+    case 'read-back':
+      return readBack(service, inbox, nowS());
     case 'payout':
       return payOut(clearing, request);
+    case 'reconcile':
+      return { ...(await service.reconcile()), ...(await openMatters(service, nowS())) };
     case 'lift-stop':
       return { lifted: await service.liftStop(String(request['origin']), nowS()) };
-    default:
+    default: {
+      const answered = await answerDispute(service, request, nowS());
+      if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        'do is none of pull, acknowledge, cut, payout, reconcile, lift-stop',
+        `do is none of pull, acknowledge, cut, payout, reconcile, lift-stop, ${DISPUTE_COMMANDS}`,
       );
+    }
   }
 }
 

@@ -12,9 +12,20 @@ import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
-import { rebuildFile, writeAssigned } from './cut-file.ts';
+import { anchorsOf, rebuildFile, writeAssigned } from './cut-file.ts';
 import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
+import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
+import type { DisputeLimits } from './core/dispute-rules.ts';
+import { decideLine, represent, resubmit } from './line-desk.ts';
+import type { Decided, LineDecision, Resubmitted, SecondAnswer } from './line-desk.ts';
+import { takeInbound } from './read-back.ts';
+import type { Inbound, Taken as TakenInbound } from './read-back.ts';
+import { markSilent, readAlerts } from './read-back-alerts.ts';
+import type { Alerts } from './read-back-alerts.ts';
+import { closeAlert } from './quarantine.ts';
+import { answerRetrievals } from './retrievals.ts';
+import type { AnsweredRetrieval } from './retrievals.ts';
 import { IngestBatch } from './ingest-batch.ts';
 import { noCounts } from './ingest-scope.ts';
 import type { IngestCounts } from './ingest-scope.ts';
@@ -26,7 +37,7 @@ import { migrate } from './schema.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import { numberOf, textOrNull } from './sql.ts';
-import type { SqlDatabase } from './sql.ts';
+import type { SqlDatabase, SqlSession } from './sql.ts';
 
 /** What one clearing is made of. */
 export type ClearingOptions = {
@@ -44,6 +55,10 @@ export type ClearingOptions = {
   /** Zone of file and ARN dates; Japan by default. */
   readonly zone?: BusinessZone;
   readonly writeFile?: WriteFile;
+  /** Windows of disputes; by default 120 days to dispute, 45 to answer, 18 months of evidence. */
+  readonly disputes?: DisputeLimits;
+  /** A file without an acknowledgement for so long is silent; 24 hours by default. */
+  readonly ackWithinS?: number;
 };
 
 /** Where in a log the next ingest goes on. */
@@ -69,6 +84,9 @@ export type PayoutResult = {
   /** What stays with its merchant, and why. */
   readonly carried: PayoutAssignment['carried'];
 };
+
+/** How long an issuer may leave a file without an acknowledgement before it counts as silent. */
+const ACK_WITHIN_S = 86_400;
 
 /** Items in one transaction: at this size a synchronous commit costs a few microseconds an item. */
 const BATCH_ITEMS = 512;
@@ -175,23 +193,62 @@ export class ClearingService {
    * `closeOut` ends the running window early. Nothing due: no file.
    */
   async cut(nowS: number, anchors: readonly LedgerAnchor[], closeOut = false): Promise<CutResult> {
-    const { database, directory, policyHash, mode, profile, zone } = this.#options;
     // A crash may have left assigned files; they leave first, in their own order.
     const earlier = await this.#writeFiles(nowS);
-    const context = {
-      nowS,
-      closeOut,
-      profile: profile ?? DEFAULT_IPM_PROFILE,
-      mode,
-      zone: zone ?? JST,
-      directory,
-      anchors,
-      policyHash: typeof policyHash === 'function' ? policyHash(nowS) : policyHash,
-    };
-    const { blocked } = await database.transaction((session) =>
-      new CutAssigner(session, context).run(),
+    const { blocked } = await this.#options.database.transaction((session) =>
+      this.#assigner(session, nowS, anchors, closeOut).run(),
     );
     return { files: [...earlier, ...(await this.#writeFiles(nowS))], blocked };
+  }
+
+  /** Takes in one document of the issuer; see read-back.ts. */
+  async readBack(inbound: Inbound, nowS: number): Promise<TakenInbound> {
+    return takeInbound(this.#options.database, inbound, { limits: this.#limits }, nowS);
+  }
+
+  /** Everything that is done in the store alone, in one transaction: what is kept apart, answered, lifted. */
+  async within<T>(work: (session: SqlSession) => Promise<T>): Promise<T> {
+    return this.#options.database.transaction(work);
+  }
+
+  /** A person's decision about a refused or disputed line. */
+  async decideLine(arn: string, decision: LineDecision, nowS: number): Promise<Decided> {
+    return this.within((session) => decideLine(session, arn, decision, nowS));
+  }
+
+  /** Answers a chargeback; the second presentment leaves with the next cut. */
+  async represent(answer: SecondAnswer, nowS: number): Promise<Decided> {
+    return this.within((session) => represent(session, answer, this.#limits, nowS));
+  }
+
+  /** Writes the lines of a refused file into a new one, under the heads that they were cut under. */
+  async resubmit(fileName: string, nowS: number): Promise<Resubmitted> {
+    const done = await this.within(async (session) => {
+      const anchors = await anchorsOf(session, fileName);
+      return resubmit(session, fileName, this.#assigner(session, nowS, anchors, false));
+    });
+    await this.#writeFiles(nowS);
+    return done;
+  }
+
+  /** Closes an alert that a person has looked at; see quarantine.ts. */
+  async closeAlert(reference: string, nowS: number): Promise<boolean> {
+    return this.within((session) => closeAlert(session, reference, nowS));
+  }
+
+  /** Writes the evidence that the issuer asked for. */
+  async answerRetrievals(nowS: number): Promise<AnsweredRetrieval[]> {
+    const { database, outFolder } = this.#options;
+    return answerRetrievals(database, outFolder, this.#writeFile, nowS);
+  }
+
+  /** What is open between clearing and issuer. Files that waited too long become silent first. */
+  async alerts(nowS: number): Promise<Alerts> {
+    const { ackWithinS } = this.#options;
+    return this.within(async (session) => {
+      await markSilent(session, nowS, ackWithinS ?? ACK_WITHIN_S);
+      return readAlerts(session, nowS);
+    });
   }
 
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
@@ -228,6 +285,29 @@ export class ClearingService {
 
   async close(): Promise<void> {
     await this.#options.database.close();
+  }
+
+  get #limits(): DisputeLimits {
+    return this.#options.disputes ?? DISPUTE_LIMITS;
+  }
+
+  #assigner(
+    session: SqlSession,
+    nowS: number,
+    anchors: readonly LedgerAnchor[],
+    closeOut: boolean,
+  ): CutAssigner {
+    const { directory, policyHash, mode, profile, zone } = this.#options;
+    return new CutAssigner(session, {
+      nowS,
+      closeOut,
+      profile: profile ?? DEFAULT_IPM_PROFILE,
+      mode,
+      zone: zone ?? JST,
+      directory,
+      anchors,
+      policyHash: typeof policyHash === 'function' ? policyHash(nowS) : policyHash,
+    });
   }
 
   async #writeFiles(nowS: number): Promise<WrittenFile[]> {

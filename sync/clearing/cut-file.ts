@@ -8,7 +8,7 @@ import { writeIpmFile } from './core/ipm-file.ts';
 import { fileIdOf } from './core/ipm-record.ts';
 import type { IpmTotals, PresentmentRecord } from './core/ipm-record.ts';
 import { formatLines } from './core/lines-file.ts';
-import type { FileLine } from './core/lines-file.ts';
+import type { FileLine, LedgerAnchor } from './core/lines-file.ts';
 import { MANIFEST, MANIFEST_TYP, manifestView } from './core/manifest.ts';
 import type { Manifest, ManifestTotal } from './core/manifest.ts';
 import { decodeFileDocument, decodeRecord } from './file-document.ts';
@@ -180,6 +180,15 @@ const markWritten = async (session: SqlSession, fileName: string, nowS: number):
     fileName,
   );
   await books.flush();
+};
+
+/** The log heads that a file was cut under; none for a file that is not there. */
+export const anchorsOf = async (
+  session: SqlSession,
+  fileName: string,
+): Promise<readonly LedgerAnchor[]> => {
+  const [row] = await session.all('SELECT document FROM files WHERE file_name = ?', fileName);
+  return row ? decodeFileDocument(textOf(row, 'document')).anchors : [];
 };
 
 /** A file on the disk, as summaries show it. */

@@ -198,6 +198,15 @@ const PAYOUTS: readonly string[] = [
   'CREATE INDEX payout_lines_by_merchant ON payout_lines (merchant, file_name)',
 ];
 
+// What an issuer says it took of a file (685, 688), held against our lines (file-positions.ts).
+const POSITIONS: readonly string[] = [
+  `CREATE TABLE positions (
+     issuer TEXT NOT NULL, number BIGINT NOT NULL, record BIGINT NOT NULL, file_name TEXT NOT NULL,
+     position TEXT NOT NULL, debit_lines BIGINT NOT NULL, debit_minor TEXT NOT NULL, credit_lines BIGINT NOT NULL,
+     credit_minor TEXT NOT NULL, noted_s BIGINT NOT NULL, difference TEXT, PRIMARY KEY (issuer, number, record))`,
+  'CREATE INDEX positions_by_file ON positions (file_name)',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -207,6 +216,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   READ_BACK,
   CREDITS,
   PAYOUTS,
+  POSITIONS,
 ];
 
 /**

@@ -1,0 +1,186 @@
+/**
+ * The folder in which an issuer's files arrive. A file is moved to `taken` or `quarantine` below it only after what it
+ * says is durable in the store; after a crash in between it is read again and moves nothing.
+ */
+import { createHash } from 'node:crypto';
+import { readFile, readdir, rename, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeFolder } from '../../platform/make-folder.ts';
+import type { ClearingService } from './clearing-service.ts';
+import { INBOUND_BYTES_MAX, readInbound } from './core/inbound.ts';
+import { openAcknowledgement, openInboundManifest } from './core/inbound-documents.ts';
+import type { InboundTrust } from './core/inbound-documents.ts';
+import { keepApart } from './quarantine.ts';
+import type { Inbound, Taken } from './read-back.ts';
+
+/** Documents looked at in one round; the rest waits for the next. */
+const MAX_DOCUMENTS = 1_000;
+/** A signed statement is a few hundred bytes. */
+const STATEMENT_BYTES_MAX = 65_536;
+/** A file of an issuer without a manifest for so long is unsigned; before that its manifest may be on the way. */
+const UNSIGNED_AFTER_MS = 600_000;
+
+const MANIFEST = '.manifest';
+const FILE = '.ipm';
+const TEMPORARY = '.tmp';
+
+/** What became of one document in the folder. */
+export type InboxAnswer = { readonly name: string } & (
+  | Taken
+  /** Left where it is: it is not whole yet, or as much as may be is kept apart already. */
+  | { readonly kind: 'waiting'; readonly detail: string }
+);
+
+type Opened =
+  | { readonly ok: true; readonly number: number; readonly inbound: Inbound }
+  | { readonly ok: false; readonly detail: string };
+
+/** One document with the files that belong to it, by name. */
+type Document = {
+  readonly name: string;
+  readonly names: readonly string[];
+  readonly sha256: string;
+  readonly opened: Opened;
+};
+
+const sha256Hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+const words = (fault: {
+  readonly code: string;
+  readonly field: string;
+  readonly detail: string;
+}): string => `${fault.code} ${fault.field}: ${fault.detail}`;
+
+/** The inbox of one clearing. `trust` is asked anew each time, with the time here. */
+export class InboxFolder {
+  readonly #folder: string;
+  readonly #trust: (nowS: number) => InboundTrust;
+
+  constructor(folder: string, trust: (nowS: number) => InboundTrust) {
+    this.#folder = folder;
+    this.#trust = trust;
+    for (const path of [folder, join(folder, 'taken'), join(folder, 'quarantine')])
+      makeFolder(path);
+  }
+
+  /** Takes in what is there, in the order of the issuer's numbers. */
+  async take(service: ClearingService, nowS: number): Promise<InboxAnswer[]> {
+    const trust = this.#trust(nowS);
+    const names = (await readdir(this.#folder, { withFileTypes: true }))
+      .filter((entry) => entry.isFile() && !entry.name.endsWith(TEMPORARY))
+      .map((entry) => entry.name)
+      .toSorted();
+    const documents: Document[] = [];
+    const answers: InboxAnswer[] = [];
+    for (const name of names.filter((one) => !one.endsWith(FILE)).slice(0, MAX_DOCUMENTS)) {
+      const document = await this.#open(name, names, trust);
+      if (document) documents.push(document);
+      else answers.push({ name, kind: 'waiting', detail: 'its file is not there yet' });
+    }
+    const numberOf = ({ opened }: Document): number => (opened.ok ? opened.number : 0);
+    for (const document of documents.toSorted((a, b) => numberOf(a) - numberOf(b))) {
+      answers.push(await this.#takeOne(document, service, nowS));
+    }
+    return [...answers, ...(await this.#unsigned(names, service, nowS))];
+  }
+
+  async #read(name: string, bytesMax: number): Promise<Uint8Array | undefined> {
+    const path = join(this.#folder, name);
+    const { size } = await stat(path);
+    return size > bytesMax ? undefined : new Uint8Array(await readFile(path));
+  }
+
+  /** Reads a statement and what it speaks of; undefined while its file is missing. */
+  async #open(
+    name: string,
+    names: readonly string[],
+    trust: InboundTrust,
+  ): Promise<Document | undefined> {
+    const bytes = await this.#read(name, STATEMENT_BYTES_MAX);
+    if (!bytes) {
+      const opened = { ok: false, detail: 'too long for a signed statement' } as const;
+      return { name, names: [name], sha256: sha256Hex(Buffer.from(name)), opened };
+    }
+    const sha256 = sha256Hex(bytes);
+    if (!name.endsWith(MANIFEST)) {
+      const document = openAcknowledgement(bytes, trust);
+      const opened: Opened = document.ok
+        ? {
+            ok: true,
+            number: document.value.value.number,
+            inbound: { kind: 'acknowledgement', document: document.value, sha256 },
+          }
+        : { ok: false, detail: words(document.fault) };
+      return { name, names: [name], sha256, opened };
+    }
+    const manifest = openInboundManifest(bytes, trust);
+    if (!manifest.ok) {
+      return { name, names: [name], sha256, opened: { ok: false, detail: words(manifest.fault) } };
+    }
+    const { fileName, number } = manifest.value.value;
+    if (!names.includes(fileName)) return undefined;
+    const content = await this.#read(fileName, INBOUND_BYTES_MAX);
+    const file = content && readInbound(content, bytes, trust);
+    const opened: Opened = file?.ok
+      ? { ok: true, number, inbound: { kind: 'file', file: file.value, sha256 } }
+      : { ok: false, detail: file ? words(file.fault) : 'too long for a file of an issuer' };
+    return { name, names: [fileName, name], sha256, opened };
+  }
+
+  async #takeOne(document: Document, service: ClearingService, nowS: number): Promise<InboxAnswer> {
+    const { name, opened } = document;
+    const taken: Taken = opened.ok
+      ? await service.readBack(opened.inbound, nowS)
+      : { kind: 'quarantined', code: 'UNTRUSTED', detail: opened.detail };
+    if (taken.kind === 'quarantined') return this.#quarantine(document, taken, service, nowS);
+    for (const one of document.names) await this.#move(one, `taken/${one}`);
+    return { name, ...taken };
+  }
+
+  async #quarantine(
+    { name, names, sha256 }: Pick<Document, 'name' | 'names' | 'sha256'>,
+    taken: Extract<Taken, { readonly kind: 'quarantined' }>,
+    service: ClearingService,
+    nowS: number,
+  ): Promise<InboxAnswer> {
+    const kept = await service.within((session) =>
+      keepApart(session, { ...taken, name, sha256 }, nowS),
+    );
+    if (!kept) return { name, kind: 'waiting', detail: 'the quarantine is full' };
+    // By hash: an issuer's names come again.
+    for (const one of names) await this.#move(one, `quarantine/${sha256.slice(0, 16)}.${one}`);
+    return { name, ...taken };
+  }
+
+  /** Files that no manifest speaks of after a while. */
+  async #unsigned(
+    names: readonly string[],
+    service: ClearingService,
+    nowS: number,
+  ): Promise<InboxAnswer[]> {
+    const answers: InboxAnswer[] = [];
+    for (const name of names.filter((one) => one.endsWith(FILE))) {
+      const info = await stat(join(this.#folder, name)).catch(() => undefined);
+      if (!info || nowS * 1000 - info.mtimeMs < UNSIGNED_AFTER_MS) continue;
+      const manifest = `${name.slice(0, -FILE.length)}${MANIFEST}`;
+      if (names.includes(manifest) || answers.length === MAX_DOCUMENTS) continue;
+      const bytes = await this.#read(name, INBOUND_BYTES_MAX);
+      const sha256 = sha256Hex(bytes ?? Buffer.from(name));
+      const taken = {
+        kind: 'quarantined',
+        code: 'UNTRUSTED',
+        detail: 'no signed manifest speaks of it',
+      } as const;
+      answers.push(await this.#quarantine({ name, names: [name], sha256 }, taken, service, nowS));
+    }
+    return answers;
+  }
+
+  async #move(name: string, target: string): Promise<void> {
+    await rename(join(this.#folder, name), join(this.#folder, target)).catch(
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+      },
+    );
+  }
+}

@@ -1,0 +1,137 @@
+/** What a person should look at between clearing and issuer, each with its age. Nothing here acts by itself. */
+import { FILE_STATES, FILE_TABLE } from './core/file-states.ts';
+import { numberOf, textOf, textOrNull } from './sql.ts';
+import type { SqlRow, SqlSession } from './sql.ts';
+
+type AlertKind =
+  | 'FILE_SILENT'
+  | 'FILE_REJECTED'
+  | 'NUMBER_GAP'
+  | 'POSITION_DIFFERS'
+  | 'QUARANTINED'
+  | 'MESSAGE_REFUSED'
+  | 'LINE_PARKED'
+  | 'DISPUTE_OPEN'
+  | 'DISPUTE_OVERDUE'
+  | 'RETRIEVAL_UNANSWERED';
+
+type ClearingAlert = {
+  readonly kind: AlertKind;
+  readonly reference: string;
+  readonly detail: string;
+  readonly sinceS: number;
+  readonly ageS: number;
+};
+
+/** Listed per kind, the oldest first; {@link Alerts.counts} counts all. */
+const LISTED_MAX = 100;
+
+export type Alerts = {
+  readonly counts: Readonly<Partial<Record<AlertKind, number>>>;
+  readonly listed: readonly ClearingAlert[];
+};
+
+/** Files without an acknowledgement in the given time become `silent`; nothing is ever sent again for it. */
+export const markSilent = async (
+  session: SqlSession,
+  nowS: number,
+  ackWithinS: number,
+): Promise<void> => {
+  for (const state of FILE_STATES) {
+    const answer = FILE_TABLE[state].silence;
+    if (answer.kind !== 'move') continue;
+    await session.run(
+      'UPDATE files SET state = ? WHERE state = ? AND written_s <= ?',
+      answer.to,
+      state,
+      BigInt(nowS - ackWithinS),
+    );
+  }
+};
+
+/** One kind: the statement gives `reference`, `detail` and `since_s`, the oldest first. */
+const QUERIES: readonly (readonly [AlertKind, string])[] = [
+  [
+    'FILE_SILENT',
+    `SELECT file_name AS reference, file_id AS detail, written_s AS since_s FROM files
+     WHERE state = 'silent' ORDER BY written_s, file_name`,
+  ],
+  [
+    'FILE_REJECTED',
+    `SELECT file_name AS reference, file_id AS detail, written_s AS since_s FROM files
+     WHERE state = 'rejected' ORDER BY written_s, file_name`,
+  ],
+  [
+    'NUMBER_GAP',
+    `SELECT (previous + 1) || '-' || (number - 1) AS reference, issuer AS detail, taken_s AS since_s FROM (
+       SELECT issuer, number, taken_s,
+         coalesce(lag(number) OVER (PARTITION BY issuer ORDER BY number), 0) AS previous
+       FROM inbound) AS ordered WHERE number > previous + 1 ORDER BY taken_s, issuer, number`,
+  ],
+  [
+    'POSITION_DIFFERS',
+    `SELECT file_name AS reference, position || ': ' || difference AS detail, noted_s AS since_s
+     FROM positions WHERE difference IS NOT NULL ORDER BY noted_s, issuer, number, record`,
+  ],
+  [
+    'QUARANTINED',
+    `SELECT sha256 AS reference, name || ' ' || code || ': ' || detail AS detail, since_s FROM quarantine
+     WHERE closed_s IS NULL ORDER BY since_s, sha256`,
+  ],
+  [
+    'MESSAGE_REFUSED',
+    `SELECT issuer || '/' || number || '/' || record AS reference,
+       code || ' ' || kind || ' ' || reference || ': ' || detail AS detail, noted_s AS since_s
+     FROM inbound_messages WHERE outcome = 'refused' AND closed_s IS NULL
+     ORDER BY noted_s, issuer, number, record`,
+  ],
+  [
+    'LINE_PARKED',
+    `SELECT p.arn AS reference, p.file_name AS detail, coalesce(p.presented_s, 0) AS since_s
+     FROM presentments p WHERE p.state = 'parked' ORDER BY p.presented_s, p.arn`,
+  ],
+  [
+    'DISPUTE_OPEN',
+    `SELECT p.arn AS reference,
+       d.reason || ' ' || p.disputed_micro || ' micro-units, answer by ' || d.answer_by_s AS detail,
+       d.opened_s AS since_s
+     FROM presentments p JOIN disputes d ON d.aggregate_id = p.aggregate_id
+     WHERE p.state = 'disputed' AND d.answer_by_s >= ? ORDER BY d.answer_by_s, p.arn`,
+  ],
+  [
+    'DISPUTE_OVERDUE',
+    `SELECT p.arn AS reference,
+       d.reason || ' ' || p.disputed_micro || ' micro-units, to be accepted' AS detail,
+       d.answer_by_s AS since_s
+     FROM presentments p JOIN disputes d ON d.aggregate_id = p.aggregate_id
+     WHERE p.state = 'disputed' AND d.answer_by_s < ? ORDER BY d.answer_by_s, p.arn`,
+  ],
+  [
+    'RETRIEVAL_UNANSWERED',
+    `SELECT arn AS reference, reason AS detail, asked_s AS since_s FROM retrievals
+     WHERE answered_s IS NULL ORDER BY asked_s, issuer, number, record`,
+  ],
+];
+
+const alertOf = (kind: AlertKind, row: SqlRow, nowS: number): ClearingAlert => {
+  const sinceS = numberOf(row, 'since_s');
+  return {
+    kind,
+    reference: textOf(row, 'reference'),
+    detail: textOrNull(row, 'detail') ?? '',
+    sinceS,
+    ageS: Math.max(0, nowS - sinceS),
+  };
+};
+
+/** Everything that is open at `nowS`. */
+export const readAlerts = async (session: SqlSession, nowS: number): Promise<Alerts> => {
+  const counts: Partial<Record<AlertKind, number>> = {};
+  const listed: ClearingAlert[] = [];
+  for (const [kind, sql] of QUERIES) {
+    const rows = await session.all(sql, ...(sql.includes('?') ? [BigInt(nowS)] : []));
+    if (rows.length > 0) counts[kind] = rows.length;
+    listed.push(...rows.slice(0, LISTED_MAX).map((row) => alertOf(kind, row, nowS)));
+  }
+  return { counts, listed };
+};
