@@ -37,6 +37,7 @@ sed -i '1i host all guarded 127.0.0.1/32 scram-sha-256' "$folder/data/pg_hba.con
 for _ in 1 2 3 4 5; do
   port=$((20000 + RANDOM % 12000))
   options="-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories=$folder -c max_connections=60"
+  options+=' -c autovacuum=off -c wal_level=minimal -c max_wal_senders=0'
   if "${as[@]}" pg_ctl -D "$folder/data" -l "$folder/log" -o "$options" -w -t 30 start >/dev/null 2>&1; then
     started=yes
     break

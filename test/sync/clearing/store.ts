@@ -10,8 +10,14 @@ import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 /** With it the store tests run on that server, each in a schema of its own; else on SQLite. */
 export const SERVER: string | undefined = process.env['KIRI_TEST_POSTGRES'];
 
+type Schema = {
+  readonly url: string;
+  readonly dropSql: string;
+  readonly drop: () => Promise<void>;
+};
+
 /** An empty schema, as an address, and what drops it. */
-const makeSchema = async (server: string): Promise<{ url: string; drop: () => Promise<void> }> => {
+const makeSchema = async (server: string): Promise<Schema> => {
   const { default: pg } = await import('pg');
   const schema = `kiri_${randomBytes(8).toString('hex')}`;
   const ask = async (sql: string): Promise<void> => {
@@ -23,19 +29,20 @@ const makeSchema = async (server: string): Promise<{ url: string; drop: () => Pr
   await ask(`CREATE SCHEMA ${schema}`);
   const url = new URL(server);
   url.searchParams.set('options', `-c search_path=${schema}`);
-  return { url: url.href, drop: () => ask(`DROP SCHEMA ${schema} CASCADE`) };
+  const dropSql = `DROP SCHEMA ${schema} CASCADE`;
+  return { url: url.href, dropSql, drop: () => ask(dropSql) };
 };
 
 /** An empty store of its own, gone when it is closed. Every test of the store takes it from here. */
 export const openTestStore = async (): Promise<SqlDatabase> => {
   if (SERVER === undefined) return openSqlite(':memory:');
-  const { url, drop } = await makeSchema(SERVER);
+  const { url, dropSql } = await makeSchema(SERVER);
   const database = await openStore(url);
   return {
     ...database,
     close: async () => {
+      await database.transaction((session) => session.run(dropSql));
       await database.close();
-      await drop();
     },
   };
 };
