@@ -6,6 +6,7 @@ import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { noCounts, noteFinding } from './ingest-scope.ts';
 import type { IngestCounts, IngestScope } from './ingest-scope.ts';
 import { takeRows } from './taken-rows.ts';
+import { isStorable } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
 /** One batch inside one transaction. Items see what the items before them in the batch did. */
@@ -22,6 +23,12 @@ export class IngestBatch {
   }
 
   async add(item: VerifiedItem | RejectedItem): Promise<void> {
+    // A name that the store cannot keep costs its own record, not the batch.
+    if ('key' in item && !Object.values(item.key).every((part) => isStorable(String(part)))) {
+      const { origin, leafIndex } = item;
+      const detail = 'a name in its documents holds NUL or half a character';
+      return this.#reject({ kind: 'rejected', code: 'NAME_UNUSABLE', detail, origin, leafIndex });
+    }
     switch (item.kind) {
       case 'receipt':
         return bookReceipt(this.#scope, item);

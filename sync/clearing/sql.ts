@@ -47,13 +47,16 @@ export const inTurn = (): Turns => {
 
 const UNKEPT = /\0|\p{Surrogate}/u;
 
+/** PostgreSQL keeps no NUL in a text, and neither server nor file a half of a surrogate pair. */
+export const isStorable = (text: string): boolean => !UNKEPT.test(text);
+
 /**
- * PostgreSQL keeps no NUL in a text, and neither server nor file a half of a surrogate pair: refused alike on both.
+ * Texts that one of the databases could not keep are refused alike on both.
  * @throws KiriError STORE_VALUE_INVALID
  */
 export const checkValues = (values: readonly SqlValue[]): void => {
   for (const value of values) {
-    if (typeof value === 'string' && UNKEPT.test(value)) {
+    if (typeof value === 'string' && !isStorable(value)) {
       throw new KiriError(
         'STORE_VALUE_INVALID',
         'a text with NUL or half a character for the store',

@@ -294,6 +294,19 @@ t.test(
   },
 );
 
+t.test('a name that no database keeps costs its own record only', async (t) => {
+  const { service } = await inMemory();
+  const line = new LineOfReceipts('car');
+  const bad = line.next(2_000_000n, { key: keyWith({ merchant: 'nul\0here' }) });
+  const counts = await service.ingestBatch([line.next(1_000_000n), bad], NOON_S);
+  t.match(counts, { first: 1, refused: 1 });
+  t.match(await service.reconcile(), {
+    reconciles: true,
+    findings: [{ kind: 'NAME_UNUSABLE', reference: `${bad.origin}#${bad.leafIndex}` }],
+  });
+  await service.close();
+});
+
 t.test('a store that cannot be opened or is of a later release is a clear error', async (t) => {
   const out = await folder(t);
   t.throws(() => openSqlite(join(out, 'no', 'such', 'folder.sqlite')), {
