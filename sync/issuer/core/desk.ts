@@ -46,6 +46,8 @@ export type Received = {
 /** Why a file is not answered at all: nothing that could be answered has arrived. */
 export type NotReceived = { readonly ok: false; readonly reason: string };
 
+const notReceived = (reason: string): NotReceived => ({ ok: false, reason });
+
 /**
  * Checks what arrived. Not received is a file without its clearing's signature, and one whose bytes are not those
  * that were signed: it was damaged or cut on the way and comes again. Everything else is answered.
@@ -55,7 +57,6 @@ export const receive = (
   trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
   nowS: number,
 ): { readonly ok: true; readonly value: Received } | NotReceived => {
-  const notReceived = (reason: string): NotReceived => ({ ok: false, reason });
   const report = verifySettlement(arrival, trust);
   const { manifest } = report;
   if (!manifest) return notReceived(report.findings[0]?.detail ?? 'no manifest');
