@@ -36,6 +36,7 @@ import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
 import { payoutsOf } from './payout-config.ts';
+import { configuredProgrammes } from './programme-config.ts';
 import { configuredStore } from './store-place.ts';
 
 const nowS = (): number => Math.floor(Date.now() / 1000);
@@ -117,7 +118,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       database: await openStore(location, access),
       signer,
       outFolder: config.path('outFolder'),
-      directory: directoryOf(registry),
+      directory: directoryOf(registry, configuredProgrammes(config)),
       policyHash: (atS) => policyAt(policy, atS).hash,
       mode: 'T',
       ...disputeOptions(config),

@@ -20,18 +20,25 @@ function bankText(config: Config, key: string, isOptional = false): string {
   throw new KiriError('CONFIG_INVALID', `${key} ${text}: not in the characters of a bank (kana)`);
 }
 
+/** A bank of one digit would be filled up with zeros, and be another bank. */
+function digits(config: Config, key: string, form: RegExp): string {
+  const text = config.text(key);
+  if (form.test(text)) return text;
+  throw new KiriError('CONFIG_INVALID', `${key} ${text} has not the digits that a bank wants`);
+}
+
 function accountOf(config: Config): ZenginAccount {
   const kind = config.has('kind') ? config.text('kind') : '1';
   if (kind !== '1' && kind !== '2' && kind !== '4' && kind !== '9') {
     throw new KiriError('CONFIG_INVALID', `account kind ${kind} is none of 1, 2, 4, 9`);
   }
   return {
-    bank: config.text('bank'),
+    bank: digits(config, 'bank', /^\d{4}$/),
     bankName: bankText(config, 'bankName', true),
-    branch: config.text('branch'),
+    branch: digits(config, 'branch', /^\d{3}$/),
     branchName: bankText(config, 'branchName', true),
     kind,
-    number: config.text('number'),
+    number: digits(config, 'number', /^\d{1,7}$/),
   };
 }
 

@@ -8,6 +8,8 @@ import { civilTime, isoDate, yddd, yymmdd, yymmddhhmmss } from './core/civil-tim
 import type { CivilTime } from './core/civil-time.ts';
 import { fileIdOf } from './core/ipm-record.ts';
 import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
+import { ipmProfile } from './core/ipm-profile.ts';
+import type { IpmProfile } from './core/ipm-profile.ts';
 import { lineRecord } from './core/line-record.ts';
 import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
@@ -41,10 +43,14 @@ type Draft =
   | { readonly kind: 'new'; readonly aggregate: StagedAggregate }
   | { readonly kind: 'again'; readonly line: QueuedLine };
 
-const groupOf = (draft: Draft): string =>
-  draft.kind === 'new'
-    ? `${draft.aggregate.details.member} ${draft.aggregate.currency.alpha}`
-    : `${draft.line.member} ${draft.line.currency.alpha}`;
+/** One file holds lines of one member, one currency and one profile. */
+const groupOf = (draft: Draft): string => {
+  const { member, currency, profile } =
+    draft.kind === 'new'
+      ? { ...draft.aggregate, ...draft.aggregate.details, profile: draft.aggregate.profile.name }
+      : draft.line;
+  return `${member} ${currency.alpha} ${profile}`;
+};
 
 /** What a file is for: under its own name, or with the lines of a rejected one. */
 type FileOrigin = { readonly lines: readonly Draft[]; readonly replaces?: string };
@@ -104,12 +110,11 @@ export class CutAssigner {
   }
 
   async #assignFile({ lines, replaces }: FileOrigin): Promise<string> {
-    const { profile, mode, nowS, anchors, policyHash } = this.#context;
+    const { mode, nowS, anchors, policyHash } = this.#context;
     const [first] = lines as readonly [Draft, ...Draft[]];
     const { member, currency } =
-      first.kind === 'new'
-        ? { member: first.aggregate.details.member, currency: first.aggregate.currency }
-        : first.line;
+      first.kind === 'new' ? { ...first.aggregate, ...first.aggregate.details } : first.line;
+    const profile = this.#profileOf(first);
     const sequence = await nextNumber(this.#session, `file ${member}`);
     if (sequence > 99_999) {
       throw new KiriError('FILE_SEQUENCE_EXHAUSTED', `no file number left for member ${member}`);
@@ -151,6 +156,12 @@ export class CutAssigner {
       }
     }
     return fileName;
+  }
+
+  #profileOf(draft: Draft): IpmProfile {
+    if (draft.kind === 'new') return draft.aggregate.profile;
+    // A profile of the past that is no longer made is followed by the one that is.
+    return ipmProfile(draft.line.profile) ?? this.#context.profile;
   }
 
   async #insertAggregate(aggregate: StagedAggregate, fileName: string): Promise<void> {
@@ -195,8 +206,8 @@ export class CutAssigner {
   }
 
   async #record(aggregate: StagedAggregate): Promise<PresentmentRecord> {
-    const { details, key } = aggregate;
-    const { profile, directory, zone } = this.#context;
+    const { details, key, profile } = aggregate;
+    const { directory, zone } = this.#context;
     const arn = buildArn(profile.arn, {
       bin: details.bin,
       yddd: yddd(this.#date),

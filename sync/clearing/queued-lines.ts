@@ -21,6 +21,8 @@ export type QueuedLine = {
   readonly amountMicro: bigint;
   readonly state: PresentmentState;
   readonly record: PresentmentRecord;
+  /** Name of the profile that its last file was made under. */
+  readonly profile: string;
 };
 
 const lineOf = (row: SqlRow): QueuedLine => {
@@ -34,6 +36,7 @@ const lineOf = (row: SqlRow): QueuedLine => {
     member: first.forwardingMember,
     currency,
     state,
+    profile: textOf(row, 'profile'),
   };
   if (state === 'queued') {
     return { ...line, amountMicro: amountOf(row, 'amount_micro'), record: first };
@@ -62,8 +65,9 @@ export const queuedLines = async (
            AND f.file_name = coalesce(CASE WHEN p.state = 'queued' THEN p.file_name END, d.second_file, ''))`
       : "coalesce(CASE WHEN p.state = 'queued' THEN p.file_name END, d.second_file) = ?";
   const rows = await session.all(
-    `SELECT p.aggregate_id, p.amount_micro, p.state, a.key_id, l.record, d.second_micro, d.second_reason
+    `SELECT p.aggregate_id, p.amount_micro, p.state, a.key_id, l.record, d.second_micro, d.second_reason, f.profile
      FROM presentments p JOIN aggregates a ON a.aggregate_id = p.aggregate_id
+     JOIN files f ON f.file_name = p.file_name
      JOIN file_lines l ON l.file_name = p.file_name AND l.number = p.number
      LEFT JOIN disputes d ON d.aggregate_id = p.aggregate_id
      WHERE p.state IN ('queued', 'secondQueued') AND ${where} ORDER BY p.arn`,

@@ -11,11 +11,13 @@ import {
   dueReason,
   planPieces,
 } from './core/aggregate.ts';
-import type { AggregateKey, DueReason, Lane, Piece } from './core/aggregate.ts';
+import type { AggregateKey, DueReason, Lane, Piece, Programme } from './core/aggregate.ts';
 import { aggregateIdOf, encodeEvidence } from './core/evidence.ts';
 import type { EvidenceConflict, EvidenceLeaf } from './core/evidence.ts';
-import { amountMinorMax } from './core/ipm-profile.ts';
+import { amountMinorMax, ipmProfile } from './core/ipm-profile.ts';
+import type { IpmProfile } from './core/ipm-profile.ts';
 import type { Sign } from './core/ledger-states.ts';
+import { noteFinding } from './ingest-scope.ts';
 import { sumTreeRoot } from './core/sum-tree.ts';
 import { isWritable } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
@@ -37,6 +39,8 @@ export type StagedAggregate = {
   readonly firstPaidS: number;
   readonly details: SettlementDetails;
   readonly currency: Currency;
+  /** Of the file it goes into: its programme's. */
+  readonly profile: IpmProfile;
 };
 
 type PendingReceipt = {
@@ -145,15 +149,18 @@ export class LaneStager {
 
   /** The aggregates of one lane; none if it is not due, blocked, or below one minor unit. */
   async stage(keyId: string, lane: Lane): Promise<StagedAggregate[]> {
-    const { directory, nowS, closeOut, profile } = this.#context;
+    const { directory, nowS, closeOut } = this.#context;
     const key = await keyOf(this.#session, keyId);
     const state = await this.#books.lane(keyId, lane);
-    const rule = directory.programme(key.programme);
-    const reason = rule && dueReason(state, rule, nowS, closeOut);
+    const rule = directory.programme(key.programme, key.mcc);
+    const reason = rule && dueReason(state, rule, nowS, closeOut, directory.accountEndsS?.(key));
     if (rule && !reason) return [];
+    if (rule && rule.name !== key.programme) await this.#noteFallback(key, rule.name);
+    const profile = this.#profileOf(rule);
     const details = directory.details(key);
     const currency = currencyOf(key.currency);
-    const isPresentable = details && currency && isWritable(key, details, currency, profile);
+    const isPresentable =
+      details && currency && profile && isWritable(key, details, currency, profile);
     if (!reason || !isPresentable) {
       this.blocked.push(keyId);
       return [];
@@ -175,7 +182,7 @@ export class LaneStager {
     );
     const staged: StagedAggregate[] = [];
     for (const piece of pieces) {
-      const common = { key, keyId, lane, reason, details, currency };
+      const common = { key, keyId, lane, reason, details, currency, profile };
       staged.push(
         await this.#aggregate(piece, receipts.slice(piece.from, piece.to), state, common),
       );
@@ -184,11 +191,28 @@ export class LaneStager {
     return staged;
   }
 
+  #profileOf(rule: Programme | undefined): IpmProfile | undefined {
+    return rule?.profile === undefined ? this.#context.profile : ipmProfile(rule.profile);
+  }
+
+  /** Once per merchant: its acquirer states a programme that its category does not belong to. */
+  async #noteFallback({ programme, merchant, mcc }: AggregateKey, used: string): Promise<void> {
+    await noteFinding(
+      { session: this.#session, nowS: this.#context.nowS },
+      'PROGRAMME_MCC',
+      `${programme} ${merchant} ${mcc}`,
+      `category ${mcc} does not belong to ${programme}; presented under the rules of ${used}`,
+    );
+  }
+
   async #aggregate(
     piece: Piece,
     receipts: readonly PendingReceipt[],
     state: LaneState,
-    common: Pick<StagedAggregate, 'key' | 'keyId' | 'lane' | 'reason' | 'details' | 'currency'>,
+    common: Pick<
+      StagedAggregate,
+      'key' | 'keyId' | 'lane' | 'reason' | 'details' | 'currency' | 'profile'
+    >,
   ): Promise<StagedAggregate> {
     const { origins, leaves } = leavesOf(receipts);
     const root = sumTreeRoot(leaves);

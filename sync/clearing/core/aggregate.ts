@@ -6,6 +6,7 @@ import { invariant } from '../../../protocol/kiri-error.ts';
 import { civilTime, dayStartS } from './civil-time.ts';
 import type { BusinessZone } from './civil-time.ts';
 import type { Bucket, Sign } from './ledger-states.ts';
+import type { FeeRule } from './merchant-account.ts';
 
 /**
  * What may share one line of a file (DESIGN §6). Never two funding accounts, never two merchants. Texts are
@@ -42,6 +43,12 @@ export type Programme = {
   readonly windowMinimumMicro: bigint;
   /** Presented when the oldest receipt is this old, however small the sum (whole minor units only). */
   readonly maxAgeS: number;
+  /** The merchant categories it is for; absent: all. */
+  readonly mccs?: readonly string[];
+  /** Profile of the files its lines stand in; absent: the clearing's own. */
+  readonly profile?: string;
+  /** What the acquirer keeps; absent: nothing. */
+  readonly fee?: FeeRule;
 };
 
 /** What one lane of a key holds between two cuts. Times are those of receipts not yet in an aggregate. */
@@ -52,7 +59,7 @@ export type PendingLane = {
 };
 
 /** Why a lane is presented now. */
-export type DueReason = 'threshold' | 'window' | 'age' | 'close-out';
+export type DueReason = 'threshold' | 'window' | 'age' | 'account-end' | 'close-out';
 
 /** Receipts in one aggregate at most: a proof stays short and the evidence of one line one document. */
 export const AGGREGATE_LEAVES_MAX = 10_000;
@@ -90,18 +97,21 @@ export const windowOf = (
 
 /**
  * Whether a lane is presented at `nowS`, and why. Windows follow ingest, so a lane waits for the end of the window
- * in which its first receipt came in. `closeOut` presents all whole minor units (an operator ends the day early).
+ * in which its first receipt came in. `closeOut` presents all whole minor units (an operator ends the day early), and so
+ * does the end of the funding account: nothing waits for more once nothing more can come.
  */
 export const dueReason = (
   lane: PendingLane,
   rule: Programme,
   nowS: number,
   closeOut: boolean,
+  accountEndsS: number = Number.POSITIVE_INFINITY,
 ): DueReason | undefined => {
   if (lane.pendingMicro >= rule.thresholdMicro) return 'threshold';
   const windowEnded = nowS >= windowOf(lane.firstIngestS, rule.zone).toS;
   if (windowEnded && lane.pendingMicro >= rule.windowMinimumMicro) return 'window';
   if (nowS - lane.firstPaidS >= rule.maxAgeS) return 'age';
+  if (nowS >= accountEndsS) return 'account-end';
   return closeOut ? 'close-out' : undefined;
 };
 
