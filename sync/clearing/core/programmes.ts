@@ -7,7 +7,7 @@ const DAY_S = 24 * HOUR_S;
 const MAJOR = 1_000_000n;
 
 /** What a merchant settles under where its own programme does not fit it. */
-export const FALLBACK_PROGRAMME = 'BILATERAL';
+const FALLBACK_PROGRAMME = 'BILATERAL';
 
 /**
  * The programmes that every clearing knows (settlement.md section 2). `BILATERAL`: on us or under an agreement of our own,
