@@ -10,6 +10,7 @@ import { fileIdOf } from './core/ipm-record.ts';
 import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
 import { ipmProfile } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
+import { feeDueE4 } from './core/merchant-account.ts';
 import { lineRecord } from './core/line-record.ts';
 import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
@@ -182,14 +183,15 @@ export class CutAssigner {
   async #present(aggregate: StagedAggregate, fileName: string, number: number): Promise<void> {
     const record = await this.#record(aggregate);
     await this.#session.run(
-      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro, state)
-       VALUES (?, ?, ?, ?, ?, ?, 'inFile')`,
+      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro,
+         fee_due_e4, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'inFile')`,
       aggregate.aggregateId,
       fileName,
       BigInt(number),
       record.arn,
       isoDate(this.#date),
       aggregate.amountMicro.toString(),
+      this.#feeDueE4(aggregate).toString(),
     );
     await this.#session.run(
       `INSERT INTO file_lines (file_name, number, aggregate_id, cycle, amount_micro, record)
@@ -203,6 +205,12 @@ export class CutAssigner {
     const { keyId, amountMicro } = aggregate;
     const cause = `file ${fileName}`;
     await this.#books.move({ keyId, from: 'queued', to: 'inFile', amountMicro, cause });
+  }
+
+  /** What the acquirer keeps of the line; a refund costs its merchant nothing more. */
+  #feeDueE4({ key, amountMicro }: StagedAggregate): bigint {
+    const rule = this.#context.directory.programme(key.programme, key.mcc);
+    return rule?.fee && key.sign === 'debit' ? feeDueE4(rule.fee, amountMicro) : 0n;
   }
 
   async #record(aggregate: StagedAggregate): Promise<PresentmentRecord> {

@@ -1,7 +1,7 @@
 /** Accounts of merchants in the store: every entry is written with the account it leads to, in the caller's transaction. */
 import { invariant } from '../../protocol/kiri-error.ts';
-import { applyMerchantEntry, emptyMerchantAccount, feeDueE4 } from './core/merchant-account.ts';
-import type { FeeRule, MerchantAccount, MerchantEntryKind } from './core/merchant-account.ts';
+import { applyMerchantEntry, emptyMerchantAccount } from './core/merchant-account.ts';
+import type { MerchantAccount, MerchantEntryKind } from './core/merchant-account.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -115,27 +115,28 @@ const enterLine = async (
   session: SqlSession,
   answer: LineAnswer,
   kinds: { readonly debit: MerchantEntryKind; readonly credit: MerchantEntryKind },
-  feeOf?: (programme: string) => FeeRule | undefined,
 ): Promise<boolean> => {
   const { aggregateId, amountMicro, reference, nowS } = answer;
   const [row] = await session.all(
-    `SELECT k.acquirer, k.merchant, k.currency, k.programme, k.sign, a.lane FROM aggregates a
-     JOIN keys k ON k.key_id = a.key_id WHERE a.aggregate_id = ?`,
+    `SELECT k.acquirer, k.merchant, k.currency, k.sign, a.lane, p.fee_due_e4 FROM aggregates a
+     JOIN keys k ON k.key_id = a.key_id JOIN presentments p ON p.aggregate_id = a.aggregate_id
+     WHERE a.aggregate_id = ?`,
     aggregateId,
   );
-  invariant(row !== undefined, `clearing: no aggregate ${aggregateId}`);
+  invariant(row !== undefined, `clearing: no line for aggregate ${aggregateId}`);
   const sign = textOf(row, 'sign') === 'credit' ? 'credit' : 'debit';
   if (isBorneByOperator(sign, textOf(row, 'lane'))) return false;
-  const rule = sign === 'debit' ? feeOf?.(textOf(row, 'programme')) : undefined;
+  const kind = kinds[sign];
   return enterMerchant(session, {
     acquirer: textOf(row, 'acquirer'),
     merchant: textOf(row, 'merchant'),
     currency: numberOf(row, 'currency'),
-    kind: kinds[sign],
+    kind,
     amountMicro,
     reference,
     nowS,
-    ...(rule ? { feeDueE4: feeDueE4(rule, amountMicro) } : {}),
+    // Once, with the first acknowledgement: a chargeback gives no fee back, a second presentment takes none.
+    ...(kind === 'acknowledged' ? { feeDueE4: amountOf(row, 'fee_due_e4') } : {}),
   });
 };
 
@@ -147,10 +148,9 @@ const enterLine = async (
 export const creditMerchant = async (
   session: SqlSession,
   answer: LineAnswer & { readonly cause: 'acknowledged' | 'chargeBackReversed' },
-  feeOf?: (programme: string) => FeeRule | undefined,
 ): Promise<boolean> =>
   answer.cause === 'acknowledged'
-    ? enterLine(session, answer, { debit: 'acknowledged', credit: 'refunded' }, feeOf)
+    ? enterLine(session, answer, { debit: 'acknowledged', credit: 'refunded' })
     : enterLine(session, answer, { debit: 'chargeBackReversed', credit: 'refunded' });
 
 /**

@@ -207,6 +207,11 @@ const POSITIONS: readonly string[] = [
   'CREATE INDEX positions_by_file ON positions (file_name)',
 ];
 
+// The fee on a line, by its programme's rule at the cut that presented it (merchant-accounts.ts).
+const FEES: readonly string[] = [
+  "ALTER TABLE presentments ADD COLUMN fee_due_e4 TEXT NOT NULL DEFAULT '0'",
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -217,6 +222,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   CREDITS,
   PAYOUTS,
   POSITIONS,
+  FEES,
 ];
 
 /**

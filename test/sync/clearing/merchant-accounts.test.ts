@@ -12,7 +12,15 @@ import {
   debitMerchant,
   enterMerchant,
 } from '../../../sync/clearing/merchant-accounts.ts';
-import { LineOfReceipts, NOON_S, anchors, inMemory, keyWith } from './sample.ts';
+import {
+  LineOfReceipts,
+  NOON_S,
+  anchors,
+  directoryOf,
+  inMemory,
+  keyWith,
+  programme,
+} from './sample.ts';
 
 const YEN = 1_000_000n;
 
@@ -72,7 +80,8 @@ t.test('an account is earned less charged back less fees, in any order, below ze
 });
 
 t.test('an issuer’s answers move the account of the line’s merchant, each once', async (t) => {
-  const { service, database } = await inMemory();
+  const fee = { basisPoints: 100, fixedMicro: 0n };
+  const { service, database } = await inMemory({ directory: directoryOf({ ...programme, fee }) });
   const line = new LineOfReceipts('car');
   const key = keyWith({ merchant: 'merchant-7' });
   await service.ingestBatch([line.next(500n * YEN, { key })], NOON_S);
@@ -87,12 +96,8 @@ t.test('an issuer’s answers move the account of the line’s merchant, each on
       nowS: NOON_S,
     });
     const acknowledged = { ...answer(500n * YEN, 'ack 1'), cause: 'acknowledged' } as const;
-    const feeOf = (): { basisPoints: number; fixedMicro: bigint } => ({
-      basisPoints: 100,
-      fixedMicro: 0n,
-    });
-    t.equal(await creditMerchant(session, acknowledged, feeOf), true);
-    t.equal(await creditMerchant(session, acknowledged, feeOf), false, 'read twice');
+    t.equal(await creditMerchant(session, acknowledged), true);
+    t.equal(await creditMerchant(session, acknowledged), false, 'read twice');
     const paid = { acquirer: 'acquirer-1', merchant: 'merchant-7', currency: 392 };
     await enterMerchant(session, {
       ...paid,
@@ -118,7 +123,7 @@ t.test('an issuer’s answers move the account of the line’s merchant, each on
     t.equal((await session.all('SELECT * FROM merchant_entries')).length, 4);
     await t.rejects(
       creditMerchant(session, { ...acknowledged, aggregateId: 'none', reference: 'x' }),
-      /no aggregate/,
+      /no line/,
     );
   });
   await service.close();
