@@ -1,0 +1,117 @@
+import { mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { Test } from 'tap';
+import { InboxFolder } from '../../../sync/clearing/inbox-folder.ts';
+import { cutThree, fileReject, lineOf, messageReject, standing } from './issuer-side.ts';
+import type { IssuerSide } from './issuer-side.ts';
+import { NOON_S } from './sample.ts';
+
+const inboxFor = async (
+  test: Test,
+  issuer: IssuerSide,
+): Promise<{ readonly folder: string; readonly inbox: InboxFolder }> => {
+  const folder = await mkdtemp(join(tmpdir(), 'kiri-inbox-'));
+  test.teardown(() => rm(folder, { recursive: true, force: true }));
+  return { folder, inbox: new InboxFolder(folder, (nowS) => issuer.trust(nowS)) };
+};
+
+const put = async (
+  folder: string,
+  { fileName, file, manifest }: ReturnType<IssuerSide['file']>,
+): Promise<void> => {
+  await writeFile(join(folder, fileName), file);
+  await writeFile(join(folder, fileName.replace('.ipm', '.manifest')), manifest);
+};
+
+t.test('documents are taken in the order of their numbers and then moved', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const at = NOON_S + 60;
+  // By name the later one comes first.
+  await writeFile(join(folder, 'z.ack'), issuer.acknowledgement(file, 'partly', at));
+  await put(folder, issuer.file([messageReject(file, 2)], at));
+  await writeFile(join(folder, 'a.ack'), issuer.acknowledgement(file, 'accepted', at));
+  const answers = await inbox.take(service, at);
+  t.match(answers, [
+    { name: 'z.ack', kind: 'taken', number: 1 },
+    { kind: 'taken', number: 2, messages: [{ kind: 'moved' }] },
+    { name: 'a.ack', kind: 'taken', number: 3, messages: [{ kind: 'repeated' }] },
+  ]);
+  t.equal((await readdir(join(folder, 'taken'))).length, 4);
+  t.same((await readdir(folder)).toSorted(), ['quarantine', 'taken']);
+  t.same(await inbox.take(service, at), []);
+  await service.close();
+});
+
+t.test('after a crash between commit and move the same file moves nothing', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const written = issuer.file([fileReject(file)], NOON_S);
+  await put(folder, written);
+  await inbox.take(service, NOON_S);
+  const before = await standing(service);
+  for (const name of await readdir(join(folder, 'taken'))) {
+    await rename(join(folder, 'taken', name), join(folder, name));
+  }
+  t.match(await inbox.take(service, NOON_S), [{ kind: 'repeated', number: 1 }]);
+  t.same(await standing(service), before);
+  t.equal((await readdir(join(folder, 'taken'))).length, 2);
+  await service.close();
+});
+
+t.test(
+  'unsigned, wrongly signed, changed, oversized: kept apart with the reason, nothing moved',
+  async (t) => {
+    const { service, issuer, file } = await cutThree();
+    const { folder, inbox } = await inboxFor(t, issuer);
+    const at = Math.floor(Date.now() / 1000);
+    const written = issuer.file([messageReject(file, 2)], at);
+    const changed = { ...written, file: Buffer.from(written.file).fill(0x30, 40, 44) };
+    await put(folder, changed);
+    await writeFile(join(folder, 'junk.ack'), 'not a document');
+    await writeFile(join(folder, 'long.ack'), Buffer.alloc(70_000));
+    const cose = Buffer.from(issuer.acknowledgement(file, 'accepted', at));
+    cose[cose.length - 1] = (cose.at(-1) ?? 0) ^ 1;
+    await writeFile(join(folder, 'forged.ack'), cose);
+    await writeFile(join(folder, 'ISSUER.alone.ipm'), written.file);
+    await writeFile(join(folder, 'half.ack.0011.tmp'), 'being written');
+    const answers = await inbox.take(service, at);
+    t.same(
+      answers.map((one) => one.kind),
+      ['quarantined', 'quarantined', 'quarantined', 'quarantined'],
+    );
+    t.ok((await readdir(folder)).includes('ISSUER.alone.ipm'), 'its manifest may be on the way');
+    const old = new Date((at - 700) * 1000);
+    await utimes(join(folder, 'ISSUER.alone.ipm'), old, old);
+    t.match(await inbox.take(service, at), [{ kind: 'quarantined', detail: /no signed manifest/ }]);
+    t.equal(
+      (await readdir(join(folder, 'quarantine'))).length,
+      6,
+      'a manifest lies beside its file',
+    );
+    const { counts, listed } = await service.alerts(at);
+    t.match(counts, { QUARANTINED: 5 });
+    const alert = listed.find((one) => one.detail.startsWith('junk.ack'));
+    t.equal(await service.closeAlert(alert?.reference ?? '', at), true);
+    t.match((await service.alerts(at)).counts, { QUARANTINED: 4 });
+    t.same(await standing(service), { presentedOpen: 1230n });
+    // The true file under the same number is taken: a number is used up by what was read only.
+    await put(folder, written);
+    t.match(await inbox.take(service, at), [{ kind: 'taken', number: 1 }]);
+    await service.close();
+  },
+);
+
+t.test('a manifest whose file is not there yet waits', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const written = issuer.file([messageReject(file, 2)], NOON_S);
+  await writeFile(join(folder, written.fileName.replace('.ipm', '.manifest')), written.manifest);
+  t.match(await inbox.take(service, NOON_S), [{ kind: 'waiting' }]);
+  await put(folder, written);
+  t.match(await inbox.take(service, NOON_S), [{ kind: 'taken' }]);
+  t.ok(lineOf(file, 30n));
+  await service.close();
+});
