@@ -43,8 +43,8 @@ const reasonFault = (
 };
 
 /**
- * The chargeback of a line that was taken. Never above what was presented: a first one takes of the first presentment
- * what no earlier one took, arbitration of what came again.
+ * The chargeback of a line that was taken: one first chargeback of at most what was presented, one arbitration of at
+ * most what came again.
  */
 export const chargebackOf = (
   line: LineHistory | undefined,
@@ -57,13 +57,12 @@ export const chargebackOf = (
   const fault = reasonFault(reason, 'chargeback', profile);
   if (fault !== undefined) return refused(fault);
   const isFirst = cycle === 'first';
-  const mostMinor = isFirst
-    ? line.amountMinor - line.firstMinor
-    : line.presentedAgainMinor - line.arbitrationMinor;
-  const amountMinor = request.amountMinor ?? mostMinor;
-  if (mostMinor <= 0n) {
-    return refused(isFirst ? `${arn} is charged back in full` : `${arn} was not presented again`);
+  const mostMinor = isFirst ? line.amountMinor : line.presentedAgainMinor;
+  if (mostMinor === 0n) return refused(`${arn} was not presented again`);
+  if ((isFirst ? line.firstMinor : line.arbitrationMinor) > 0n) {
+    return refused(`${arn} is charged back already`);
   }
+  const amountMinor = request.amountMinor ?? mostMinor;
   if (amountMinor < 1n || amountMinor > mostMinor) {
     return refused(`${amountMinor} is not 1 to ${mostMinor} minor units`);
   }
