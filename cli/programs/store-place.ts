@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { isPostgresUrl } from '../../sync/clearing/postgres-url.ts';
@@ -12,17 +12,27 @@ export interface StorePlace {
 
 const PASSWORD_BYTES_MAX = 1024;
 
-function readPassword(path: string): string {
-  let bytes: Buffer;
+function readOwnFile(path: string): Buffer {
+  // Links are followed: secrets are often mounted as such. What is judged is what is read.
+  const file = openSync(path, 'r');
   try {
-    const stats = lstatSync(path);
+    const stats = fstatSync(file);
     if (!stats.isFile() || stats.size > PASSWORD_BYTES_MAX || (stats.mode & 0o077) !== 0) {
       throw new KiriError(
         'PASSWORD_FILE_INVALID',
         `${path} is no file of mode 0600 with at most ${PASSWORD_BYTES_MAX} bytes`,
       );
     }
-    bytes = readFileSync(path);
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readPassword(path: string): string {
+  let bytes: Buffer;
+  try {
+    bytes = readOwnFile(path);
   } catch (cause) {
     if (cause instanceof KiriError) throw cause;
     throw new KiriError('FILE_UNREADABLE', `password file ${path} cannot be read`, { cause });

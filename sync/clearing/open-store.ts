@@ -3,7 +3,7 @@ import { openPostgres } from './sql-postgres.ts';
 import { openSqlite, openSqliteReadOnly } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
-/** The password of a server that wants one; without it PGPASSWORD and PGPASSFILE count. */
+/** The password of a server that wants one; without it PGPASSWORD counts. */
 type StoreAccess = { readonly password?: string };
 
 /**

@@ -13,7 +13,7 @@ import type { SqlDatabase, SqlSession } from './sql.ts';
 
 /** What else is told to {@link openPostgres}. */
 export type PostgresOptions = {
-  /** Without it PGPASSWORD counts, then the password file of PGPASSFILE. */
+  /** Without it PGPASSWORD counts. */
   readonly password?: string;
   /** For looking only, beside a clearing that goes on writing. */
   readonly isReadOnly?: boolean;

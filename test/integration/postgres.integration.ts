@@ -244,6 +244,20 @@ t.test(
       t.match(wrong.stderr, /STORE_(UNAVAILABLE|URL_INVALID)/);
       t.notMatch(wrong.stderr, /s3cret|\n\s+at /);
     }
+    await admin(
+      'DROP ROLE IF EXISTS onlooker',
+      'CREATE ROLE onlooker LOGIN',
+      `ALTER ROLE onlooker SET search_path = guarded`,
+      'GRANT USAGE ON SCHEMA guarded TO onlooker',
+      'GRANT SELECT ON ALL TABLES IN SCHEMA guarded TO onlooker',
+    );
+    const onlooker = `postgres://onlooker@127.0.0.1:${target.port}/postgres`;
+    t.equal(
+      run({}, 'clearing', 'search', '--store', onlooker).status,
+      0,
+      'SELECT is enough to look',
+    );
+    await admin('DROP OWNED BY onlooker', 'DROP ROLE onlooker');
     await chmod(file, 0o644);
     const open = run({}, 'clearing', 'search', ...withFile);
     t.match(open, { status: 1, stderr: /PASSWORD_FILE_INVALID.*0600/ });
