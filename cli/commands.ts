@@ -208,8 +208,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'check artefacts offline: a whole output folder or single files',
     usage:
       'Usage: kiri verify PATH... [--trust DIR] [--json]\n' +
+      '       kiri verify PRE-FILE --final FILE [--trust DIR] [--json]\n' +
       '  PATH         an output folder, a receipt, proof, log folder, evidence or settlement file\n' +
       '  --trust DIR  public keys, policy and documents to check against (default: found beside PATH)\n' +
+      '  --final FILE the file that a vault made of the pre-file: differs only in DE2, and is the one it stated\n' +
       '  --json       print the report as JSON',
     load: async () => (await import('./verify/verify.ts')).runVerify,
   },
@@ -227,6 +229,19 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --json          one JSON object a line\n' +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,
+  },
+  'vault-test': {
+    summary:
+      "the partner's vault with test card numbers: fills pre-files, tokenises what comes back",
+    usage:
+      'Usage: kiri vault-test fill FILE.pre.ipm --key FILE --clearing-key FILE --out DIR [--json]\n' +
+      '       kiri vault-test tokenise FILE.ipm --profile NAME --key FILE --out DIR [--json]\n' +
+      "  --key FILE           the vault's own key; signs what it states about each file\n" +
+      "  --clearing-key FILE  the clearing's public key (COSE_Key); the manifest beside the file must be its own\n" +
+      '  --profile NAME       of the file that came in, such as kiri-ipm-member\n' +
+      '  --out DIR            gets the other form of the file and its .vault statement\n' +
+      'For tests: knows published test card numbers only, and refuses files of production.',
+    load: async () => (await import('./programs/vault-test.ts')).runVaultTest,
   },
   'scan-pan': {
     summary: 'look for card numbers in files of any kind',

@@ -33,6 +33,7 @@ import {
   readBack,
 } from './clearing-disputes.ts';
 import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
+import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
 import { payoutsOf } from './payout-config.ts';
@@ -122,6 +123,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       policyHash: (atS) => policyAt(policy, atS).hash,
       mode: 'T',
       ...disputeOptions(config),
+      ...profilesOf(config),
     },
     nowS(),
   );
@@ -261,6 +263,10 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       return payOut(clearing, request);
     case 'reconcile':
       return { ...(await service.reconcile()), ...(await openMatters(service, nowS())) };
+    case 'vault-statement': {
+      const cose = readBytes(String(request['file']));
+      return { ...(await service.takeVaultStatement(cose, nowS())) };
+    }
     case 'lift-stop':
       return { lifted: await service.liftStop(String(request['origin']), nowS()) };
     default: {
@@ -268,7 +274,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        `do is none of pull, acknowledge, cut, payout, reconcile, lift-stop, ${DISPUTE_COMMANDS}`,
+        `do is none of pull, acknowledge, cut, payout, reconcile, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
       );
     }
   }

@@ -89,6 +89,10 @@ export class Config {
     return readPublicKey(this.path(key));
   }
 
+  publicKeys(key: string): PublicKey[] {
+    return this.texts(key).map((entry) => readPublicKey(resolve(dirname(this.#file), entry)));
+  }
+
   /** A log's or witness's verifier key (c2sp.org/signed-note). */
   vkey(key: string): VerifierKey {
     const parsed = parseVerifierKey(this.text(key));

@@ -6,13 +6,12 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import { PanScanner } from '../../sync/clearing/core/pan-scan.ts';
 import type { PanHit } from '../../sync/clearing/core/pan-scan.ts';
 import { readIpmMessages, type LocatedMessage } from '../../sync/clearing/core/ipm-file.ts';
-import { ipmProfile } from '../../sync/clearing/core/ipm-profile.ts';
+import { IPM_PROFILE_NAMES, ipmProfile } from '../../sync/clearing/core/ipm-profile.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from '../command.ts';
 import { scanStore } from './scan-store.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
 
 const CHUNK_BYTES = 65_536;
-const IPM_PROFILES = ['kiri-ipm-onus', 'kiri-ipm-onus-cp500'];
 /** Finds printed of one file; they are counted all the same. */
 const PRINTED_MAX = 100;
 
@@ -46,7 +45,7 @@ const IPM_BYTES_MAX = 64 * 1024 * 1024;
 async function ipmMessages(path: string): Promise<readonly LocatedMessage[] | undefined> {
   if (!path.endsWith('.ipm') || (await lstat(path)).size > IPM_BYTES_MAX) return undefined;
   const bytes = new Uint8Array(await readFile(path));
-  for (const name of IPM_PROFILES) {
+  for (const name of IPM_PROFILE_NAMES) {
     const profile = ipmProfile(name);
     const messages = profile && readIpmMessages(bytes, profile);
     if (messages?.ok) return messages.value;

@@ -4,7 +4,12 @@ import { checkPeriod } from '../../identity/core/period.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, verifySign1 } from '../../protocol/cose.ts';
 import { readSettlementFile } from '../../sync/clearing/core/ipm-file.ts';
-import { ipmProfile, type IpmProfile } from '../../sync/clearing/core/ipm-profile.ts';
+import {
+  ipmProfile,
+  isPreStage,
+  preProfile,
+  type IpmProfile,
+} from '../../sync/clearing/core/ipm-profile.ts';
 import { fileIdOf, type PresentmentRecord } from '../../sync/clearing/core/ipm-record.ts';
 import { shortIdOf } from '../../sync/clearing/core/aggregate.ts';
 import { parseLines, type LinesFile } from '../../sync/clearing/core/lines-file.ts';
@@ -20,6 +25,7 @@ import { MAX_ARTEFACT_BYTES, nativeSha256, type Artefacts } from './artefacts.ts
 import type { Findings } from './findings.ts';
 import type { LogView } from './log.ts';
 import type { TrustStore } from './trust.ts';
+import { checkFinalFile, checkVaultStatement, type PreFile } from './vault-file.ts';
 
 /** Everything that the check of one settlement file rests on; without logs its anchors are not compared. */
 export interface SettlementContext {
@@ -31,6 +37,8 @@ export interface SettlementContext {
   readonly fileIds: Set<string>;
   /** The reader's clock, UTC seconds; without it no file is held to be from the future. */
   readonly nowS: number | undefined;
+  /** Where the file with card numbers stands that the vault made of this one; only in the partner's own zone. */
+  readonly finalFile?: string | undefined;
 }
 
 /** One settlement file as it stands on the disk. */
@@ -67,13 +75,14 @@ function openManifest(context: SettlementContext, base: string): Manifest | unde
     return fault('the signature does not hold');
   const manifest = MANIFEST.decode(payload);
   if (!manifest.ok) return fault(`${manifest.code}: ${manifest.reason}`);
-  const { fileName, policyHash, cutS } = manifest.value;
+  const { fileName, policyHash, cutS, stage } = manifest.value;
   // A renewal stands beside what it renews.
   const { typ } = CLEARING_CREDENTIAL;
   const inForce = own.map((credential) => checkPeriod({ typ, ...credential }, cutS));
   const [late] = inForce;
   if (late?.ok === false && !inForce.some(({ ok }) => ok)) return fault(late.reason);
-  if (fileName !== `${base.slice(base.lastIndexOf('/') + 1)}.ipm`) {
+  const ending = stage === undefined ? '.ipm' : `.${stage}.ipm`;
+  if (fileName !== base.slice(base.lastIndexOf('/') + 1) + ending) {
     return fault(`is the manifest of ${fileName}`);
   }
   if (store.policy && !bytesEqual(policyHash, policyAt(store.policy, cutS).hash)) {
@@ -201,20 +210,40 @@ function checkAnchors(context: SettlementContext, path: string, { anchors }: Lin
   }
 }
 
+/** What a vault made of a file: nothing of an on-us file, the final form of a pre-file. */
+function checkVault(context: SettlementContext, base: string, pre: PreFile): void {
+  const { files, findings, finalFile } = context;
+  const path = `${base}.vault`;
+  if (!isPreStage(pre.profile)) {
+    if (files.has(path)) findings.fault(path, `no vault has a part in ${pre.profile.name}`);
+    if (finalFile !== undefined) findings.fault(finalFile, 'the file has no other final form');
+    return;
+  }
+  const isStated = files.has(path);
+  if (!isStated) findings.count('pre-files without a statement of their vault');
+  const statement = isStated ? checkVaultStatement(context, path, pre) : undefined;
+  if (finalFile !== undefined) checkFinalFile(findings, finalFile, pre, statement);
+}
+
 /** Checks one settlement file with manifest, view and lines; `base` is the path without ending. */
 export function checkSettlementFile(
   context: SettlementContext,
   base: string,
 ): SettlementFileView | undefined {
   const { files, findings } = context;
-  const path = `${base}.ipm`;
   const manifest = openManifest(context, base);
   const profileName = manifest?.profile ?? base.slice(base.lastIndexOf('/') + 1).split('.')[1];
-  const profile = ipmProfile(profileName ?? '');
-  if (!profile) {
-    findings.fault(path, `there is no profile ${profileName}`);
+  const final = ipmProfile(profileName ?? '');
+  if (!final) {
+    findings.fault(`${base}.ipm`, `there is no profile ${profileName}`);
     return undefined;
   }
+  const isPre = isPreStage(final);
+  const path = `${base}${isPre ? '.pre' : ''}.ipm`;
+  if (manifest && (manifest.stage === 'pre') !== isPre) {
+    findings.fault(path, `stage ${manifest.stage ?? 'final'} does not go with ${final.name}`);
+  }
+  const profile = preProfile(final);
   const ipm = findings.guard(path, () => readIpm(context, path, profile));
   if (ipm && manifest) compareWithManifest(context, path, manifest, ipm, profile);
   const viewPath = `${base}.manifest.json`;
@@ -231,13 +260,14 @@ export function checkSettlementFile(
     });
   }
   if (!ipm) return undefined;
+  if (manifest) checkVault(context, base, { bytes: ipm.bytes, manifest, profile: final });
   const { records, sumMinor } = ipm.report;
   const fileName = path.slice(path.lastIndexOf('/') + 1);
   const sha256 = toHex(nativeSha256(ipm.bytes));
   return { fileName, sha256, records, sumMinor, lines };
 }
 
-const ENDING = /^(.*?)\.(?:ipm|manifest|manifest\.json|lines\.jsonl)$/;
+const ENDING = /^(.*?)\.(?:(?:pre\.)?ipm|manifest|manifest\.json|lines\.jsonl|vault)$/;
 
 /** What a file of `clearing/` belongs to. */
 export function settlementBase(path: string): string | undefined {

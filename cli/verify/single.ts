@@ -35,15 +35,23 @@ function findTrust(path: string): string | undefined {
   return undefined;
 }
 
+export interface VerifyOptions extends FolderOptions {
+  /** The final file of a pre-file: a file with card numbers, in the zone where they may be. */
+  readonly finalFile?: string | undefined;
+}
+
 /** One file, told by its name. */
 function checkFile(
   files: Artefacts,
   name: string,
-  { store, nowS }: { readonly store: TrustStore; readonly nowS: number | undefined },
+  { store, nowS, finalFile }: VerifyOptions & { readonly store: TrustStore },
   findings: Findings,
 ): void {
   const stem = receiptStem(name);
   const base = settlementBase(name);
+  if (finalFile !== undefined && base === undefined) {
+    throw new UsageError('--final goes with one pre-file of a settlement');
+  }
   if (stem !== undefined) {
     checkReceipts(files, [stem], store.book, findings);
   } else if (isInclusionProof(name)) {
@@ -51,8 +59,8 @@ function checkFile(
   } else if (isL3Proof(name)) {
     checkL3Proof(files, name, store, findings);
   } else if (base !== undefined) {
-    const context = { files, store, logs: undefined, findings, fileIds: new Set<string>(), nowS };
-    checkSettlementFile(context, base);
+    const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
+    checkSettlementFile({ ...context, nowS, finalFile }, base);
   } else if (isProof(name)) {
     checkProofFile(files, name, store, findings);
   } else if (name.endsWith('.cbor')) {
@@ -73,12 +81,15 @@ function checkFile(
  *   above the path
  * @throws UsageError where there is nothing at the path, no trust folder, or no known artefact
  */
-export async function verifyPath(path: string, options: FolderOptions = {}): Promise<VerifyReport> {
+export async function verifyPath(path: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new UsageError(`there is nothing at ${path}`);
   const isOutput = [CONTENTS_FILE, SUMMARY_FILE, TRUST_FOLDER].some((name) =>
     existsSync(join(path, name)),
   );
+  if (stat.isDirectory() && options.finalFile !== undefined) {
+    throw new UsageError('--final goes with one pre-file, not with a folder');
+  }
   if (stat.isDirectory() && isOutput) {
     return verifyFolder(path, options);
   }
@@ -100,7 +111,7 @@ export async function verifyPath(path: string, options: FolderOptions = {}): Pro
   } else {
     const files = new Artefacts(dirname(path), findings, false);
     findings.guard(basename(path), () =>
-      checkFile(files, basename(path), { store, nowS: options.nowS }, findings),
+      checkFile(files, basename(path), { ...options, store }, findings),
     );
   }
   return findings.report();

@@ -31,12 +31,15 @@ export interface TrustStore {
   readonly anchors: ReadonlyMap<string, VerifyAnchor>;
   /** Where the policy stands, for faults. */
   readonly policyPath: string;
+  /** Keys of `trust/vaults/`: who may state what was done to a pre-file. */
+  readonly vaults: readonly PublicKey[];
 }
 
 /** The root that the caller brought along, instead of the one in the folder. */
 export interface Pinned {
   readonly issuerKey: PublicKey;
   readonly policyText?: Uint8Array;
+  readonly vaults: readonly PublicKey[];
   /** What anchors are checked against: the caller's, never the folder's own. */
   readonly anchors: ReadonlyMap<string, VerifyAnchor>;
 }
@@ -53,6 +56,16 @@ function readDocuments(files: Artefacts, prefix: string): Document[] {
     if (cose) documents.push({ path, cose });
   }
   return documents;
+}
+
+/** Keys of vaults; no document of the issuer names them, their partner hands them over. */
+function loadVaults(files: Artefacts, prefix: string, findings: Findings): PublicKey[] {
+  return files.below(`${prefix}vaults/`).flatMap((path) => {
+    const bytes = files.read(path);
+    const key = bytes && keyOfCose(bytes);
+    if (bytes && !key) findings.fault(path, 'not a COSE_Key in its one form');
+    return key ? [key] : [];
+  });
 }
 
 /** Which issuer most documents name: tells a changed root from changed documents. */
@@ -220,7 +233,9 @@ export function loadTrust(
   const noteCheck = noteVerify(verifier);
   const own = loadAnchors(files, prefix, { noteVerify: noteCheck }, findings);
   const anchors = pinned?.anchors ?? own;
-  return { book, policy, noteVerify: noteCheck, anchors, policyPath: policyName(files, prefix) };
+  const vaults = pinned?.vaults ?? loadVaults(files, prefix, findings);
+  const policyPath = policyName(files, prefix);
+  return { book, policy, noteVerify: noteCheck, anchors, policyPath, vaults };
 }
 
 /** The root that a person brings along in a folder of its own. */
@@ -235,5 +250,6 @@ export function loadPinned(files: Artefacts, findings: Findings): Pinned | undef
   const policyText = files.has(path) ? files.read(path) : undefined;
   const noteCheck = noteVerify(nodeVerifier());
   const anchors = loadAnchors(files, '', { noteVerify: noteCheck }, findings);
-  return { issuerKey, anchors, ...(policyText ? { policyText } : {}) };
+  const vaults = loadVaults(files, '', findings);
+  return { issuerKey, anchors, vaults, ...(policyText ? { policyText } : {}) };
 }

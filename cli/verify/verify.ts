@@ -10,6 +10,7 @@ export { verifyPath } from './single.ts';
 interface Options {
   readonly paths: readonly string[];
   readonly trustDir: string | undefined;
+  readonly finalFile: string | undefined;
   readonly json: boolean;
 }
 
@@ -17,11 +18,20 @@ function parse(argv: readonly string[]): Options {
   try {
     const { values, positionals } = parseArgs({
       args: [...argv],
-      options: { trust: { type: 'string' }, json: { type: 'boolean', default: false } },
+      options: {
+        trust: { type: 'string' },
+        final: { type: 'string' },
+        json: { type: 'boolean', default: false },
+      },
       allowPositionals: true,
       strict: true,
     });
-    return { paths: positionals, trustDir: values.trust, json: values.json };
+    return {
+      paths: positionals,
+      trustDir: values.trust,
+      finalFile: values.final,
+      json: values.json,
+    };
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
@@ -53,7 +63,7 @@ const exact = (_key: string, value: unknown): unknown =>
   typeof value === 'bigint' ? value.toString() : value;
 
 /**
- * `kiri verify PATH… [--trust DIR] [--json]`: checks artefacts offline and names what is wrong.
+ * `kiri verify PATH… [--trust DIR] [--final FILE] [--json]`: checks artefacts offline and names what is wrong.
  * @param print where the report goes; standard output by default
  * @returns 0 if everything holds, 1 if not
  * @throws UsageError for a wrong option or a path with no artefact
@@ -62,11 +72,14 @@ export async function runVerify(
   argv: readonly string[],
   print: (text: string) => unknown = (text) => process.stdout.write(text),
 ): Promise<number> {
-  const { paths, trustDir, json } = parse(argv);
+  const { paths, trustDir, finalFile, json } = parse(argv);
   if (paths.length === 0) throw new UsageError('name at least one artefact or output folder');
   const reports: (readonly [string, VerifyReport])[] = [];
   const nowS = Math.floor(Date.now() / 1000);
-  const options = { nowS, ...(trustDir === undefined ? {} : { trustDir }) };
+  if (finalFile !== undefined && paths.length > 1) {
+    throw new UsageError('--final goes with one pre-file');
+  }
+  const options = { nowS, finalFile, ...(trustDir === undefined ? {} : { trustDir }) };
   for (const path of paths) reports.push([path, await verifyPath(path, options)]);
   const report = merge(reports);
   print(json ? `${JSON.stringify(report, exact)}\n` : reportText(report));

@@ -1,4 +1,4 @@
-import type { Signer } from '../../protocol/public-key.ts';
+import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
 import { writeFileDurable } from '../../platform/durable-file.ts';
 import { assignPayout } from './assign-payout.ts';
 import type { PayoutAssignment } from './assign-payout.ts';
@@ -9,10 +9,10 @@ import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
 import type { Taken } from './core/log-row.ts';
 import { readTaken } from './taken-rows.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
-import type { IpmProfile } from './core/ipm-profile.ts';
+import type { IpmProfile, ProfileRule } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
-import { anchorsOf, rebuildFile, writeAssigned } from './cut-file.ts';
+import { anchorsOf, rebuildFile, statementArtefact, writeAssigned } from './cut-file.ts';
 import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
@@ -38,6 +38,8 @@ import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import { numberOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
+import { finalHashOf, takeVaultStatement } from './vault-statements.ts';
+import type { StatementOutcome } from './vault-statements.ts';
 
 /** What one clearing is made of. */
 export type ClearingOptions = {
@@ -51,7 +53,12 @@ export type ClearingOptions = {
   /** Of the policy in force at a cut; its time is handed over where versions follow each other. */
   readonly policyHash: Uint8Array | ((atS: number) => Uint8Array);
   readonly mode: 'P' | 'T';
+  /** The profile of lines that neither `profiles` nor their programme gives another one; on us by default. */
   readonly profile?: IpmProfile;
+  /** Profiles by acquirer and programme; the first rule that fits counts. */
+  readonly profiles?: readonly ProfileRule[];
+  /** Whose statements about filled files are taken; none by default. */
+  readonly vaults?: { readonly verifier: Verifier; readonly vaults: readonly PublicKey[] };
   /** Zone of file and ARN dates; Japan by default. */
   readonly zone?: BusinessZone;
   readonly writeFile?: WriteFile;
@@ -203,7 +210,12 @@ export class ClearingService {
 
   /** Takes in one document of the issuer; see read-back.ts. */
   async readBack(inbound: Inbound, nowS: number): Promise<TakenInbound> {
-    return takeInbound(this.#options.database, inbound, { limits: this.#limits }, nowS);
+    return takeInbound(
+      this.#options.database,
+      inbound,
+      { limits: this.#limits, finalHash: finalHashOf },
+      nowS,
+    );
   }
 
   /** Everything that is done in the store alone, in one transaction: what is kept apart, answered, lifted. */
@@ -249,6 +261,20 @@ export class ClearingService {
       await markSilent(session, nowS, ackWithinS ?? ACK_WITHIN_S);
       return readAlerts(session, nowS);
     });
+  }
+
+  /** Keeps what a vault signed about a pre-file, in the store and beside the file. Safe to repeat. */
+  async takeVaultStatement(cose: Uint8Array, nowS: number): Promise<StatementOutcome> {
+    const { database, vaults, outFolder } = this.#options;
+    const trust = vaults ?? { verifier: { verify: () => false }, vaults: [] };
+    const outcome = await database.transaction((session) =>
+      takeVaultStatement(session, cose, trust, nowS),
+    );
+    if (outcome.kind !== 'refused') {
+      const artefact = statementArtefact(outcome.fileName, cose);
+      await this.#writeFile(`${outFolder}/${artefact.path}`, artefact.bytes);
+    }
+    return outcome;
   }
 
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
@@ -297,11 +323,13 @@ export class ClearingService {
     anchors: readonly LedgerAnchor[],
     closeOut: boolean,
   ): CutAssigner {
-    const { directory, policyHash, mode, profile, zone } = this.#options;
+    const { directory, policyHash, mode, zone } = this.#options;
+    const { profiles = [], profile = DEFAULT_IPM_PROFILE } = this.#options;
     return new CutAssigner(session, {
       nowS,
       closeOut,
-      profile: profile ?? DEFAULT_IPM_PROFILE,
+      profile,
+      profiles,
       mode,
       zone: zone ?? JST,
       directory,

@@ -5,16 +5,18 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import { Books } from './books.ts';
 import { writeIpmFile } from './core/ipm-file.ts';
+import { isPreStage } from './core/ipm-profile.ts';
 import { fileIdOf } from './core/ipm-record.ts';
 import type { IpmTotals, PresentmentRecord } from './core/ipm-record.ts';
 import { formatLines } from './core/lines-file.ts';
 import type { FileLine, LedgerAnchor } from './core/lines-file.ts';
 import { MANIFEST, MANIFEST_TYP, manifestView } from './core/manifest.ts';
 import type { Manifest, ManifestTotal } from './core/manifest.ts';
-import { decodeFileDocument, decodeRecord } from './file-document.ts';
+import { decodeFileDocument, decodeRecord, ipmName } from './file-document.ts';
 import type { FileDocument } from './file-document.ts';
 import { amountOf, bytesOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
+import { vaultStatementOf } from './vault-statements.ts';
 
 /** Writes one file as a whole, durable when the promise resolves (temporary, sync, rename, sync of the folder). */
 export type WriteFile = (path: string, bytes: Uint8Array | string) => Promise<void>;
@@ -114,7 +116,7 @@ const renderFile = (fileName: string, stored: Stored, signer: Signer): Artefact[
   const ipm = renderIpm(stored);
   const lines = linesText(stored);
   const manifest: Manifest = {
-    fileName: `${fileName}.ipm`,
+    fileName: ipmName(fileName, document.profile),
     fileId: fileIdOf(document.header),
     profile: document.profile.name,
     profileVersion: document.profile.version,
@@ -127,6 +129,7 @@ const renderFile = (fileName: string, stored: Stored, signer: Signer): Artefact[
     linesSha256: sha256(utf8ToBytes(lines)),
     policyHash: fromHex(document.policyHash),
     cutS: document.cutS,
+    ...(isPreStage(document.profile) && { stage: 'pre' }),
   };
   const header = { kid: signer.key.id, typ: MANIFEST_TYP };
   const base = `${CLEARING_FOLDER}/${fileName}`;
@@ -135,7 +138,7 @@ const renderFile = (fileName: string, stored: Stored, signer: Signer): Artefact[
       path: `${EVIDENCE_FOLDER}/${one.id}.cbor`,
       bytes: one.document,
     })),
-    { path: `${base}.ipm`, bytes: ipm.bytes },
+    { path: `${CLEARING_FOLDER}/${manifest.fileName}`, bytes: ipm.bytes },
     { path: `${base}.lines.jsonl`, bytes: lines },
     { path: `${base}.manifest.json`, bytes: manifestView(manifest) },
     { path: `${base}.manifest`, bytes: signSign1(signer, MANIFEST.encode(manifest), header) },
@@ -148,9 +151,19 @@ export const rebuildFile = async (
   fileName: string,
   signer: Signer,
 ): Promise<Artefact[]> => {
-  const stored = await database.transaction((session) => loadFile(session, fileName));
-  return renderFile(fileName, stored, signer);
+  const [stored, statement] = await database.transaction(
+    async (session) =>
+      [await loadFile(session, fileName), await vaultStatementOf(session, fileName)] as const,
+  );
+  const artefacts = renderFile(fileName, stored, signer);
+  return statement ? [...artefacts, statementArtefact(fileName, statement)] : artefacts;
 };
+
+/** A vault's statement beside the pre-file that it is about. */
+export const statementArtefact = (fileName: string, statement: Uint8Array): Artefact => ({
+  path: `${CLEARING_FOLDER}/${fileName}.vault`,
+  bytes: statement,
+});
 
 const markWritten = async (session: SqlSession, fileName: string, nowS: number): Promise<void> => {
   const books = new Books(session, nowS);
@@ -235,7 +248,7 @@ export const writeAssigned = async (
       if (changed > 0) await markWritten(session, fileName, nowS);
     });
     written.push({
-      fileName: `${fileName}.ipm`,
+      fileName: ipmName(fileName, stored.document.profile),
       member: stored.document.header.member,
       currency: stored.document.currency,
       records: stored.lines.length + 2,

@@ -1,3 +1,4 @@
+import { isPreStage } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
@@ -49,3 +50,7 @@ export const baseName = (profile: IpmProfile, header: FileHeader): string =>
     `S${String(header.sequence).padStart(5, '0')}`,
     header.mode,
   ].join('.');
+
+/** What stands in the output folder: a pre-file is named as one, the vault's final file takes the plain name. */
+export const ipmName = (fileName: string, profile: IpmProfile): string =>
+  `${fileName}${isPreStage(profile) ? '.pre' : ''}.ipm`;

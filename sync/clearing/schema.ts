@@ -212,6 +212,12 @@ const FEES: readonly string[] = [
   "ALTER TABLE presentments ADD COLUMN fee_due_e4 TEXT NOT NULL DEFAULT '0'",
 ];
 
+// What the partner's vaults signed about our pre-files (vault-statements.ts).
+const VAULT_STATEMENTS: readonly string[] = [
+  `CREATE TABLE vault_statements (
+     file_name TEXT PRIMARY KEY, final_sha256 BLOB NOT NULL, statement BLOB NOT NULL, taken_s BIGINT NOT NULL)`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -223,6 +229,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   PAYOUTS,
   POSITIONS,
   FEES,
+  VAULT_STATEMENTS,
 ];
 
 /**

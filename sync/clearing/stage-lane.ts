@@ -14,7 +14,7 @@ import {
 import type { AggregateKey, DueReason, Lane, Piece, Programme } from './core/aggregate.ts';
 import { aggregateIdOf, encodeEvidence } from './core/evidence.ts';
 import type { EvidenceConflict, EvidenceLeaf } from './core/evidence.ts';
-import { amountMinorMax, ipmProfile } from './core/ipm-profile.ts';
+import { amountMinorMax, chosenProfile, ipmProfile } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { Sign } from './core/ledger-states.ts';
 import { noteFinding } from './ingest-scope.ts';
@@ -156,7 +156,7 @@ export class LaneStager {
     const reason = rule && dueReason(state, rule, nowS, closeOut, directory.accountEndsS?.(key));
     if (rule && !reason) return [];
     if (rule && rule.name !== key.programme) await this.#noteFallback(key, rule.name);
-    const profile = this.#profileOf(rule);
+    const profile = this.#profileOf(key, rule);
     const details = directory.details(key);
     const currency = currencyOf(key.currency);
     const isPresentable =
@@ -191,8 +191,11 @@ export class LaneStager {
     return staged;
   }
 
-  #profileOf(rule: Programme | undefined): IpmProfile | undefined {
-    return rule?.profile === undefined ? this.#context.profile : ipmProfile(rule.profile);
+  /** By rule for acquirer and programme, else by the programme itself. */
+  #profileOf(key: AggregateKey, rule: Programme | undefined): IpmProfile | undefined {
+    const { profile, profiles } = this.#context;
+    const chosen = chosenProfile(profiles, key);
+    return chosen ?? (rule?.profile === undefined ? profile : ipmProfile(rule.profile));
   }
 
   /** Once per merchant: its acquirer states a programme that its category does not belong to. */

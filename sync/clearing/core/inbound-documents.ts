@@ -60,6 +60,8 @@ export type InboundTrust = {
   /** Id of our own clearing key. */
   readonly clearing: Uint8Array;
   readonly nowS: number;
+  /** Who may have taken the card numbers out of a file; only profiles with card numbers need one. */
+  readonly vaults?: readonly PublicKey[];
 };
 
 /** A document whose signature holds, and who signed it. */

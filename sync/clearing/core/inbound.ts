@@ -11,7 +11,7 @@ import type { InboundBody, InboundMessage } from './inbound-message.ts';
 import { inboundMessage } from './inbound-record.ts';
 import { readIpmMessages } from './ipm-file.ts';
 import type { LocatedMessage } from './ipm-file.ts';
-import { ipmProfile } from './ipm-profile.ts';
+import { ipmProfile, isPreStage, preProfile } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import {
   FUNCTION_HEADER,
@@ -26,6 +26,7 @@ import type { FileHeader } from './ipm-record.ts';
 import { encodeMessage } from './iso8583.ts';
 import type { IsoMessage } from './iso8583.ts';
 import { readInboundBody } from './read-inbound-record.ts';
+import { openVaultStatement } from './vault-statement.ts';
 import { VBS_TERMINATOR, blocked, frameRecord } from './vbs.ts';
 import { checkCardNumber, checkSequence, checkTrailer } from './verify-ipm.ts';
 import type { IpmFindingCode, Note } from './verify-ipm.ts';
@@ -239,10 +240,40 @@ const readBodies = (
   return coded(messages);
 };
 
+/**
+ * The bytes are those that the manifest speaks of; where the issuer's file carries card numbers, those that a vault
+ * states it made from that very file.
+ */
+const isFileOf = (
+  bytes: Uint8Array,
+  manifest: InboundManifest,
+  trust: InboundTrust,
+  vaultStatement: Uint8Array | undefined,
+): boolean => {
+  const own = { sha256: sha256(bytes), length: bytes.length };
+  const profile = ipmProfile(manifest.profile);
+  if (!profile || !isPreStage(profile)) {
+    return own.length === manifest.fileBytes && bytesEqual(own.sha256, manifest.fileSha256);
+  }
+  const { verifier, vaults = [] } = trust;
+  const opened = vaultStatement && openVaultStatement(vaultStatement, { verifier, vaults });
+  return (
+    opened?.ok === true &&
+    opened.value.direction === 'inward' &&
+    opened.value.fileId === manifest.fileId &&
+    opened.value.records === manifest.records &&
+    opened.value.preBytes === own.length &&
+    bytesEqual(opened.value.preSha256, own.sha256) &&
+    opened.value.finalBytes === manifest.fileBytes &&
+    bytesEqual(opened.value.finalSha256, manifest.fileSha256)
+  );
+};
+
 const openFile = (
   bytes: Uint8Array,
   manifestCose: Uint8Array,
   trust: InboundTrust,
+  vaultStatement: Uint8Array | undefined,
 ): Coded<{ readonly manifest: InboundManifest; readonly issuer: PublicKey }> => {
   const opened = openInboundManifest(manifestCose, trust);
   if (!opened.ok) return opened;
@@ -250,7 +281,7 @@ const openFile = (
   if (bytes.length > INBOUND_BYTES_MAX || manifest.records > INBOUND_RECORDS_MAX) {
     return refused('TOO_MANY', 0, 'file', `${bytes.length} bytes, ${manifest.records} records`);
   }
-  if (bytes.length !== manifest.fileBytes || !bytesEqual(sha256(bytes), manifest.fileSha256)) {
+  if (!isFileOf(bytes, manifest, trust, vaultStatement)) {
     return refused('WRONG_FILE', 0, 'file', `is not the file that ${manifest.fileName} speaks of`);
   }
   return coded({ manifest, issuer });
@@ -259,20 +290,23 @@ const openFile = (
 /**
  * Reads a file of an issuer under its signed manifest. Refuses whatever `writeInbound` would not have written: an
  * unsigned file, one for another clearing, a wrong frame or total, an unknown function code, reason or reject code.
- * Faults name offset and field; whether a message fits our own files is for the store to say.
+ * Faults name offset and field; whether a message fits our own files is for the store to say. `vaultStatement` belongs
+ * to a file that came through a vault: its manifest speaks of the form with card numbers.
  */
 export const readInbound = (
   bytes: Uint8Array,
   manifestCose: Uint8Array,
   trust: InboundTrust,
+  vaultStatement?: Uint8Array,
 ): Coded<InboundFile> => {
-  const opened = openFile(bytes, manifestCose, trust);
+  const opened = openFile(bytes, manifestCose, trust, vaultStatement);
   if (!opened.ok) return opened;
   const { manifest, issuer } = opened.value;
-  const profile = ipmProfile(manifest.profile);
-  if (profile?.version !== manifest.profileVersion) {
+  const final = ipmProfile(manifest.profile);
+  if (final?.version !== manifest.profileVersion) {
     return refused('WRONG_VALUE', 0, 'profile', `${manifest.profile} ${manifest.profileVersion}`);
   }
+  const profile = preProfile(final);
   const located = readIpmMessages(bytes, profile);
   if (!located.ok) return located;
   if (located.value.length !== manifest.records) {

@@ -19,7 +19,7 @@ export type IpmProfile = TextRule & {
   readonly pointOfService: string;
   /** PDS0165: `C` settled on us or under a bilateral agreement, `M` cleared and settled by the system. */
   readonly settlementIndicator: 'C' | 'M';
-  /** Whether a record may, must or must not carry DE2. */
+  /** Whether a presentment must or must not carry DE2 in the file that the issuer gets. */
   readonly cardNumber: 'forbidden' | 'required';
   /** The PDS that carries the issuer's funding reference; agreed between issuer and acquirer. */
   readonly fundingPds: string;
@@ -59,11 +59,24 @@ const ON_US: IpmProfile = {
   inbound: { fileType: '001', reasons: ON_US_REASONS, rejects: ON_US_REJECTS },
 };
 
+/** Cleared by the card system: what Kiri writes is a pre-file, the partner's vault fills in DE2. */
+const MEMBER: IpmProfile = {
+  ...ON_US,
+  name: 'kiri-ipm-member',
+  settlementIndicator: 'M',
+  cardNumber: 'required',
+};
+
 const PROFILES: readonly IpmProfile[] = [
   ON_US,
   // The same records for a host: cp500, and `/` in DE43 because `\` differs between EBCDIC pages.
   { ...ON_US, name: 'kiri-ipm-onus-cp500', charset: 'cp500', delimiter: '/' },
+  MEMBER,
+  { ...MEMBER, name: 'kiri-ipm-member-cp500', charset: 'cp500', delimiter: '/' },
 ];
+
+/** The names of all profiles. */
+export const IPM_PROFILE_NAMES: readonly string[] = PROFILES.map(({ name }) => name);
 
 /** The default: on-us or bilateral, no card number, latin1, 1014 blocks. */
 export const DEFAULT_IPM_PROFILE: IpmProfile = ON_US;
@@ -71,6 +84,32 @@ export const DEFAULT_IPM_PROFILE: IpmProfile = ON_US;
 /** By name; undefined for a profile that does not exist. */
 export const ipmProfile = (name: string): IpmProfile | undefined =>
   PROFILES.find((profile) => profile.name === name);
+
+/** True if what Kiri writes under the profile still lacks DE2: a pre-file, its manifest says stage `pre`. */
+export const isPreStage = (profile: IpmProfile): boolean => profile.cardNumber === 'required';
+
+/** The form in which Kiri itself writes and reads the files of a profile: without card numbers, always. */
+export const preProfile = (profile: IpmProfile): IpmProfile =>
+  isPreStage(profile) ? { ...profile, cardNumber: 'forbidden' } : profile;
+
+/** Which profile a line is presented under: the first rule that fits it. */
+export type ProfileRule = {
+  /** References as the aggregation key has them; absent fits all. */
+  readonly acquirer?: string;
+  readonly programme?: string;
+  readonly profile: IpmProfile;
+};
+
+/** The profile that the rules choose for a line; undefined where none fits. */
+export const chosenProfile = (
+  rules: readonly ProfileRule[],
+  key: { readonly acquirer: string; readonly programme: string },
+): IpmProfile | undefined =>
+  rules.find(
+    ({ acquirer, programme }) =>
+      (acquirer === undefined || acquirer === key.acquirer) &&
+      (programme === undefined || programme === key.programme),
+  )?.profile;
 
 /** The largest amount of one record, in minor units. */
 export const amountMinorMax = (profile: IpmProfile): bigint =>

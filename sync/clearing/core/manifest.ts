@@ -30,6 +30,8 @@ export type Manifest = {
   /** SHA-256 of the finality policy under which every receipt in the file is L2. */
   readonly policyHash: Uint8Array;
   readonly cutS: number;
+  /** `pre` where a vault fills in DE2 before the issuer gets the file; absent where this is the file he gets. */
+  readonly stage?: string;
 };
 
 /** Currencies × signs; the files of this project hold one currency. */
@@ -59,6 +61,7 @@ export const MANIFEST: Codec<Manifest> = message<Manifest>(MANIFEST_TYPE, {
   linesSha256: [11, bytes(32)],
   policyHash: [12, bytes(32)],
   cutS: [13, U53],
+  stage: [14, text(8), 'optional'],
 });
 
 /** The manifest as text for people; made from the signed one and compared with it, never read as truth. */

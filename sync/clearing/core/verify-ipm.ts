@@ -1,5 +1,6 @@
 import { currencyOf } from '../../../protocol/currency.ts';
 import { arnFault, isLuhnValid } from './arn.ts';
+import { isCardNumber } from './card-number.ts';
 import { civilTime, yymmdd } from './civil-time.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { FUNCTION_HEADER, FUNCTION_TRAILER, cycleElements, readHeader } from './ipm-record.ts';
@@ -78,20 +79,25 @@ const holdsCardNumber = (text: string): boolean =>
     (run) => run.length >= 13 && run.length <= 19 && isLuhnValid(run),
   );
 
+/** The element or PDS of text that hides a card number; undefined if none does. DE2 is not looked at. */
+export const hiddenCardNumber = ({ fields, pds }: IsoMessage): string | undefined => {
+  const de = SCANNED.find((one) => holdsCardNumber(String(fields.get(one) ?? '')));
+  if (de !== undefined) return `DE${de}`;
+  const tag = [...pds].find(([name, value]) => !NUMERIC_PDS.has(name) && holdsCardNumber(value));
+  return tag && `PDS${tag[0]}`;
+};
+
 /** No card number where the profile forbids one, a right one where it wants one. */
 export const checkCardNumber = (at: LocatedMessage, profile: IpmProfile, note: Note): void => {
-  const { fields, pds } = at.message;
-  if (profile.cardNumber === 'forbidden') {
-    if (fields.has(2)) note('CARD_NUMBER', at, 'DE2 in a profile without card numbers');
-    for (const de of SCANNED) {
-      if (holdsCardNumber(fieldText(at.message, de))) note('CARD_NUMBER', at, `DE${de}`);
+  if (profile.cardNumber === 'required') {
+    if (!isCardNumber(fieldText(at.message, 2))) {
+      note('CARD_NUMBER', at, 'DE2 missing or its check digit wrong');
     }
-    for (const [tag, value] of pds) {
-      if (!NUMERIC_PDS.has(tag) && holdsCardNumber(value)) note('CARD_NUMBER', at, `PDS${tag}`);
-    }
-  } else if (!isLuhnValid(fieldText(at.message, 2))) {
-    note('CARD_NUMBER', at, 'DE2 missing or its check digit wrong');
+  } else if (at.message.fields.has(2)) {
+    note('CARD_NUMBER', at, 'DE2 in a file without card numbers');
   }
+  const hidden = hiddenCardNumber(at.message);
+  if (hidden !== undefined) note('CARD_NUMBER', at, hidden);
 };
 
 const isCalendarTime = (text: string): boolean => {

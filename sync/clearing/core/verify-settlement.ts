@@ -4,7 +4,7 @@ import { decodeSign1, verifySign1 } from '../../../protocol/cose.ts';
 import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
 import { verifyEvidence } from './evidence.ts';
 import type { Evidence } from './evidence.ts';
-import { ipmProfile } from './ipm-profile.ts';
+import { ipmProfile, isPreStage, preProfile } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { fileIdOf } from './ipm-record.ts';
 import type { PresentmentRecord } from './ipm-record.ts';
@@ -187,7 +187,10 @@ export const verifySettlement = (
     note('manifest', `profile ${manifest.profile} ${manifest.profileVersion} is not known here`);
     return { findings, manifest };
   }
-  const presentments = checkFile(artefacts, manifest, profile, note);
+  if ((manifest.stage === 'pre') !== isPreStage(profile)) {
+    note('manifest', `stage ${manifest.stage ?? 'final'} does not go with ${manifest.profile}`);
+  }
+  const presentments = checkFile(artefacts, manifest, preProfile(profile), note);
   if (!bytesEqual(sha256(utf8ToBytes(artefacts.lines)), manifest.linesSha256)) {
     note('lines', 'SHA-256 differs');
   }

@@ -15,6 +15,7 @@ import { PAYMENT, TIME_SYNCHRONISED, type Payment } from '../../../protocol/mess
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
 import type { PublicKey, Signer } from '../../../protocol/public-key.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import type { ClearingOptions } from '../../../sync/clearing/clearing-service.ts';
 import type { VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
 import { openSqlite } from '../../../sync/clearing/sql.ts';
 import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
@@ -299,11 +300,13 @@ export interface BuiltOut {
 /**
  * Writes a whole output folder: `batches` adds up to the number of receipts, cut in two settlement files.
  * @param out a world to go on with; default: a new one
+ * @param more other options of the clearing
  */
 export const buildOut = async (
   root: string,
   batches: readonly number[],
   out: OutWorld = newOutWorld(),
+  more: Partial<ClearingOptions> = {},
 ): Promise<BuiltOut> => {
   const folder = new Folder(root);
   const count = batches.reduce((sum, one) => sum + one, 0);
@@ -329,6 +332,7 @@ export const buildOut = async (
       directory: directoryOf({ ...programme, name: MERCHANT_FACTS.programme }),
       policyHash: policy.value.hash,
       mode: 'T',
+      ...more,
     },
     NOW_S,
   );

@@ -67,8 +67,15 @@ export const inBlocks = (bytes: readonly number[]): number[] => {
 
 const FILE_ID = '0022611210000003281502201';
 
+/** PDS 0165, and DE2 of both lines, with its length, where the file has card numbers. */
+export type Variant = {
+  readonly indicator: 'C' | 'M';
+  readonly card?: string;
+};
+
 /** One 1240; the last digits of the ARNs were worked out by hand with the Luhn rule. */
 const presentment = (
+  { indicator, card }: Variant,
   line: {
     readonly processing: string;
     readonly amount: string;
@@ -80,6 +87,7 @@ const presentment = (
 ): HandMadeRecord => ({
   mti: '1240',
   elements: [
+    ...(card === undefined ? [] : [[2, card] as const]),
     [3, line.processing],
     [4, line.amount],
     [12, '261121083000'],
@@ -92,7 +100,7 @@ const presentment = (
     [41, 'GATE0001'],
     [42, 'MERCHANT-01    '],
     [43, `47${['TOLL GATE 1', '1-2 BAY ROAD', 'TOKYO', '1350063   13 JPN'].join(delimiter)}`],
-    [48, '038014800439200165001C9501012KIRI-ACC-001'],
+    [48, `038014800439200165001${indicator}9501012KIRI-ACC-001`],
     [49, '392'],
     [71, line.number],
     [94, '1100000032815'],
@@ -100,7 +108,10 @@ const presentment = (
 });
 
 /** Header, a debit of 3,850 yen, a credit of 150 yen, trailer. */
-export const handMadeRecords = (delimiter: '\\' | '/'): readonly HandMadeRecord[] => [
+export const handMadeRecords = (
+  delimiter: '\\' | '/',
+  variant: Variant = { indicator: 'C' },
+): readonly HandMadeRecord[] => [
   {
     mti: '1644',
     elements: [
@@ -110,6 +121,7 @@ export const handMadeRecords = (delimiter: '\\' | '/'): readonly HandMadeRecord[
     ],
   },
   presentment(
+    variant,
     {
       processing: '000000',
       amount: '000000003850',
@@ -120,6 +132,7 @@ export const handMadeRecords = (delimiter: '\\' | '/'): readonly HandMadeRecord[
     delimiter,
   ),
   presentment(
+    variant,
     {
       processing: '200000',
       amount: '000000000150',
@@ -144,8 +157,9 @@ export const handMadeFile = (
   script: Script,
   framing: 'vbs' | '1014',
   onRecord: (bytes: number[], at: number) => number[] = (bytes) => bytes,
+  variant?: Variant,
 ): Uint8Array => {
-  const records = handMadeRecords(script === 'cp500' ? '/' : '\\').map((one, at) =>
+  const records = handMadeRecords(script === 'cp500' ? '/' : '\\', variant).map((one, at) =>
     onRecord(recordBytes(one, script), at),
   );
   const bytes = stream(records);
