@@ -220,12 +220,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     usage:
       'Usage: kiri clearing search --store STORE [--from DATE] [--to DATE] [--merchant ID] [--party HEX]\n' +
       '                            [--min AMOUNT] [--max AMOUNT] [--json]\n' +
+      '       kiri clearing reconciliation --store STORE --out FILE.csv [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
       '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
       '  --merchant ID   the merchant, --party HEX the liable party\n' +
       '  --min, --max    what was charged, in major units such as 120 or 3.85\n' +
+      '  --out FILE.csv  lines of all files, balances, merchants and totals as one table (RFC 4180)\n' +
       '  --json          one JSON object a line\n' +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,

@@ -14,6 +14,7 @@ import { searchReceipts } from '../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../sync/clearing/search.ts';
 import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
+import { runReconciliation } from './clearing-csv.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
 
 const DAY_MS = 86_400_000;
@@ -173,5 +174,6 @@ async function evidencePages(argv: readonly string[]): Promise<number> {
 export async function runClearingTool([name, ...rest]: readonly string[]): Promise<number> {
   if (name === 'search') return search(rest);
   if (name === 'evidence-html') return evidencePages(rest);
-  throw new UsageError('kiri clearing wants search or evidence-html');
+  if (name === 'reconciliation') return runReconciliation(rest);
+  throw new UsageError('kiri clearing wants search, reconciliation or evidence-html');
 }
