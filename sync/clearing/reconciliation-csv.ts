@@ -8,7 +8,7 @@ import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
 /** Columns; amounts in micro-units (1,000,000 in one major unit). */
-export const RECONCILIATION_COLUMNS = [
+const RECONCILIATION_COLUMNS = [
   'row',
   'file',
   'arn',
