@@ -40,7 +40,9 @@ export function inboxOf(
 ): InboxFolder {
   const folder = config.has('inbox') ? config.path('inbox') : join(config.path('folder'), 'inbox');
   const { issuerKey, verifier, clearing } = from;
-  return new InboxFolder(folder, (nowS) => ({ verifier, issuers: [issuerKey], clearing, nowS }));
+  const vaults = config.has('vaultKeys') ? config.publicKeys('vaultKeys') : [];
+  const trust = { verifier, issuers: [issuerKey], clearing, vaults };
+  return new InboxFolder(folder, (nowS) => ({ ...trust, nowS }));
 }
 
 /** Takes in what has arrived and writes the evidence that was asked for. */

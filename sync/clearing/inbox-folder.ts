@@ -9,7 +9,8 @@ import { makeFolder } from '../../platform/make-folder.ts';
 import type { ClearingService } from './clearing-service.ts';
 import { INBOUND_BYTES_MAX, readInbound } from './core/inbound.ts';
 import { openAcknowledgement, openInboundManifest } from './core/inbound-documents.ts';
-import type { InboundTrust } from './core/inbound-documents.ts';
+import type { InboundManifest, InboundTrust } from './core/inbound-documents.ts';
+import { ipmProfile, isPreStage } from './core/ipm-profile.ts';
 import { keepApart } from './quarantine.ts';
 import type { Inbound, Taken } from './read-back.ts';
 
@@ -22,6 +23,9 @@ const UNSIGNED_AFTER_MS = 600_000;
 
 const MANIFEST = '.manifest';
 const FILE = '.ipm';
+/** What a vault states about a file that it took the card numbers out of; lies beside it. */
+const STATEMENT = '.vault';
+const PRE = '.pre';
 const TEMPORARY = '.tmp';
 
 /** What became of one document in the folder. */
@@ -51,6 +55,18 @@ const words = (fault: {
   readonly detail: string;
 }): string => `${fault.code} ${fault.field}: ${fault.detail}`;
 
+const isStatement = (name: string): boolean => !name.endsWith(FILE) && !name.endsWith(STATEMENT);
+
+type Parts = { readonly file: string; readonly statement?: string };
+
+/** The file that a manifest speaks of; where that one has card numbers, the form without and the vault's statement. */
+const partsOf = ({ fileName, profile }: InboundManifest): Parts => {
+  const known = ipmProfile(profile);
+  if (!known || !isPreStage(known)) return { file: fileName };
+  const stem = fileName.slice(0, -FILE.length);
+  return { file: `${stem}${PRE}${FILE}`, statement: stem + STATEMENT };
+};
+
 /** The inbox of one clearing. `trust` is asked anew each time, with the time here. */
 export class InboxFolder {
   readonly #folder: string;
@@ -72,7 +88,7 @@ export class InboxFolder {
       .toSorted();
     const documents: Document[] = [];
     const answers: InboxAnswer[] = [];
-    for (const name of names.filter((one) => !one.endsWith(FILE)).slice(0, MAX_DOCUMENTS)) {
+    for (const name of names.filter(isStatement).slice(0, MAX_DOCUMENTS)) {
       const document = await this.#open(name, names, trust);
       if (document) documents.push(document);
       else answers.push({ name, kind: 'waiting', detail: 'its file is not there yet' });
@@ -117,14 +133,20 @@ export class InboxFolder {
     if (!manifest.ok) {
       return { name, names: [name], sha256, opened: { ok: false, detail: words(manifest.fault) } };
     }
-    const { fileName, number } = manifest.value.value;
-    if (!names.includes(fileName)) return undefined;
-    const content = await this.#read(fileName, INBOUND_BYTES_MAX);
-    const file = content && readInbound(content, bytes, trust);
+    const { number } = manifest.value.value;
+    const parts = partsOf(manifest.value.value);
+    const own = Object.values(parts);
+    if (!own.every((one) => names.includes(one))) return undefined;
+    const content = await this.#read(parts.file, INBOUND_BYTES_MAX);
+    const stated =
+      parts.statement === undefined
+        ? undefined
+        : await this.#read(parts.statement, STATEMENT_BYTES_MAX);
+    const file = content && readInbound(content, bytes, trust, stated);
     const opened: Opened = file?.ok
       ? { ok: true, number, inbound: { kind: 'file', file: file.value, sha256 } }
       : { ok: false, detail: file ? words(file.fault) : 'too long for a file of an issuer' };
-    return { name, names: [fileName, name], sha256, opened };
+    return { name, names: [...own, name], sha256, opened };
   }
 
   async #takeOne(document: Document, service: ClearingService, nowS: number): Promise<InboxAnswer> {
@@ -162,7 +184,8 @@ export class InboxFolder {
     for (const name of names.filter((one) => one.endsWith(FILE))) {
       const info = await stat(join(this.#folder, name)).catch(() => undefined);
       if (!info || nowS * 1000 - info.mtimeMs < UNSIGNED_AFTER_MS) continue;
-      const manifest = `${name.slice(0, -FILE.length)}${MANIFEST}`;
+      const stem = name.slice(0, -FILE.length);
+      const manifest = `${stem.endsWith(PRE) ? stem.slice(0, -PRE.length) : stem}${MANIFEST}`;
       if (names.includes(manifest) || answers.length === MAX_DOCUMENTS) continue;
       const bytes = await this.#read(name, INBOUND_BYTES_MAX);
       const sha256 = sha256Hex(bytes ?? Buffer.from(name));

@@ -4,6 +4,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import { InboxFolder } from '../../../sync/clearing/inbox-folder.ts';
+import { ipmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
+import type { IpmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
+import { vaultOver } from '../../../sync/clearing/core/vault.ts';
+import { testSigner } from '../../protocol/helpers.ts';
 import { cutThree, fileReject, lineOf, messageReject, standing } from './issuer-side.ts';
 import type { IssuerSide } from './issuer-side.ts';
 import { NOON_S } from './sample.ts';
@@ -115,3 +119,30 @@ t.test('a manifest whose file is not there yet waits', async (t) => {
   t.ok(lineOf(file, 30n));
   await service.close();
 });
+
+t.test(
+  'a file with card numbers is read as the vault’s form of it, with its statement',
+  async (t) => {
+    const { service, issuer, file } = await cutThree();
+    const { folder } = await inboxFor(t, issuer);
+    const vaultKey = testSigner(77);
+    const inbox = new InboxFolder(folder, (nowS) => ({
+      ...issuer.trust(nowS),
+      vaults: [vaultKey.key],
+    }));
+    const at = NOON_S + 60;
+    const member = ipmProfile('kiri-ipm-member') as IpmProfile;
+    const sent = issuer.file([messageReject(file, 2)], at, undefined, member);
+    const vault = vaultOver(member, { cardNumbers: async () => new Map() }, vaultKey);
+    const taken = await vault.tokenise(sent.file, at);
+    if (!taken.ok) throw new Error(JSON.stringify(taken.fault));
+    const stem = sent.fileName.slice(0, -'.ipm'.length);
+    await writeFile(join(folder, `${stem}.manifest`), sent.manifest);
+    await writeFile(join(folder, `${stem}.pre.ipm`), taken.value.bytes);
+    t.match(await inbox.take(service, at), [{ kind: 'waiting' }], 'the vault has not spoken yet');
+    await writeFile(join(folder, `${stem}.vault`), taken.value.signed);
+    t.match(await inbox.take(service, at), [{ kind: 'taken', messages: [{ kind: 'moved' }] }]);
+    t.equal((await readdir(join(folder, 'taken'))).length, 3);
+    await service.close();
+  },
+);

@@ -13,6 +13,7 @@ import type { WrittenInbound } from '../../../sync/clearing/core/inbound.ts';
 import type { InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
 import { readSettlementFile } from '../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
+import type { IpmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
 import { fileIdOf } from '../../../sync/clearing/core/ipm-record.ts';
 import type { PresentmentRecord } from '../../../sync/clearing/core/ipm-record.ts';
 import type { Inbound, Taken } from '../../../sync/clearing/read-back.ts';
@@ -95,13 +96,17 @@ export class IssuerSide {
   }
 
   /** A signed file of the issuer with these messages. */
-  file(bodies: readonly InboundBody[], nowS: number, numbered?: number): WrittenInbound {
+  file(
+    bodies: readonly InboundBody[],
+    nowS: number,
+    numbered?: number,
+    profile: IpmProfile = DEFAULT_IPM_PROFILE,
+  ): WrittenInbound {
     const number = numbered ?? (this.number += 1);
     const date = DAY.format(nowS * 1000)
       .slice(2)
       .replaceAll('-', '');
     const header = { date, member: '00000099990', sequence: number, mode: 'T' } as const;
-    const profile = DEFAULT_IPM_PROFILE;
     const clearing = clearingSigner.key.id;
     const draft = { header, bodies, profile, clearing, number, createdS: nowS };
     const written = writeInbound(draft, issuerSigner);

@@ -25,6 +25,17 @@ const service = (row: string, name: string): Row => ({
   name,
 });
 
+const readBack = (row: string, name: string): Row => ({
+  row,
+  file: 'sync/clearing/read-back.test.ts',
+  name,
+});
+const disputes = (row: string, name: string): Row => ({
+  row,
+  file: 'sync/clearing/read-back-disputes.test.ts',
+  name,
+});
+
 const LENIENT = 'what lenient writers cut short or let through is refused with its field';
 const DAMAGE = 'the reader refuses every damage of the hand-made file at its offset';
 const TOTALS = 'totals, counts and identity that lenient readers let pass are found';
@@ -88,6 +99,47 @@ export const MUST_FAIL: readonly Row[] = [
   here('wrong character in any element', 'a wrong character in any element is refused at its byte'),
   here('unknown element', 'a bit for an element that is not in the table is refused by number'),
   here('file from the future', 'a file or a payment from the future is found'),
+  // What issuers send back, refunds, and the end of an account.
+  readBack(
+    'acknowledgement twice',
+    'an acknowledgement counts once, for our very bytes and totals',
+  ),
+  readBack(
+    'acknowledgement for an unknown file',
+    'an acknowledgement of an unknown file, of other bytes or totals moves nothing',
+  ),
+  readBack(
+    'acknowledgements out of order',
+    'a gap in the numbers is listed, later documents are taken, and it closes',
+  ),
+  readBack('691 naming the header', 'a 691 that names the header is no message of ours'),
+  disputes(
+    'partial chargeback above the original',
+    'a chargeback that does not fit our books moves nothing and is listed',
+  ),
+  disputes(
+    'chargeback after evidence expiry',
+    'a chargeback after the evidence is gone is refused',
+  ),
+  disputes(
+    'chargeback of an aggregate with one bad receipt',
+    'an aggregate with one bad receipt: disputed, 282 without it, arbitration',
+  ),
+  {
+    row: 'refund after presentment',
+    file: 'sync/clearing/credits.test.ts',
+    name: 'a refund after presentment, resale or the end of an account follows the charge',
+  },
+  {
+    row: 'account ended or revoked in mid window',
+    file: 'sync/clearing/programmes.test.ts',
+    name: 'a funding account that ends closes its lanes early; an age limit closes any',
+  },
+  {
+    row: 'record of an issuer cut at every byte',
+    file: `${CORE}/inbound-hostile.test.ts`,
+    name: 'a record cut at every byte of it is refused',
+  },
   // What one reader of the field accepts or silently changes.
   ipmFile('no terminator, garbage after it, bad pad, wrong encoding, wrong framing', DAMAGE),
   codec('bad block pad bytes at every boundary', 'blocks: boundary, padding and tail'),
