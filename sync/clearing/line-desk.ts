@@ -7,9 +7,9 @@ import { FILE_TABLE } from './core/file-states.ts';
 import type { FileRefusal, FileState } from './core/file-states.ts';
 import type { PresentmentRefusal, PresentmentState } from './core/presentment-states.ts';
 import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
-import { linesInFile } from './file-positions.ts';
-import { happen, lineByAggregate, lineByArn } from './line-book.ts';
+import { happen, lineByArn } from './line-book.ts';
 import type { Line } from './line-book.ts';
+import { queuedLines } from './queued-lines.ts';
 import { amountOf, textOf, textOrNull } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -163,12 +163,8 @@ export const resubmit = async (
   if (answer.kind === 'repeated') {
     return { kind: 'repeated', fileName: textOrNull(row, 'replaced_by') ?? '' };
   }
-  let waiting = 0;
-  for (const id of await linesInFile(session, fileName)) {
-    const line = await lineByAggregate(session, id);
-    if (line?.state === 'queued' || line?.state === 'secondQueued') waiting += 1;
-  }
-  if (waiting === 0) return refused('NOTHING_LEFT');
+  // A second presentment of one of its lines waits for a file of its own.
+  if ((await queuedLines(session, fileName)).length === 0) return refused('NOTHING_LEFT');
   const next = await assigner.resubmit(fileName);
   await session.run(
     'UPDATE files SET state = ?, replaced_by = ? WHERE file_name = ?',
