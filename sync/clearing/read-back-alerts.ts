@@ -129,9 +129,16 @@ export const readAlerts = async (session: SqlSession, nowS: number): Promise<Ale
   const counts: Partial<Record<AlertKind, number>> = {};
   const listed: ClearingAlert[] = [];
   for (const [kind, sql] of QUERIES) {
-    const rows = await session.all(sql, ...(sql.includes('?') ? [BigInt(nowS)] : []));
-    if (rows.length > 0) counts[kind] = rows.length;
-    listed.push(...rows.slice(0, LISTED_MAX).map((row) => alertOf(kind, row, nowS)));
+    const parameters = sql.includes('?') ? [BigInt(nowS)] : [];
+    const [row] = await session.all(
+      `SELECT count(*) AS open FROM (${sql}) AS found`,
+      ...parameters,
+    );
+    const open = row ? numberOf(row, 'open') : 0;
+    if (open === 0) continue;
+    counts[kind] = open;
+    const rows = await session.all(`${sql} LIMIT ${LISTED_MAX}`, ...parameters);
+    listed.push(...rows.map((one) => alertOf(kind, one, nowS)));
   }
   return { counts, listed };
 };
