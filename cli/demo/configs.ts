@@ -134,6 +134,9 @@ export function ledgerConfig(
   });
 }
 
+/** Where the issuer's answers arrive. */
+export const clearingInbox = (stateDir: string): string => join(stateDir, 'clearing', 'inbox');
+
 export function clearingConfig(
   world: World,
   trust: string,
@@ -149,6 +152,7 @@ export function clearingConfig(
     origin: world.origin,
     logUrl,
     outFolder: outDir,
+    inbox: relative(world.stateDir, clearingInbox(world.stateDir)),
     documents: [...world.documents.keys()].map((name) => join(trust, 'documents', `${name}.cbor`)),
   });
 }

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readTraceFile } from '../../firmware-sim/trace-file.ts';
 import type { Trace } from '../../firmware-sim/core/trace.ts';
+import { formatMajor } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { currencyOf } from '../../protocol/currency.ts';
 import { readFinality } from '../../sync/ledger/finality-file.ts';
@@ -127,6 +128,7 @@ function closingTable(report: Report, summary: Summary, outDir: string): void {
     [`gateway accepted (${counts.gatewayAccepted})`, money(totals.gatewayAccepted)],
     [`ledger (${counts.ledger})`, money(totals.ledger)],
     ['presented in files', money(totals.presented)],
+    ['acknowledged by the issuer', money(formatMajor(BigInt(summary.issuer.acknowledgedMicro)))],
     ['carried to the next file', money(totals.carried)],
     ['in other states', money(totals.otherStates)],
     ['reconciles', summary.reconciles ? 'yes' : 'NO'],

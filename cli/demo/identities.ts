@@ -63,6 +63,7 @@ export const paths = {
   logKey: (stateDir: string): string => join(stateDir, 'ledger', 'key.json'),
   clearingKey: (stateDir: string): string => join(stateDir, 'clearing', 'key.json'),
   contentKey: (stateDir: string): string => join(stateDir, 'clearing', 'content-key.pem'),
+  issuerKey: (stateDir: string): string => join(stateDir, 'issuer', 'key.json'),
 };
 
 interface Dated {

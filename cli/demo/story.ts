@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { fetchBytes } from '../../platform/http-client.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { Attacks, type AttackResult, type HonestPayment } from './attacks.ts';
+import { answerFiles, type Answered } from './issuer.ts';
 import { loseAndRestoreLog, type LostLog } from './lost-log.ts';
 import type { Plan } from './plan.ts';
 import { Player, type Played } from './play.ts';
@@ -26,6 +27,7 @@ export interface Told {
   readonly pulled: Json;
   readonly books: Json;
   readonly cut: Json;
+  readonly answered: Answered;
   /** As the gateway states it before the centre has acknowledged anything. */
   readonly gateway: Json;
 }
@@ -207,7 +209,7 @@ export class Story {
     }
   }
 
-  async #settle(): Promise<Pick<Told, 'pulled' | 'books' | 'cut' | 'gateway'>> {
+  async #settle(): Promise<Pick<Told, 'pulled' | 'books' | 'cut' | 'answered' | 'gateway'>> {
     this.#report.step('clear, write the settlement file, reconcile');
     const { clearing, gateway, world } = this.#site;
     const stated = await gateway.request({ do: 'status' });
@@ -217,8 +219,10 @@ export class Story {
     const { files } = await clearing.request({ do: 'acknowledge', folder, currency });
     await this.#acknowledge(gateway, files as string[]);
     const cut = await clearing.request({ do: 'cut', closeOut: true });
+    this.#report.step('the issuer takes the file in and answers');
+    const answered = await answerFiles(this.#site, cut, this.#report);
     const books = await clearing.request({ do: 'reconcile' });
-    return { pulled, books, cut, gateway: stated };
+    return { pulled, books, cut, answered, gateway: stated };
   }
 
   /** The operator brings the centre's signed word to the gateway: its exposure ends. */

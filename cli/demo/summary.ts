@@ -49,6 +49,8 @@ export interface Summary extends SummaryTotals {
   }[];
   readonly trace?: Json;
   readonly gatewayDownMs: number;
+  /** What the issuer answered to the files, and what of the presented sum its acknowledgements cover. */
+  readonly issuer: Told['answered'] & { readonly acknowledgedMicro: string };
   readonly findings: readonly string[];
 }
 
@@ -85,6 +87,8 @@ export interface Seen {
 interface Books {
   readonly acceptedMicro: bigint;
   readonly presentedMicro: bigint;
+  /** Of it what an issuer has acknowledged. */
+  readonly acknowledgedMicro: bigint;
   readonly carriedMicro: bigint;
   readonly otherMicro: bigint;
   readonly reconciles: boolean;
@@ -104,6 +108,7 @@ function booksOf({ books }: Told, currency: Currency): Books {
   return {
     acceptedMicro: bigIn(row, 'acceptedMicro'),
     // What stands in a file that was written is presented once the issuer answers for it.
+    acknowledgedMicro: presentedMicro,
     presentedMicro: presentedMicro + sum((name) => name === 'inFile'),
     carriedMicro,
     otherMicro: sum(
@@ -178,6 +183,7 @@ export function summarise(seen: Seen): Summary {
     held.sumMicro === gatewayMicro &&
     gatewayMicro === ledgerMicro &&
     ledgerMicro === books.presentedMicro + books.carriedMicro + books.otherMicro &&
+    books.acknowledgedMicro === books.presentedMicro &&
     new Set(Object.values(counts)).size === 1;
   const times = told.played
     .filter((row) => row.kind === 'accepted')
@@ -211,6 +217,7 @@ export function summarise(seen: Seen): Summary {
     attacks: told.attacks.map(({ name, answer, holds }) => ({ name, answer, held: holds })),
     ...(seen.trace ? { trace: seen.trace } : {}),
     gatewayDownMs: Math.round(told.gatewayDownMs),
+    issuer: { ...told.answered, acknowledgedMicro: books.acknowledgedMicro.toString() },
     totals: {
       deviceReceipts: formatMajor(held.sumMicro),
       gatewayAccepted: formatMajor(gatewayMicro),

@@ -1,3 +1,4 @@
+import { checkAnswers } from './answers.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { FLAG_TIME_QUALITY } from '../../protocol/messages/receipt.ts';
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
@@ -198,6 +199,7 @@ async function checkAll(
   if (logs) checkRecorded(receipts, logs, store, findings);
   const context = { files, store, logs, findings, fileIds: new Set<string>(), nowS };
   const { views, named } = checkClearing(context);
+  checkAnswers(context, views);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
   const presentedMicro = checkEvidence(
