@@ -36,12 +36,13 @@ export function inboxOf(
     readonly issuerKey: PublicKey;
     readonly verifier: Verifier;
     readonly clearing: Uint8Array;
+    readonly mode: 'P' | 'T';
   },
 ): InboxFolder {
   const folder = config.has('inbox') ? config.path('inbox') : join(config.path('folder'), 'inbox');
-  const { issuerKey, verifier, clearing } = from;
+  const { issuerKey, verifier, clearing, mode } = from;
   const vaults = config.has('vaultKeys') ? config.publicKeys('vaultKeys') : [];
-  const trust = { verifier, issuers: [issuerKey], clearing, vaults };
+  const trust = { verifier, issuers: [issuerKey], clearing, mode, vaults };
   return new InboxFolder(folder, (nowS) => ({ ...trust, nowS }));
 }
 

@@ -42,6 +42,9 @@ import { configuredStore } from './store-place.ts';
 
 const nowS = (): number => Math.floor(Date.now() / 1000);
 
+/** PDS0122: nothing here is certified, so every file is a test file. */
+const MODE = 'T';
+
 interface Clearing {
   readonly config: Config;
   readonly service: ClearingService;
@@ -121,7 +124,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       outFolder: config.path('outFolder'),
       directory: directoryOf(registry, configuredProgrammes(config)),
       policyHash: (atS) => policyAt(policy, atS).hash,
-      mode: 'T',
+      mode: MODE,
       ...disputeOptions(config),
       ...profilesOf(config),
     },
@@ -161,7 +164,7 @@ async function openClearing(config: Config): Promise<Clearing> {
     await checker.close();
     await service.close();
   };
-  const inbox = inboxOf(config, { ...trust, clearing: signer.key.id });
+  const inbox = inboxOf(config, { ...trust, clearing: signer.key.id, mode: MODE });
   return { config, service, payouts, pullers, registry, evidence, inbox, sites, close };
 }
 

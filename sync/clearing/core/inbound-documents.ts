@@ -62,6 +62,8 @@ export type InboundTrust = {
   readonly nowS: number;
   /** Who may have taken the card numbers out of a file; only profiles with card numbers need one. */
   readonly vaults?: readonly PublicKey[];
+  /** PDS0122 that the issuer's files must have: tests and production never answer one another. Absent: either. */
+  readonly mode?: 'P' | 'T';
 };
 
 /** A document whose signature holds, and who signed it. */

@@ -316,6 +316,9 @@ export const readInbound = (
   if (!header.ok) return header;
   const messages = readBodies(located.value.slice(1, -1), header.value.member, profile);
   if (!messages.ok) return messages;
+  if (trust.mode !== undefined && header.value.mode !== trust.mode) {
+    return refused('WRONG_VALUE', located.value[0]?.offset ?? 0, 'PDS0122', header.value.mode);
+  }
   const frame = checkFrame(located.value, sumOf(messages.value), profile);
   if (!frame.ok) return frame;
   return coded({ manifest, issuer, header: header.value, messages: messages.value });

@@ -58,11 +58,13 @@ class Values {
     return 0n;
   }
 
+  /** Empty where it is missing or not of its form: callers make numbers of it. */
   pds(tag: string, form: RegExp): string {
     const value = this.#message.pds.get(tag);
     if (value === undefined) this.#missing(`PDS${tag}`);
-    else if (!form.test(value)) this.wrong(`PDS${tag}`, 'not of its form');
-    return value ?? '';
+    else if (form.test(value)) return value;
+    else this.wrong(`PDS${tag}`, 'not of its form');
+    return '';
   }
 }
 

@@ -1,61 +1,19 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import t from 'tap';
-import { issueClearing } from '../../../identity/core/issue.ts';
-import { createKeyFile } from '../../../identity/edge/key-file.ts';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
-import { keyFilesOf } from '../../../cli/verify/key-files.ts';
-import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { openAcknowledgement } from '../../../sync/clearing/core/inbound-documents.ts';
 import { readInbound } from '../../../sync/clearing/core/inbound.ts';
-import { openSqlite } from '../../../sync/clearing/sql.ts';
-import { anchors, directoryOf, history, policyHash } from '../../sync/clearing/sample.ts';
+import { makeDeskFolders } from './desk-sample.ts';
 import { kiri, type Ended } from '../../system/command.ts';
 
 const folder = t.testdir();
 const at = (...names: string[]): string => join(folder, ...names);
 const nowS = Math.floor(Date.now() / 1000);
-const issuer = createKeyFile(at('issuer.json')).signer;
-const clearing = createKeyFile(at('clearing.json')).signer;
+const { issuer, clearing, path, options } = await makeDeskFolders(folder, nowS);
 
-mkdirSync(at('trust', 'documents'), { recursive: true });
-writeFileSync(at('trust', 'issuer.cosekey'), keyFilesOf(issuer.key).cosekey);
-writeFileSync(at('trust', 'issuer.pem'), keyFilesOf(issuer.key).pem);
-const credential = issueClearing(issuer, {
-  key: clearing.key,
-  issuedS: nowS - 60,
-  notBeforeS: nowS - 60,
-  expiresS: nowS + 86_400,
-  status: { uri: 'urn:example:status:1', index: 3 },
-  reference: 'clearing-1',
-});
-writeFileSync(at('trust', 'documents', 'clearing.cbor'), credential);
-
-/** A real cut of the clearing into folders as it leaves them; the name of the settlement file. */
-const cut = async (): Promise<string> => {
-  const database = openSqlite(':memory:');
-  const writeFile = async (path: string, bytes: Uint8Array | string): Promise<void> => {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, bytes);
-  };
-  const options = { database, signer: clearing, outFolder: at('cut'), directory: directoryOf() };
-  const service = await ClearingService.open(
-    { ...options, policyHash, mode: 'T', writeFile },
-    nowS,
-  );
-  // Payments of today: a file of tomorrow would be rejected.
-  const items = history().map((item) => ({ ...item, businessTimeS: nowS - 60 }));
-  await service.ingestBatch(items, nowS);
-  const { files } = await service.cut(nowS, anchors, true);
-  await service.close();
-  return files[0]!.fileName;
-};
-const fileName = await cut();
-const path = at('cut', 'clearing', fileName);
-
-const DESK = ['--key', at('issuer.json'), '--member', '00000099990', '--state', at('state')];
 const desk = (part: string, ...args: string[]): Promise<Ended> =>
-  kiri(['issuer', part, ...args, ...DESK, '--out', at('out'), '--json']);
+  kiri(['issuer', part, ...args, ...options]);
 const trust = {
   verifier: nodeVerifier(),
   issuers: [issuer.key],

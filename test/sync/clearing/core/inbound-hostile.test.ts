@@ -193,6 +193,8 @@ t.test('meaning: amounts, reasons, codes, ids', async (t) => {
   t.equal(errors('P9501080519000'), 'WRONG_VALUE PDS0005', 'a code of whole files');
   t.equal(changed('reconciliation', { 49: undefined }), 'MISSING_FIELD DE49');
   t.equal(changed('reconciliation', {}, { '0390': '1'.repeat(23) }), 'WRONG_VALUE PDS0390');
+  const noNumber = `${'0'.repeat(20)}%385`;
+  t.equal(changed('reconciliation', {}, { '0391': noNumber }), 'WRONG_VALUE PDS0391');
 });
 
 t.test('frame: ends, order, sums, dates, duplicates', async (t) => {
@@ -266,6 +268,8 @@ t.test(
       'accepted',
       'late is no fault',
     );
+    t.equal(read(good.file, good.manifest, { mode: 'T' }), 'accepted');
+    t.equal(read(good.file, good.manifest, { mode: 'P' }), 'WRONG_VALUE PDS0122', 'a test file');
     const manifest = signedOver(good.file, good, { records: INBOUND_RECORDS_MAX + 1 });
     t.equal(read(good.file, manifest), 'TOO_MANY file');
     const huge = new Uint8Array(INBOUND_BYTES_MAX + 1);
