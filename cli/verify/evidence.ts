@@ -84,8 +84,48 @@ function checkLeaves(
   }
 }
 
+/** Refunds of one Payment, over all aggregates that were looked at. */
+interface Refunds {
+  readonly receipts: ReadonlyMap<string, CheckedReceipt>;
+  readonly refundedMicro: Map<string, bigint>;
+}
+
+/**
+ * Every leaf of a credit line gives back a part of a Payment that was charged to the same key: once, and in all no more
+ * than was charged. The Credits themselves lie sealed in the log, under the entries that the leaves name.
+ */
+function checkRefunds(
+  { findings, receipts }: EvidenceContext,
+  { path, keyId, value }: Opened,
+  used: Set<string>,
+  refunds: Refunds,
+): void {
+  for (const leaf of value.leaves) {
+    const hash = toHex(leaf.receiptHash);
+    // A Void corrects one Payment; its hash may be that of no receipt, so credits are counted among themselves.
+    if (used.has(`credit ${hash}`)) findings.fault(path, `credit ${hash} is presented twice`);
+    used.add(`credit ${hash}`);
+    const payment = toHex(leaf.paymentHash);
+    const receipt = refunds.receipts.get(payment);
+    if (receipts && !receipt) {
+      findings.fault(path, `credit ${hash} is for a Payment that is not among those that verify`);
+    }
+    if (!receipt) continue;
+    const refunded = (refunds.refundedMicro.get(payment) ?? 0n) + leaf.amountMicro;
+    refunds.refundedMicro.set(payment, refunded);
+    if (refunded > receipt.chargedMicro) {
+      findings.fault(path, `more is given back of Payment ${payment} than it charged`);
+    }
+    if (keyIdOf({ ...keyOf(receipt), sign: 'credit' }) !== keyId) {
+      findings.fault(path, `credit ${hash} is not on the key of its Payment`);
+    }
+  }
+}
+
 /** A receipt of the conflict lane contradicts the Payment that is named beside it, where that one is at hand. */
 function checkConflicts({ findings, receipts }: EvidenceContext, { path, value }: Opened): void {
+  // A correction names the Void that it follows from; that lies in the log.
+  if (value.key.sign === 'credit') return;
   const known = new Map<string, CheckedReceipt>();
   if (value.conflicts.length > 0) {
     for (const one of receipts?.values() ?? []) known.set(toHex(one.paymentHash), one);
@@ -152,9 +192,14 @@ export function checkEvidence(context: EvidenceContext, paths: readonly string[]
     if (one) opened.set(one.id, one);
   }
   const used = new Set<string>();
+  const receipts = new Map(
+    [...(context.receipts?.values() ?? [])].map((one) => [toHex(one.paymentHash), one]),
+  );
+  const refunds: Refunds = { receipts, refundedMicro: new Map() };
   let presentedMicro = 0n;
   for (const one of opened.values()) {
-    checkLeaves(context, one, used);
+    if (one.value.key.sign === 'credit') checkRefunds(context, one, used, refunds);
+    else checkLeaves(context, one, used);
     checkConflicts(context, one);
     checkLine(context, one);
     if (context.named) checkChain(context, one, opened);
