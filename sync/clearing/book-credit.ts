@@ -4,6 +4,7 @@ import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
 import { WAITING_CREDITS_MAX, decideCredit } from './core/credit.ts';
 import type { CreditFacts, CreditRefusal, VerifiedCredit } from './core/credit.ts';
+import { takeFromOther } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
@@ -155,6 +156,9 @@ const laneOf = async (
   return row && businessTimeS < numberOf(row, 'closed_through_s') ? 'late' : 'normal';
 };
 
+const isPayable = ({ original, isVoided }: CreditFacts): boolean =>
+  original?.state === 'payable' && !isVoided;
+
 /** Books one refund, or keeps it until its Payment is here. */
 export const bookCredit = async (scope: IngestScope, credit: VerifiedCredit): Promise<void> => {
   const { session, counts } = scope;
@@ -164,7 +168,8 @@ export const bookCredit = async (scope: IngestScope, credit: VerifiedCredit): Pr
     case 'refused':
       return refuse(scope, credit, decision.code);
     case 'nothing':
-      counts.duplicate++;
+      if (isPayable(facts) && (await takeFromOther(scope, credit))) counts.credit++;
+      else counts.duplicate++;
       return;
     case 'wait':
       return keepWaiting(scope, credit);

@@ -76,3 +76,53 @@ export const releaseCreditsOf = async (
   );
   for (const row of rows) await moveCredit(work, row, state, false, cause);
 };
+
+/** State of a refund whose own log forked below it; its charge may be payable all the same. */
+const CREDIT_FORKED = 'creditForked';
+
+/** Entries of one log, from the first to before the last. */
+type LogRange = { readonly origin: string; readonly fromIndex: number; readonly toIndex: number };
+
+/** Of one log: holds back what it brought of refunds, or lets them go, but for those whose Payment was voided since. */
+export const moveCreditsOf = async (
+  work: Bookkeeping,
+  { origin, fromIndex, toIndex }: LogRange,
+  isHeld: boolean,
+): Promise<void> => {
+  const cause = isHeld ? 'fork' : 'fork lifted';
+  const rows = await work.session.all(
+    `${CREDITS} origin = ? AND leaf_index >= ? AND leaf_index < ? AND state = ?
+       AND payment_hash NOT IN (SELECT payment_hash FROM voids) ORDER BY id`,
+    origin,
+    BigInt(fromIndex),
+    BigInt(toIndex),
+    isHeld ? PENDING : CREDIT_FORKED,
+  );
+  for (const row of rows) await moveCredit(work, row, CREDIT_FORKED, isHeld, cause);
+};
+
+/** A refund that waits since its own log forked, and now another log brings it. @returns whether there was one */
+export const takeFromOther = async (
+  work: Bookkeeping,
+  credit: {
+    readonly creditHash: Uint8Array;
+    readonly origin: string;
+    readonly leafIndex: number;
+  },
+): Promise<boolean> => {
+  const [row] = await work.session.all(
+    `${CREDITS} credit_hash = ? AND state = ? AND origin <> ?`,
+    credit.creditHash,
+    CREDIT_FORKED,
+    credit.origin,
+  );
+  if (!row) return false;
+  await work.session.run(
+    'UPDATE credits SET origin = ?, leaf_index = ? WHERE id = ?',
+    credit.origin,
+    BigInt(credit.leafIndex),
+    row['id'] as bigint,
+  );
+  await moveCredit(work, row, CREDIT_FORKED, false, 'ingest');
+  return true;
+};

@@ -9,7 +9,7 @@ import { noteBearer } from './bearers.ts';
 import { Books } from './books.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
-import { holdCreditsOf, releaseCreditsOf } from './held-credits.ts';
+import { holdCreditsOf, moveCreditsOf, releaseCreditsOf } from './held-credits.ts';
 import { addToLane } from './lane-sum.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
@@ -141,6 +141,18 @@ const moveOne = async (
   await session.run('UPDATE receipts SET state = ? WHERE id = ?', to, id);
 };
 
+/** Refunds that a log brought go with it as its receipts do, on whatever log their Payments are. */
+const moveCredits = async (
+  session: SqlSession,
+  nowS: number,
+  where: { readonly origin: string; readonly fromIndex: number; readonly toIndex: number },
+  isHeld: boolean,
+): Promise<void> => {
+  const books = new Books(session, nowS);
+  await moveCreditsOf({ session, books, nowS }, where, isHeld);
+  await books.flush();
+};
+
 const upsert = async (
   session: SqlSession,
   { origin, common }: ProvenFork,
@@ -183,8 +195,11 @@ export const stopLog = async (
   await upsert(session, fork, evidence, nowS);
   const size = common?.size ?? 0;
   const toIndex = Number.MAX_SAFE_INTEGER;
-  await moveReceipts(session, nowS, FORKED, { origin, fromIndex: 0, toIndex: size });
+  const below = { origin, fromIndex: 0, toIndex: size };
+  await moveReceipts(session, nowS, FORKED, below);
+  await moveCredits(session, nowS, below, false);
   const above = { origin, fromIndex: size, toIndex };
+  await moveCredits(session, nowS, above, true);
   const moved = await moveReceipts(session, nowS, 'pending', above);
   await session.run(
     `INSERT INTO findings (noted_s, kind, reference, detail) VALUES (?, 'LOG_FORKED', ?, ?)
@@ -213,5 +228,6 @@ export const liftStop = async (
   if (lifted === 0) return false;
   const all = { origin, fromIndex: 0, toIndex: Number.MAX_SAFE_INTEGER };
   await moveReceipts(session, nowS, FORKED, all);
+  await moveCredits(session, nowS, all, false);
   return true;
 };

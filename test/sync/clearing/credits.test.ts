@@ -281,5 +281,45 @@ t.test(
   },
 );
 
+t.test(
+  'a refund is held while its charge or its own log is, and comes back with either',
+  async (t) => {
+    const { service } = await inMemory();
+    const line = new LineOfReceipts('car');
+    const [paid, other] = [line.next(100n * YEN), line.next(50n * YEN, { origin: 'second.log' })];
+    const ofPaid = creditFor(paid, 30n * YEN);
+    const ofOther = creditFor(other, 20n * YEN, { leafIndex: 5 });
+    await service.ingestBatch([paid, other, ofPaid, ofOther], NOON_S);
+    const carried = async (): Promise<bigint | undefined> => {
+      const { books, reconciles, differences } = await service.reconcile();
+      if (!reconciles) throw new Error(differences.join('; '));
+      return books[0]?.buckets.carried;
+    };
+    t.equal(await carried(), 100n * YEN);
+    // The log of the first charge forked at its beginning: charge and refund are held.
+    await service.stopLog(
+      { origin: paid.origin, common: undefined } as never,
+      'evidence 1',
+      NOON_S,
+    );
+    t.equal(await carried(), 30n * YEN);
+    await service.liftStop(paid.origin, NOON_S);
+    t.equal(await carried(), 100n * YEN);
+    // The log that brought the refunds forked: charges stay, refunds are held, until another log brings one.
+    await service.stopLog(
+      { origin: 'intake.example', common: undefined } as never,
+      'evidence 2',
+      NOON_S,
+    );
+    t.equal(await carried(), 150n * YEN);
+    const again = { ...ofPaid, origin: 'intake-2.example' };
+    t.match(await service.ingestBatch([again, ofOther], NOON_S), { credit: 1, duplicate: 1 });
+    t.equal(await carried(), 120n * YEN);
+    await service.liftStop('intake.example', NOON_S);
+    t.equal(await carried(), 100n * YEN);
+    await service.close();
+  },
+);
+
 /** The approver of the sample's receipts: where it is the payee too, the payment was direct. */
 const gateway = hashOf('gateway').subarray(0, 16);
