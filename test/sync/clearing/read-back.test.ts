@@ -202,6 +202,10 @@ t.test('positions are held against the lines, whatever order they come in', asyn
   ]);
   await issuer.send([messageReject(file, recordOf(file, 200n))], at);
   t.same(await kinds(service, at), ['LINE_PARKED'], 'the 691 explains it');
+  await service.decideLine(lineOf(file, 200n).arn, 'requeue', at);
+  await service.cut(at, anchors, true);
+  await issuer.send([{ ...position(2, 1030n), position: 'financial' }], at);
+  t.same(await kinds(service, at), [], 'the line counts for the file in which it stands now');
   await issuer.send([{ ...position(3, 1230n), position: 'financial' }], at);
   t.match((await service.alerts(at)).counts, { POSITION_DIFFERS: 1 });
   await service.close();
