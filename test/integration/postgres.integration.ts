@@ -1,6 +1,6 @@
 /** What only a real server shows: test/integration/with-postgres.sh starts one. */
 import { spawnSync } from 'node:child_process';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
 import t from 'tap';
@@ -185,6 +185,59 @@ t.test(
     );
     t.equal(own?.['durable'], 'on', 'set for the session, whatever the server is set to');
     await database.close();
+  },
+);
+
+/** Writes a file of the server's folder as the server's own user. */
+const serverFile = async (name: string, text: string): Promise<void> => {
+  const lines = text.trim().replaceAll("'", "''");
+  await admin(
+    `COPY (SELECT unnest(string_to_array('${lines}', E'\\n')))
+       TO PROGRAM 'cat > ${name} && chmod 600 ${name}'`,
+  );
+};
+
+t.test(
+  'over TLS the name of the server is verified; a server without TLS is not asked in plain',
+  async (t) => {
+    const folder = t.testdir();
+    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+    const made = spawnSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-days',
+        '2',
+      ]
+        .concat(['-keyout', key, '-out', cert, '-subj', '/CN=localhost'])
+        .concat(['-addext', 'subjectAltName=DNS:localhost']),
+      { encoding: 'utf8', timeout: 30_000 },
+    );
+    t.equal(made.status, 0, made.stderr);
+    const named = new URL(await schemaUrl('tls'));
+    named.hostname = 'localhost';
+    named.searchParams.set('sslmode', 'verify-full');
+    await t.rejects(openStore(named.href), { code: 'STORE_UNAVAILABLE', message: /SSL/ });
+    await serverFile('server.crt', await readFile(cert, 'utf8'));
+    await serverFile('server.key', await readFile(key, 'utf8'));
+    await admin('ALTER SYSTEM SET ssl = on', 'SELECT pg_reload_conf()');
+    t.teardown(() => admin('ALTER SYSTEM RESET ssl', 'SELECT pg_reload_conf()'));
+    await t.rejects(openStore(named.href), { code: 'STORE_UNAVAILABLE', message: /certificate/ });
+    named.searchParams.set('sslrootcert', cert);
+    const database = await openStore(named.href);
+    const [row] = await database.transaction((session) =>
+      session.all('SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()'),
+    );
+    t.match(row, { ssl: 1n, version: /^TLSv1\.[23]$/ });
+    await database.close();
+    named.hostname = '127.0.0.1';
+    await t.rejects(openStore(named.href), { code: 'STORE_UNAVAILABLE', message: /altname/i });
   },
 );
 

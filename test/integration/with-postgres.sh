@@ -25,11 +25,13 @@ stop() {
   rm -rf "$folder"
 }
 trap stop EXIT
-trap 'exit 1' INT TERM
+trap 'kill "${child:-}" 2>/dev/null; exit 143' INT TERM
 
 (
   cd "$folder"
-  "${as[@]}" initdb -D data -U kiri -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
+  # Ordered as Japanese, as a real server may be: the store must not hang on it.
+  "${as[@]}" initdb -D data -U kiri -A trust -E UTF8 --locale=C.UTF-8 \
+    --locale-provider=icu --icu-locale=ja --no-sync >/dev/null
 )
 # One role that has to show its password.
 sed -i '1i host all guarded 127.0.0.1/32 scram-sha-256' "$folder/data/pg_hba.conf"
@@ -45,4 +47,7 @@ for _ in 1 2 3 4 5; do
 done
 [[ ${started:-} ]] || { cat "$folder/log" >&2; exit 1; }
 
-KIRI_TEST_POSTGRES="postgres://kiri@127.0.0.1:$port/postgres" "$@"
+# Waited for, so that a signal ends both.
+KIRI_TEST_POSTGRES="postgres://kiri@127.0.0.1:$port/postgres" "$@" <&0 &
+child=$!
+wait "$child"
