@@ -33,6 +33,8 @@ import {
   readBack,
 } from './clearing-disputes.ts';
 import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
+import { DISPUTE_HORIZON_DAYS } from '../../sync/clearing/core/retention.ts';
+import { liftHold, setHold } from '../../sync/clearing/retention.ts';
 import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
@@ -231,6 +233,13 @@ async function payOut({ service, payouts }: Clearing, request: Request): Promise
   return { payouts: results };
 }
 
+const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+
+function holdOf(request: Request): { kind: string; reference: string; reason: string } {
+  const { kind, reference, reason } = request;
+  return { kind: wordOf(kind), reference: wordOf(reference), reason: wordOf(reason) };
+}
+
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
   const { service, pullers, evidence, inbox } = clearing;
   const pull = async (): Promise<PullRound & Told> => {
@@ -266,6 +275,16 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       return payOut(clearing, request);
     case 'reconcile':
       return { ...(await service.reconcile()), ...(await openMatters(service, nowS())) };
+    case 'retain': {
+      const days = clearing.config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
+      return { ...(await service.eraseExpired(days, nowS())) };
+    }
+    case 'hold':
+      return { set: await service.within((session) => setHold(session, holdOf(request), nowS())) };
+    case 'lift-hold':
+      return {
+        lifted: await service.within((session) => liftHold(session, holdOf(request), nowS())),
+      };
     case 'vault-statement': {
       const cose = readBytes(String(request['file']));
       return { ...(await service.takeVaultStatement(cose, nowS())) };
@@ -277,7 +296,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        `do is none of pull, acknowledge, cut, payout, reconcile, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
+        `do is none of pull, acknowledge, cut, payout, reconcile, retain, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
       );
     }
   }

@@ -38,6 +38,8 @@ import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import { numberOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
+import { eraseExpired } from './retention.ts';
+import type { RetentionRun } from './retention.ts';
 import { finalHashOf, takeVaultStatement } from './vault-statements.ts';
 import type { StatementOutcome } from './vault-statements.ts';
 
@@ -275,6 +277,12 @@ export class ClearingService {
       await this.#writeFile(`${outFolder}/${artefact.path}`, artefact.bytes);
     }
     return outcome;
+  }
+
+  /** Erases time of day and payee of receipts past the dispute horizon; see retention.ts. */
+  async eraseExpired(horizonDays: number, nowS: number): Promise<RetentionRun> {
+    const { database, signer, zone } = this.#options;
+    return eraseExpired(database, { signer, zone: zone ?? JST, horizonDays }, nowS);
   }
 
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */

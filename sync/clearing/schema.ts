@@ -218,6 +218,17 @@ const VAULT_STATEMENTS: readonly string[] = [
      file_name TEXT PRIMARY KEY, final_sha256 BLOB NOT NULL, statement BLOB NOT NULL, taken_s BIGINT NOT NULL)`,
 ];
 
+// Erasure at the dispute horizon, and what a legal hold keeps (retention.ts).
+const RETENTION: readonly string[] = [
+  'ALTER TABLE receipts ADD COLUMN erased_s BIGINT',
+  "CREATE INDEX receipts_unerased ON receipts (business_time_s, id) WHERE erased_s IS NULL AND state = 'aggregated'",
+  `CREATE TABLE legal_holds (
+     kind TEXT NOT NULL, reference TEXT NOT NULL, reason TEXT NOT NULL, set_s BIGINT NOT NULL, lifted_s BIGINT,
+     PRIMARY KEY (kind, reference))`,
+  `CREATE TABLE retention_journal (
+     id INTEGER PRIMARY KEY, at_s BIGINT NOT NULL, receipts BIGINT NOT NULL, statement BLOB NOT NULL)`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -230,6 +241,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   POSITIONS,
   FEES,
   VAULT_STATEMENTS,
+  RETENTION,
 ];
 
 /**

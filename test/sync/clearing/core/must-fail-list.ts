@@ -131,7 +131,7 @@ export const MUST_FAIL: readonly Row[] = [
     name: 'a refund after presentment, resale or the end of an account follows the charge',
   },
   {
-    row: 'account ended or revoked in mid window',
+    row: 'account that ends in mid window',
     file: 'sync/clearing/programmes.test.ts',
     name: 'a funding account that ends closes its lanes early; an age limit closes any',
   },
