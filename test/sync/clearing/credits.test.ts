@@ -188,6 +188,12 @@ t.test(
       'a replay and a lower one change nothing',
     );
     t.equal(await netOf(service), 50n * YEN);
+    const oneMore = creditFor(paid, 100n * YEN + 1n);
+    t.match(
+      await service.ingestBatch([oneMore], NOON_S + DAY_S),
+      { refused: 1 },
+      'not a millionth more',
+    );
     await service.close();
   },
 );
