@@ -188,6 +188,9 @@ t.test(
   },
 );
 
+/** Of the system, as .ci/run installs it. */
+const OPENSSL = 'openssl';
+
 /** Writes a file of the server's folder as the server's own user. */
 const serverFile = async (name: string, text: string): Promise<void> => {
   const lines = text.trim().replaceAll("'", "''");
