@@ -206,7 +206,7 @@ t.test(
     const folder = t.testdir();
     const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
     const made = spawnSync(
-      'openssl',
+      OPENSSL,
       [
         'req',
         '-x509',
