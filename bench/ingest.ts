@@ -1,15 +1,18 @@
 import { hash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeVerifier } from '../identity/edge/node-signatures.ts';
 import { decodeSign1, verifySign1 } from '../protocol/cose.ts';
 import { EVIDENCE } from '../protocol/messages/evidence.ts';
+import { CheckThreads } from '../sync/clearing/check-threads.ts';
 import { ClearingService } from '../sync/clearing/clearing-service.ts';
 import type { VerifiedItem } from '../sync/clearing/core/ingest.ts';
 import { readEvidence } from '../sync/clearing/core/read-evidence.ts';
 import { buildRegistry } from '../sync/clearing/core/registry.ts';
+import { checkInLine, checkRecords, type RecordBatch } from '../sync/clearing/record-check.ts';
 import { openSqlite } from '../sync/clearing/sql.ts';
+import { sealPayload } from '../sync/ledger/payload-record.ts';
 import { section, type Figure } from './figure.ts';
 import { cpuMicros, median } from './measure.ts';
 import { payloadOf, sampleSale, type SampleSale } from './samples.ts';
@@ -27,15 +30,77 @@ function sales(world: BenchWorld, count: number, firstCounter: number): readonly
   );
 }
 
-/** Reads and verifies evidence, books it in SQLite, and verifies one signature each, in turn. */
-export async function measureIngest(
+const allCores = section('Clearing ingest on all cores (wall time)');
+/** A bundle of a log: what a thread is handed at a time. */
+const BATCH_RECORDS = 256;
+const CONTENT_KEY = { kid: new Uint8Array(16), key: new Uint8Array(32).fill(2) };
+
+/** Sealed as a log holds them. */
+function sealedBatches(world: BenchWorld, batches: number, nowS: number): RecordBatch[] {
+  const all = sales(world, batches * BATCH_RECORDS, 1);
+  return Array.from({ length: batches }, (_, batch) => ({
+    origin: ORIGIN,
+    cosignedAtS: nowS,
+    records: all
+      .slice(batch * BATCH_RECORDS, (batch + 1) * BATCH_RECORDS)
+      .map(({ payment, offer, receipt }, at) => {
+        const answeredAtMs = nowS * 1_000;
+        const plain = EVIDENCE.encode({ payment, offer, outcome: receipt, answeredAtMs });
+        const outcomeHash = hash('sha256', payloadOf(receipt), 'buffer');
+        const record = sealPayload(plain, new Uint8Array(outcomeHash), CONTENT_KEY);
+        return { leafIndex: batch * BATCH_RECORDS + at, record, key: CONTENT_KEY.key };
+      }),
+  }));
+}
+
+/**
+ * Checks and books sealed records with a thread for each core, against one thread that only checks them: decryption,
+ * decoding, three signatures, documents in force. Both sides in the same minute, over the same records.
+ */
+export async function measureAllCores(
   world: BenchWorld,
   rounds: number,
-  count: number,
+  batchCount: number,
 ): Promise<readonly Figure[]> {
-  const folder = await mkdtemp(join(tmpdir(), 'kiri-bench-clearing-'));
   const nowS = Math.floor(Date.now() / 1_000) + 60;
-  const service = await ClearingService.open(
+  const verifier = nodeVerifier();
+  const registry = buildRegistry({ issuerKey: world.issuer.key, verifier }, world.documents);
+  const rules = { registry, clearing: world.issuer.key.id };
+  const batches = sealedBatches(world, batchCount, nowS);
+  const receipts = batchCount * BATCH_RECORDS;
+  const threads = new CheckThreads(rules, checkInLine(rules, verifier), availableParallelism());
+  const taken = { floor: [] as number[], ingest: [] as number[], cpu: [] as number[] };
+  for (let round = -1; round < rounds; round += 1) {
+    const folder = await mkdtemp(join(tmpdir(), 'kiri-bench-clearing-'));
+    const service = await openService(world, folder, nowS);
+    const [start, cpuStart] = [performance.now(), cpuMicros()];
+    for (const batch of batches) checkRecords(rules, verifier, batch);
+    const [floor, cpuFloor] = [performance.now(), cpuMicros()];
+    const answers = batches.map((batch) => threads.check(batch));
+    let first = 0;
+    for (const answer of answers) first += (await service.ingestBatch(await answer, nowS)).first;
+    const [end, cpuEnd] = [performance.now(), cpuMicros()];
+    await service.close();
+    await rm(folder, { recursive: true, force: true });
+    if (first !== receipts) throw new Error(`${first} of ${receipts} receipts were booked`);
+    if (round < 0) continue;
+    taken.floor.push((floor - start) / receipts);
+    taken.ingest.push((end - floor) / receipts);
+    taken.cpu.push((cpuEnd - cpuFloor) / (cpuFloor - cpuStart));
+  }
+  await threads.close();
+  const [floorMs, ingestMs] = [median(taken.floor), median(taken.ingest)];
+  return [
+    allCores('floor: one thread checks, nothing is booked', 1e3 / floorMs, '/s'),
+    allCores('checked on all cores and booked in SQLite', 1e3 / ingestMs, '/s'),
+    allCores('ingest ÷ floor', floorMs / ingestMs, '×'),
+    allCores('floor ÷ ingest', ingestMs / floorMs, '', 1 / 1.7),
+    allCores('ingest ÷ floor in CPU, all threads', median(taken.cpu), '×'),
+  ];
+}
+
+function openService(world: BenchWorld, folder: string, nowS: number): Promise<ClearingService> {
+  return ClearingService.open(
     {
       database: openSqlite(join(folder, 'clearing.sqlite')),
       signer: world.issuer,
@@ -46,6 +111,17 @@ export async function measureIngest(
     },
     nowS,
   );
+}
+
+/** Reads and verifies evidence, books it in SQLite, and verifies one signature each, in turn. */
+export async function measureIngest(
+  world: BenchWorld,
+  rounds: number,
+  count: number,
+): Promise<readonly Figure[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'kiri-bench-clearing-'));
+  const nowS = Math.floor(Date.now() / 1_000) + 60;
+  const service = await openService(world, folder, nowS);
   const verifier = nodeVerifier();
   const registry = buildRegistry({ issuerKey: world.issuer.key, verifier }, world.documents);
   const taken = { read: [] as number[], book: [] as number[], verify: [] as number[] };

@@ -5,7 +5,7 @@ import { measureApproval } from './approval.ts';
 import { Devices } from './devices.ts';
 import { isMissed, table, type Figure } from './figure.ts';
 import { GatewayUnderTest } from './gateway-under-test.ts';
-import { measureIngest } from './ingest.ts';
+import { measureAllCores, measureIngest } from './ingest.ts';
 import { measureStore } from './ledger-store.ts';
 import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
@@ -30,6 +30,7 @@ const FULL = {
   agentRuns: 9,
   rounds: 7,
   ingest: 512,
+  ingestBatches: 16,
   storeEntries: 65_536,
   dayBundles: 4,
   witnessS: 20,
@@ -42,6 +43,7 @@ const QUICK: typeof FULL = {
   agentRuns: 1,
   rounds: 1,
   ingest: 64,
+  ingestBatches: 1,
   storeEntries: 512,
   dayBundles: 1,
   witnessS: 2,
@@ -71,6 +73,7 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureStore(plan)));
   say('clearing');
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
+  figures.push(...(await measureAllCores(world, plan.rounds, plan.ingestBatches)));
   say('inclusion proofs');
   figures.push(...measureLedgerProof(plan.rounds));
   say('witness');

@@ -28,6 +28,22 @@ const keyOfRow = (row: SqlRow): AggregateKey => ({
   sign: textOf(row, 'sign') as Sign,
 });
 
+/** Ids of keys kept in memory: hashing a key costs more than looking it up. */
+const MAX_IDS = 65_536;
+const IDS = new Map<string, string>();
+
+const idOf = (key: AggregateKey): string => {
+  const { issuer, acquirer, merchant, programme, account, party, mcc, currency, sign } = key;
+  const parts = [issuer, acquirer, merchant, programme, account, party, mcc, currency, sign];
+  const name = JSON.stringify(parts);
+  const known = IDS.get(name);
+  if (known !== undefined) return known;
+  if (IDS.size >= MAX_IDS) IDS.clear();
+  const id = keyIdOf(key);
+  IDS.set(name, id);
+  return id;
+};
+
 /**
  * The books inside one transaction: balances and lanes of the keys it touches, read once, changed in memory under
  * the invariant, and written back with the journal of moves by {@link flush}.
@@ -47,11 +63,11 @@ export class Books {
 
   /** The id of a key, entered with an empty balance if it is new. */
   async open(key: AggregateKey): Promise<string> {
-    const keyId = keyIdOf(key);
-    if (this.#balances.has(keyId)) return keyId;
-    const added = await this.#session.run(
+    const keyId = idOf(key);
+    if (await this.#load(keyId)) return keyId;
+    await this.#session.run(
       `INSERT INTO keys (key_id, issuer, acquirer, merchant, programme, account, party, mcc, currency,
-         sign, source_micro) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '0') ON CONFLICT DO NOTHING`,
+         sign, source_micro) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '0')`,
       keyId,
       key.issuer,
       key.acquirer,
@@ -63,19 +79,26 @@ export class Books {
       BigInt(key.currency),
       key.sign,
     );
-    if (added > 0) this.#balances.set(keyId, emptyBalance(key.sign));
+    this.#balances.set(keyId, emptyBalance(key.sign));
     return keyId;
   }
 
   async balance(keyId: string): Promise<KeyBalance> {
+    const balance = await this.#load(keyId);
+    invariant(balance !== undefined, `clearing: no key ${keyId}`);
+    return balance;
+  }
+
+  async #load(keyId: string): Promise<KeyBalance | undefined> {
     const known = this.#balances.get(keyId);
     if (known) return known;
     const [row] = await this.#session.all(
       'SELECT sign, source_micro FROM keys WHERE key_id = ?',
       keyId,
     );
-    const balance = emptyBalance(textOf(row ?? {}, 'sign') as Sign);
-    balance.sourceMicro = amountOf(row ?? {}, 'source_micro');
+    if (!row) return undefined;
+    const balance = emptyBalance(textOf(row, 'sign') as Sign);
+    balance.sourceMicro = amountOf(row, 'source_micro');
     const rows = await this.#session.all(
       'SELECT bucket, amount_micro FROM balances WHERE key_id = ?',
       keyId,
