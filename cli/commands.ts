@@ -133,7 +133,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --amount MAJOR     such as 12.50; default: all that can still be charged back\n' +
       '  --cycle WHICH      arbitration: after the line was presented again (default first)\n' +
       '  --text TEXT        for people, upper case\n' +
+      '       kiri issuer statements --key FILE --documents DIR --clearing FILE --accounts FILE\n' +
+      '                           --state DIR --out DIR [--closes DIR] [--json]\n' +
       "  --key FILE         the issuer's private key\n" +
+      '  --documents DIR    all credentials, bindings and allowances, also those made here before\n' +
+      "  --clearing FILE    the clearing's credential\n" +
+      '  --accounts FILE    (statements) line accounts, as `kiri clearing line-accounts` writes them\n' +
+      '  --closes DIR       Closes that devices signed: they release what their allowances held\n' +
       '  --kid HEX          a content key, as `kiri ledger keys` tells it\n' +
       '  --holder NAME=F    who has to erase it and confirm, with its public key (COSE_Key)\n' +
       '  --for COSEKEY      public key of the gateway that gets the mandate\n' +
@@ -222,6 +228,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '                            [--min AMOUNT] [--max AMOUNT] [--json]\n' +
       '       kiri clearing reconciliation --store STORE --out FILE.csv [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
+      '       kiri clearing line-accounts --store FILE --key FILE --out FILE [--json]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
       '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
@@ -229,6 +236,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --min, --max    what was charged, in major units such as 120 or 3.85\n' +
       '  --out FILE.csv  lines of all files, balances, merchants and totals as one table (RFC 4180)\n' +
       '  --json          one JSON object a line\n' +
+      "  --key FILE      the clearing's private key; signs FILE.manifest beside the accounts\n" +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,
   },

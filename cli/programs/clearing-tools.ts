@@ -16,6 +16,7 @@ import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { runReconciliation } from './clearing-csv.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
+import { runLineAccounts } from './clearing-lines.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -175,5 +176,8 @@ export async function runClearingTool([name, ...rest]: readonly string[]): Promi
   if (name === 'search') return search(rest);
   if (name === 'evidence-html') return evidencePages(rest);
   if (name === 'reconciliation') return runReconciliation(rest);
-  throw new UsageError('kiri clearing wants search, reconciliation or evidence-html');
+  if (name === 'line-accounts') return runLineAccounts(rest);
+  throw new UsageError(
+    'kiri clearing wants search, reconciliation, evidence-html or line-accounts',
+  );
 }

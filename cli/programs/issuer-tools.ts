@@ -18,6 +18,7 @@ import { say, toolOptions, writeNewFile } from './tool-options.ts';
 import { runChargeback, runRetrieval } from './issuer-desk.ts';
 import { runIngest } from './issuer-ingest.ts';
 import { runErasureRequest } from './ledger-erasure.ts';
+import { runStatements } from './issuer-statements.ts';
 
 const DAY_S = 86_400;
 const DEFAULT_VALID_DAYS = 365;
@@ -146,7 +147,8 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'ingest') return runIngest(rest);
   if (part === 'chargeback') return runChargeback(rest);
   if (part === 'retrieval') return runRetrieval(rest);
+  if (part === 'statements') return runStatements(rest);
   throw new UsageError(
-    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback or retrieval',
+    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval or statements',
   );
 }

@@ -60,6 +60,12 @@ const factOf = (row: SqlRow): LineFact => ({
   inConflict: numberOf(row, 'in_conflict') === 1,
 });
 
+const voidFact = (row: SqlRow): LineFact => ({
+  kind: 'void',
+  counter: numberOf(row, 'counter'),
+  amountMicro: amountOf(row, 'amount_micro'),
+});
+
 async function* paged(session: SqlSession, sql: string, line: Uint8Array): AsyncGenerator<SqlRow> {
   let [counter, hash] = [-1n, new Uint8Array(0)];
   for (;;) {
@@ -75,11 +81,6 @@ async function* paged(session: SqlSession, sql: string, line: Uint8Array): Async
 async function* factsOf(session: SqlSession, line: Uint8Array): AsyncGenerator<LineFact> {
   const voids = paged(session, VOIDS, line);
   let next = await voids.next();
-  const voidFact = (row: SqlRow): LineFact => ({
-    kind: 'void',
-    counter: numberOf(row, 'counter'),
-    amountMicro: amountOf(row, 'amount_micro'),
-  });
   for await (const row of paged(session, RECEIPTS, line)) {
     while (!next.done && numberOf(next.value, 'counter') < numberOf(row, 'counter')) {
       yield voidFact(next.value);

@@ -99,6 +99,8 @@ export type GrantDecision =
 const BACKDATED_S = 300;
 /** A fresh one is due when it gives back at least this part of the limit, or at half of the old one's life. */
 const STEP_PARTS = 4n;
+const HALF = 2;
+const LAST_PART = 8;
 const MAX_COUNTER = 0xffff_ffff;
 
 const amount = (value: bigint): AmountMicro => amountMicro(smaller(value, MAX_AMOUNT_MICRO));
@@ -112,10 +114,14 @@ export const decideGrant = (request: GrantRequest): GrantDecision => {
   const ceiling = settledMicro + smaller(terms.limitMicro, room);
   const inForce = newest && newest.closedAtMicro === undefined ? newest : undefined;
   const leftS = inForce ? inForce.expiresS - nowS : 0;
-  const isEnding = leftS * 2 < terms.validityS;
-  const risesMicro = ceiling - (inForce?.ceilingMicro ?? settledMicro);
-  const isStep = risesMicro > 0n && risesMicro * STEP_PARTS >= terms.limitMicro;
-  if (!isEnding && !isStep) return { kind: 'none', why: room === 0n ? 'NO_ROOM' : 'NOT_DUE' };
+  const before = inForce?.ceilingMicro ?? settledMicro;
+  // A cap that has become too small lowers a ceiling only when the old one ends anyway.
+  const isEnding = leftS * (ceiling < before ? LAST_PART : HALF) < terms.validityS;
+  const isStep = (to: bigint): boolean =>
+    to > before && (to - before) * STEP_PARTS >= terms.limitMicro;
+  if (!isEnding && !isStep(ceiling)) {
+    return { kind: 'none', why: isStep(settledMicro + terms.limitMicro) ? 'NO_ROOM' : 'NOT_DUE' };
+  }
   if (ceiling <= settledMicro) return { kind: 'none', why: 'NO_ROOM' };
   const notBeforeS = nowS - BACKDATED_S;
   const validityS = Math.min(terms.validityS, MAX_ALLOWANCE_VALIDITY_S - BACKDATED_S);

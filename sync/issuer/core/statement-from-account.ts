@@ -76,10 +76,7 @@ const addRun = (lists: Lists, run: LineRun, above: number): boolean => {
  * @param clearThrough a counter up to which the device has applied a Statement that left nothing open: what lies before is
  *   in the sums alone
  */
-export const statementFromAccount = (
-  account: LineAccount,
-  clearThrough: number,
-): StatementBody => {
+export const statementFromAccount = (account: LineAccount, clearThrough: number): StatementBody => {
   const lists: Lists = {
     recordedThrough: Math.min(clearThrough, account.throughCounter),
     except: [],
@@ -136,12 +133,15 @@ export interface CarriedAllowance {
  */
 export const appliedThrough = (
   carried: readonly CarriedAllowance[],
-  { highestNetMicro, lastPaidS }: Pick<LineAccount, 'highestNetMicro' | 'lastPaidS'>,
+  { highestNetMicro, lastPaidS }: { readonly highestNetMicro: bigint; readonly lastPaidS: number },
 ): number => {
   let applied = 0;
   for (const [at, { clearThrough }] of carried.entries()) {
     const earlier = carried.slice(0, at);
-    const ceiling = earlier.reduce((most, one) => (one.ceilingMicro > most ? one.ceilingMicro : most), 0n);
+    const ceiling = earlier.reduce(
+      (most, one) => (one.ceilingMicro > most ? one.ceilingMicro : most),
+      0n,
+    );
     const endS = Math.max(0, ...earlier.map(({ expiresS }) => expiresS));
     if (at > 0 && (highestNetMicro > ceiling || lastPaidS >= endS)) {
       applied = Math.max(applied, clearThrough);

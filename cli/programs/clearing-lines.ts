@@ -1,0 +1,24 @@
+import { loadSigner } from '../../identity/edge/key-file.ts';
+import { writeLineAccounts } from '../../sync/clearing/line-accounts-file.ts';
+import { checkVersion } from '../../sync/clearing/schema.ts';
+import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
+import { EXIT_OK } from '../command.ts';
+import { say, toolOptions } from './tool-options.ts';
+
+/** `kiri clearing line-accounts`: what the store knows of every line, signed, for the issuer's Statements. */
+export async function runLineAccounts(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['store', 'key', 'out']);
+  const [store, out] = [options.need('store'), options.need('out')];
+  const clearing = loadSigner(options.need('key'));
+  const database = openSqliteReadOnly(store);
+  try {
+    await checkVersion(database);
+    const nowS = Math.floor(Date.now() / 1000);
+    const { lines, fileBytes } = await writeLineAccounts(database, clearing, out, nowS);
+    const spoken = `${lines} line accounts, ${fileBytes} bytes: ${out} and ${out}.manifest`;
+    say(options.json, { lines, bytes: fileBytes, file: out }, spoken);
+  } finally {
+    await database.close();
+  }
+  return EXIT_OK;
+}
