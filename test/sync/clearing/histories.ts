@@ -1,0 +1,119 @@
+/** Random histories as lists of steps, and how a failing one is made short. A seed gives the same history everywhere. */
+
+const KINDS = [
+  'pay',
+  'batch',
+  'again',
+  'final',
+  'clone',
+  'backwards',
+  'void',
+  'fork',
+  'lift',
+  'cut',
+  'close',
+  'rebuild',
+] as const;
+
+type Kind = (typeof KINDS)[number];
+
+/** One step. What it is about is chosen by the numbers among what there is, so that any part of a history is one too. */
+export type Step = {
+  readonly kind: Kind;
+  readonly waitS: number;
+  readonly pick: number;
+  readonly micro: bigint;
+  /** Bits that bend the step: see history-world.ts. */
+  readonly how: number;
+  /** The process dies at this boundary of the step; 0 = it lives. */
+  readonly crashAt: number;
+};
+
+/** How often each kind comes. */
+const WEIGHTS: Readonly<Record<Kind, number>> = {
+  pay: 10,
+  batch: 8,
+  again: 3,
+  final: 3,
+  clone: 2,
+  backwards: 2,
+  void: 3,
+  fork: 1,
+  lift: 1,
+  cut: 5,
+  close: 3,
+  rebuild: 1,
+};
+const DECK: readonly Kind[] = KINDS.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
+
+const STEPS_MIN = 4;
+const STEPS_MAX = 18;
+const WAITS_S = [0, 1, 3_600, 21_600, 86_400, 6 * 86_400];
+/** Boundaries of a small step; a cut of several files has some more. */
+const CRASH_WITHIN = 90;
+
+/** 32 bits at a time, by the seed alone (mulberry32). */
+const randomOf = (seed: number): ((below: number) => number) => {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+};
+
+/** From one micro-unit to more than one line of a file can hold. */
+const amountOf = (random: (below: number) => number): bigint => {
+  const size = random(40);
+  if (size === 0) return 500_000_000_000_000n + BigInt(random(1_000_000_000));
+  if (size < 4) return BigInt(random(1_000_000_000)) * 20n + 1n;
+  if (size < 12) return BigInt(random(999) + 1);
+  return BigInt(random(9_999_999) + 1);
+};
+
+export const historyOf = (seed: number): Step[] => {
+  const random = randomOf(seed);
+  const length = STEPS_MIN + random(STEPS_MAX - STEPS_MIN + 1);
+  return Array.from({ length }, () => ({
+    kind: DECK[random(DECK.length)]!,
+    waitS: WAITS_S[random(WAITS_S.length)]!,
+    pick: random(1_000),
+    micro: amountOf(random),
+    how: random(1 << 16),
+    crashAt: random(4) === 0 ? 1 + random(CRASH_WITHIN) : 0,
+  }));
+};
+
+/** A short history that still fails: parts are left out, then crashes, then waits, as long as the failure stays. */
+export const shrink = async (
+  steps: readonly Step[],
+  fails: (steps: readonly Step[]) => Promise<boolean>,
+): Promise<readonly Step[]> => {
+  let best = steps;
+  for (let size = Math.ceil(best.length / 2); size >= 1; size = size > 1 ? size >> 1 : 0) {
+    for (let at = 0; at < best.length;) {
+      const fewer = best.toSpliced(at, size);
+      if (fewer.length > 0 && (await fails(fewer))) best = fewer;
+      else at += size;
+    }
+  }
+  for (const [at, step] of best.entries()) {
+    for (const simpler of [{ crashAt: 0 }, { waitS: 0 }, { micro: 1_000_000n }]) {
+      const tried = best.with(at, { ...best[at]!, ...simpler });
+      if (step !== undefined && (await fails(tried))) best = tried;
+    }
+  }
+  return best;
+};
+
+export const printSteps = (steps: readonly Step[]): string =>
+  steps
+    .map(({ kind, waitS, pick, micro, how, crashAt }, at) =>
+      [
+        `${String(at + 1).padStart(2)}. ${kind} pick ${pick} micro ${micro} how ${how}`,
+        ...(waitS > 0 ? [`after ${waitS} s`] : []),
+        ...(crashAt > 0 ? [`crash at boundary ${crashAt}`] : []),
+      ].join(', '),
+    )
+    .join('\n');

@@ -1,0 +1,332 @@
+/** Plays a history against the clearing and the second bookkeeper, and compares them after every step. */
+import { generateKeyPairSync } from 'node:crypto';
+import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
+import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import type { WriteFile } from '../../../sync/clearing/cut-file.ts';
+import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
+import { openSqlite } from '../../../sync/clearing/sql.ts';
+import { Crash, Fuse, failingDatabase, failingWriter } from './failing-store.ts';
+import { GATEWAY, HistoryWorld, TERMS, directory, itemOf } from './history-world.ts';
+import { historyOf, printSteps, shrink } from './histories.ts';
+import type { Step } from './histories.ts';
+import { plainPds, readPlainIpm } from './plain-ipm.ts';
+import { NOON_S, anchors, policyHash } from './sample.ts';
+import { SecondBooks, accountText } from './second-books.ts';
+
+const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
+
+/** The clearing's ports, bent: to see that the comparison finds what it must. */
+export type Bend = {
+  readonly database?: (database: SqlDatabase) => SqlDatabase;
+  readonly writeFile?: (write: WriteFile) => WriteFile;
+};
+
+const text = (row: SqlRow, column: string): string => String(row[column]);
+
+const sorted = (lines: Iterable<string>): string => [...lines].toSorted().join('\n');
+
+/** An empty store that is used again: opening one and compiling its statements costs more than a history does. */
+let spare: SqlDatabase | undefined;
+
+const emptied = async (database: SqlDatabase): Promise<SqlDatabase> => {
+  await database.transaction(async (session) => {
+    await session.run('PRAGMA defer_foreign_keys = ON');
+    const tables = await session.all(
+      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+    );
+    for (const table of tables) {
+      const name = text(table, 'name');
+      if (name !== 'schema_version') await session.run(`DELETE FROM ${name}`);
+    }
+  });
+  return database;
+};
+
+class Player {
+  readonly #real = spare ?? openSqlite(':memory:');
+  readonly #fuse = new Fuse();
+  readonly #files = new Map<string, Buffer>();
+  readonly #world = new HistoryWorld();
+  readonly #books = new SecondBooks(TERMS);
+  readonly #bend: Bend;
+  #clearing: ClearingService | undefined;
+  #nowS = NOON_S;
+  #evidence = 0;
+
+  constructor(bend: Bend) {
+    this.#bend = bend;
+  }
+
+  async close(): Promise<void> {
+    spare = await emptied(this.#real);
+  }
+
+  async #open(): Promise<ClearingService> {
+    const watched = failingDatabase(this.#real, this.#fuse);
+    const write = failingWriter(this.#files, this.#fuse);
+    this.#clearing = await ClearingService.open(
+      {
+        database: this.#bend.database?.(watched) ?? watched,
+        writeFile: this.#bend.writeFile?.(write) ?? write,
+        signer,
+        outFolder: 'out',
+        directory,
+        policyHash,
+        mode: 'T',
+      },
+      this.#nowS,
+    );
+    return this.#clearing;
+  }
+
+  /** The store's own rows, as text: account, bucket, sum. */
+  async #standing(): Promise<string> {
+    const { balances, keys } = await this.#real.transaction(async (session) => ({
+      keys: await session.all('SELECT * FROM keys'),
+      balances: await session.all('SELECT key_id, bucket, amount_micro FROM balances'),
+    }));
+    const names = new Map(
+      keys.map((row) => {
+        const { merchant, account, programme, currency, sign } = row;
+        return [text(row, 'key_id'), [merchant, account, programme, currency, sign].join(' ')];
+      }),
+    );
+    return sorted(
+      [
+        ...keys.map(
+          (row) => `${names.get(text(row, 'key_id'))} source ${text(row, 'source_micro')}`,
+        ),
+        ...balances.map(
+          (row) =>
+            `${names.get(text(row, 'key_id'))} ${text(row, 'bucket')} ${text(row, 'amount_micro')}`,
+        ),
+      ].filter((line) => !line.endsWith(' 0')),
+    );
+  }
+
+  #expected(): string {
+    const lines: string[] = [];
+    for (const [name, buckets] of this.#books.balances()) {
+      for (const [bucket, sum] of buckets) lines.push(`${name} ${bucket} ${sum}`);
+    }
+    return sorted(lines);
+  }
+
+  /** DESIGN section 6 per key and in total, from the store's rows alone. */
+  #checkInvariant(standing: string): void {
+    const perKey = new Map<string, bigint>();
+    let total = 0n;
+    for (const line of standing.split('\n').filter(Boolean)) {
+      const words = line.split(' ');
+      const micro = BigInt(words.pop()!);
+      const isSource = words.pop() === 'source';
+      const signed = words.at(-1) === 'debit' ? micro : -micro;
+      const name = words.join(' ');
+      perKey.set(name, (perKey.get(name) ?? 0n) + (isSource ? micro : -micro));
+      total += isSource ? signed : -signed;
+    }
+    for (const [name, left] of perKey) {
+      if (left !== 0n) throw new Error(`${name}: ${left} micro-units stand nowhere`);
+    }
+    if (total !== 0n) throw new Error(`${total} micro-units in total stand nowhere`);
+  }
+
+  async #act(step: Step): Promise<void> {
+    const clearing = this.#clearing ?? (await this.#open());
+    if (step.kind === 'cut' || step.kind === 'close') {
+      await clearing.cut(this.#nowS, anchors, step.kind === 'close');
+    } else if (step.kind === 'fork') {
+      const root = new Uint8Array(32).fill(1);
+      const common = { origin: GATEWAY, size: this.#forkSize, root };
+      const fork = { origin: GATEWAY, first: common, second: common, common };
+      await clearing.stopLog(fork, `fork ${this.#evidence}`, this.#nowS);
+    } else if (step.kind === 'lift') await clearing.liftStop(GATEWAY, this.#nowS);
+    else if (step.kind === 'rebuild') await this.#rebuild(clearing);
+    else await clearing.ingestBatch(this.#deeds.map(itemOf), this.#nowS);
+  }
+
+  #deeds: ReturnType<HistoryWorld['deeds']> = [];
+  #forkSize = 0;
+
+  /** The same, told to the second bookkeeper. */
+  #tell(step: Step): void {
+    const { kind } = step;
+    if (kind === 'cut' || kind === 'close') this.#books.cut(this.#nowS, kind === 'close');
+    else if (kind === 'fork') this.#books.stop(GATEWAY, this.#forkSize);
+    else if (kind === 'lift') this.#books.lift(GATEWAY, this.#nowS);
+    for (const deed of this.#deeds) {
+      if (deed.kind === 'void') this.#books.voided(deed.fact.name, this.#nowS);
+      else this.#books.receipt(deed.fact, this.#nowS);
+    }
+  }
+
+  async step(step: Step): Promise<void> {
+    this.#nowS += step.waitS;
+    this.#deeds = this.#world.deeds(step, this.#nowS);
+    this.#forkSize = step.pick % (this.#world.logSize(GATEWAY) + 1);
+    if (step.kind === 'fork') {
+      this.#evidence += 1;
+      this.#world.stop(GATEWAY);
+    }
+    if (step.kind === 'lift') this.#world.lift(GATEWAY);
+    const before = step.crashAt > 0 ? this.#expected() : '';
+    this.#tell(step);
+    const after = this.#expected();
+    this.#fuse.arm(step.crashAt > 0 ? step.crashAt : Infinity);
+    try {
+      await this.#act(step);
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+      await this.#recover(step, before, after);
+    }
+    this.#fuse.arm(Infinity);
+    const standing = await this.#standing();
+    this.#checkInvariant(standing);
+    this.#compare(standing, [after], 'the books');
+  }
+
+  /** A new process over the same store and disk: it finds the state before or after the step, and repeats the step. */
+  async #recover(step: Step, before: string, after: string): Promise<void> {
+    // Every other recovery is interrupted too.
+    this.#fuse.arm(step.how & 1 ? 1 + (step.how >> 9) : Infinity);
+    try {
+      await this.#open();
+    } catch (error) {
+      if (!(error instanceof Crash)) throw error;
+    }
+    this.#fuse.arm(Infinity);
+    await this.#open();
+    this.#compare(await this.#standing(), [before, after], 'after a crash');
+    await this.#act(step);
+  }
+
+  #compare(found: string, wanted: readonly string[], what: string): void {
+    if (wanted.includes(found)) return;
+    const [mine = ''] = wanted;
+    const extra = found.split('\n').filter((line) => !mine.includes(line));
+    const lacking = mine.split('\n').filter((line) => !found.includes(line));
+    throw new Error(`${what}: found ${extra.join('; ')} where ${lacking.join('; ')} was expected`);
+  }
+
+  async #rebuild(clearing: ClearingService): Promise<void> {
+    const left = new Set(this.#files.keys());
+    for (const path of this.#files.keys()) {
+      const name = /^out\/clearing\/(.+)\.ipm$/.exec(path)?.[1];
+      if (name === undefined) continue;
+      for (const artefact of await clearing.rebuild(name)) {
+        const written = this.#files.get(`out/${artefact.path}`);
+        if (!written?.equals(Buffer.from(artefact.bytes))) {
+          throw new Error(`${artefact.path} does not rebuild as it was written`);
+        }
+        left.delete(`out/${artefact.path}`);
+      }
+    }
+    if (left.size > 0) throw new Error(`no file of the store: ${[...left].join(' ')}`);
+  }
+
+  /** The files as any reader sees them, against the lines of the second bookkeeper. */
+  #checkFiles(): void {
+    const { files, lines } = this.#books.state;
+    const arns = new Set<string>();
+    const found: string[] = [];
+    for (const [path, bytes] of this.#files) {
+      const name = /\.(\d{11})\.D\d{6}\.S(\d{5})\.T\.ipm$/.exec(path);
+      if (!name) continue;
+      const [head, ...rest] = readPlainIpm(bytes);
+      const trailer = rest.pop();
+      const [, member, sequence] = name as unknown as [string, string, string];
+      let sum = 0n;
+      for (const record of rest) {
+        const field = (element: number): string => record.fields.get(element) ?? '';
+        const arn = field(31);
+        if (arns.has(arn)) throw new Error(`ARN ${arn} twice`);
+        arns.add(arn);
+        sum += BigInt(field(4));
+        const account = plainPds(record).get('9501');
+        const sign = field(3) === '000000' ? 'debit' : 'credit';
+        const merchant = field(42).trim().toLowerCase();
+        const place = `${member} ${Number(sequence)} ${merchant} ${account}`;
+        found.push(`${place} ${field(49)} ${sign} ${BigInt(field(4))}`);
+      }
+      const totals = trailer && plainPds(trailer);
+      const isWhole =
+        plainPds(head!)
+          .get('0105')
+          ?.endsWith(member + sequence) === true &&
+        BigInt(totals?.get('0301') ?? -1) === sum &&
+        Number(totals?.get('0306')) === rest.length + 2;
+      if (!isWhole) throw new Error(`${path}: header or trailer is wrong`);
+    }
+    const wanted = lines.map(({ account, file, minor }) => {
+      const { member, sequence } = files[file]!;
+      const { merchant, account: funding, currency, sign } = account;
+      return `${member} ${sequence} ${merchant} ${funding} ${currency} ${sign} ${minor}`;
+    });
+    this.#compare(sorted(found), [sorted(wanted)], 'the files');
+  }
+
+  /** Every receipt in exactly one aggregate of one file, or where the second bookkeeper has it. */
+  async #checkReceipts(): Promise<void> {
+    const rows = await this.#real.transaction((session) =>
+      session.all(
+        `SELECT k.merchant, k.account, k.programme, k.currency, k.sign, r.charge_micro, r.lane,
+           CASE WHEN a.aggregate_id IS NULL THEN r.state ELSE 'aggregated' END AS stand
+         FROM receipts r JOIN keys k ON k.key_id = r.key_id
+         LEFT JOIN aggregates a ON a.aggregate_id = r.aggregate_id
+         LEFT JOIN files f ON f.file_name = a.file_name`,
+      ),
+    );
+    const found = rows.map((row) => {
+      const { merchant, account, programme, currency, sign, stand, lane } = row;
+      const words = [merchant, account, programme, currency, sign, row['charge_micro']];
+      return [...words, stand === 'awaitingL2' ? 'awaiting' : stand, lane ?? ''].join(' ');
+    });
+    const debits = [...this.#books.state.paid.values()].filter(
+      ({ fact }) => fact.account.sign === 'debit',
+    );
+    const wanted = debits.map(({ fact, stand, lane }) =>
+      [accountText(fact.account), fact.charge, stand, lane ?? ''].join(' '),
+    );
+    this.#compare(sorted(found), [sorted(wanted)], 'the receipts');
+  }
+
+  async end(): Promise<void> {
+    const clearing = this.#clearing ?? (await this.#open());
+    const { reconciles, differences } = await clearing.reconcile();
+    if (!reconciles) throw new Error(`reconcile: ${differences.join('; ')}`);
+    this.#checkFiles();
+    await this.#checkReceipts();
+    await this.#rebuild(clearing);
+  }
+}
+
+/** What went wrong in a history, with the step; undefined if nothing did. */
+export const faultOf = async (
+  steps: readonly Step[],
+  bend: Bend = {},
+): Promise<string | undefined> => {
+  const player = new Player(bend);
+  let at = 0;
+  try {
+    for (const step of steps) {
+      at += 1;
+      await player.step(step);
+    }
+    at += 1;
+    await player.end();
+    return undefined;
+  } catch (error) {
+    const place = at > steps.length ? 'at the end' : `step ${at} (${steps[at - 1]!.kind})`;
+    return `${place}: ${error instanceof Error ? error.message : String(error)}`;
+  } finally {
+    await player.close();
+  }
+};
+
+/** What a seed's history shows, with the shortest list of steps that still shows it; undefined if all is well. */
+export const verdictOn = async (seed: number): Promise<string | undefined> => {
+  const steps = historyOf(seed);
+  if ((await faultOf(steps)) === undefined) return undefined;
+  const short = await shrink(steps, async (part) => (await faultOf(part)) !== undefined);
+  return `seed ${seed}: ${await faultOf(short)}\n${printSteps(short)}`;
+};
