@@ -16,7 +16,7 @@ export type InboundPlace = {
 type Sums = Record<'debit' | 'credit', { lines: number; amountMinor: bigint }>;
 
 const FILE_LINES = `SELECT l.aggregate_id, l.cycle, l.amount_micro, k.sign, k.currency, p.state,
-    p.file_name AS first_file, d.second_file
+    p.file_name AS first_file, d.second_file, d.arbitrated_micro
   FROM file_lines l JOIN aggregates a ON a.aggregate_id = l.aggregate_id
   JOIN keys k ON k.key_id = a.key_id JOIN presentments p ON p.aggregate_id = l.aggregate_id
   LEFT JOIN disputes d ON d.aggregate_id = l.aggregate_id
@@ -64,12 +64,15 @@ export const linesInFile = async (
 
 const NOT_TAKEN: ReadonlySet<PresentmentState> = new Set(['queued', 'parked', 'released']);
 
+const isArbitrated = (row: SqlRow): boolean => (textOrNull(row, 'arbitrated_micro') ?? '0') !== '0';
+
 /** True for a line that the issuer did not refuse in this file. */
 const isTaken = (row: SqlRow, fileName: string): boolean => {
   const state = textOf(row, 'state') as PresentmentState;
   if (!isCurrent(row, fileName)) return false;
   if (row['cycle'] === 1n) return !NOT_TAKEN.has(state);
-  return state === 'secondPresented' || state === 'chargedBack';
+  // Only what was taken can be arbitrated; charged back without that, it was refused (691) and then given up.
+  return state === 'secondPresented' || (state === 'chargedBack' && isArbitrated(row));
 };
 
 /** Lines of a file that the issuer did not refuse by themselves; `amountMicro` is what the file presents. */
