@@ -127,7 +127,7 @@ const enterLine = async (
   const sign = textOf(row, 'sign') === 'credit' ? 'credit' : 'debit';
   if (isBorneByOperator(sign, textOf(row, 'lane'))) return false;
   const kind = kinds[sign];
-  return enterMerchant(session, {
+  const added = await enterMerchant(session, {
     acquirer: textOf(row, 'acquirer'),
     merchant: textOf(row, 'merchant'),
     currency: numberOf(row, 'currency'),
@@ -138,6 +138,14 @@ const enterLine = async (
     // Once, with the first acknowledgement: a chargeback gives no fee back, a second presentment takes none.
     ...(kind === 'acknowledged' ? { feeDueE4: amountOf(row, 'fee_due_e4') } : {}),
   });
+  if (added && kind === 'acknowledged' && textOf(row, 'fee_due_e4') !== '0') {
+    // The entry keeps it; a line that was refused after that and presented again owes no second fee.
+    await session.run(
+      "UPDATE presentments SET fee_due_e4 = '0' WHERE aggregate_id = ?",
+      aggregateId,
+    );
+  }
+  return added;
 };
 
 /**
