@@ -8,6 +8,7 @@ import { takeFromOther } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
+import { isReturned } from './returned-charges.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -40,11 +41,12 @@ const factsOf = async (
     'SELECT credit_hash FROM waiting_credits WHERE payment_hash = ? ORDER BY credit_hash',
     paymentHash,
   );
+  const state = PAYABLE.includes(row ? textOf(row, 'state') : '') ? 'payable' : 'held';
   const facts: CreditFacts = {
     ...(row && {
       original: {
         chargeMicro: amountOf(row, 'charge_micro'),
-        state: PAYABLE.includes(textOf(row, 'state')) ? 'payable' : 'held',
+        state: (await isReturned(session, paymentHash)) ? 'returned' : state,
       },
     }),
     isVoided: voids.length > 0,

@@ -9,6 +9,7 @@ import type { VoidFacts } from './core/void.ts';
 import { holdCreditsOf } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
+import { isReturned } from './returned-charges.ts';
 import { amountOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 import { FORKED } from './stopped-logs.ts';
@@ -26,9 +27,10 @@ const factsOf = async (
     "SELECT id FROM credits WHERE payment_hash = ? AND state = 'aggregated' ORDER BY id LIMIT 1",
     paymentHash,
   );
+  const hasReturned = await isReturned(session, paymentHash);
   const facts: VoidFacts = {
     isKnown: known.length > 0,
-    ...(receipt ? { receipt: placeOf(textOf(receipt, 'state')) } : {}),
+    ...(receipt ? { receipt: hasReturned ? 'returned' : placeOf(textOf(receipt, 'state')) } : {}),
     isRefundAggregated: refunds.length > 0,
   };
   return { facts, receipt };
@@ -64,16 +66,26 @@ export const bookVoid = async (scope: IngestScope, item: VerifiedVoid): Promise<
   );
   if (decision === 'withdraw') await withdraw(scope, item, receipt as SqlRow);
   if (decision === 'correct') await correct(scope, item, receipt as SqlRow);
+  if (decision === 'bear') await bear(scope, item, receipt as SqlRow);
   await bookWaiting(scope, item.paymentHash);
 };
 
-/** In no aggregate yet: charge and refunds are held back, and the operator pays the merchant what it would have kept. */
-const withdraw = async (
+/** Neither charged nor to be charged: the operator pays the merchant what it would have kept. */
+const bear = async (
   scope: IngestScope,
   { paymentHash, operator }: VerifiedVoid,
   receipt: SqlRow,
 ): Promise<void> => {
+  await noteFinding(scope, OPERATOR_RULE, toHex(paymentHash), 'the approver’s operator bears it');
+  const amountMicro =
+    amountOf(receipt, 'charge_micro') - (await refundedOf(scope.session, paymentHash));
+  await noteBearer(scope, { paymentHash, operator, amountMicro, isMerchantUnpaid: true });
+};
+
+/** In no aggregate yet: charge and refunds are held back, and the operator pays the merchant what it would have kept. */
+const withdraw = async (scope: IngestScope, item: VerifiedVoid, receipt: SqlRow): Promise<void> => {
   const { session, books, counts } = scope;
+  const { paymentHash } = item;
   const keyId = textOf(receipt, 'key_id');
   const amountMicro = amountOf(receipt, 'charge_micro');
   const laneName = textOrNull(receipt, 'lane') as Lane | undefined;
@@ -86,14 +98,7 @@ const withdraw = async (
   await books.move({ keyId, from, to: 'withheld', amountMicro, cause: VOIDED });
   await holdCreditsOf(scope, paymentHash, 'withheld', VOIDED);
   counts.withheld++;
-  await noteFinding(scope, OPERATOR_RULE, toHex(paymentHash), 'the approver’s operator bears it');
-  const borneMicro = amountMicro - (await refundedOf(session, paymentHash));
-  await noteBearer(scope, {
-    paymentHash,
-    operator,
-    amountMicro: borneMicro,
-    isMerchantUnpaid: true,
-  });
+  await bear(scope, item, receipt);
 };
 
 /** In an aggregate already: what was charged and not refunded goes back in a credit record with the Void as its proof. */

@@ -78,7 +78,7 @@ export const releaseCreditsOf = async (
 };
 
 /** State of a refund whose own log forked below it; its charge may be payable all the same. */
-const CREDIT_FORKED = 'creditForked';
+export const CREDIT_FORKED = 'creditForked';
 
 /** Entries of one log, from the first to before the last. */
 type LogRange = { readonly origin: string; readonly fromIndex: number; readonly toIndex: number };

@@ -10,6 +10,7 @@ import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
 import { happen, lineByArn } from './line-book.ts';
 import type { Line } from './line-book.ts';
 import { queuedLines } from './queued-lines.ts';
+import { isRefundOut, reverseCreditsOf } from './returned-charges.ts';
 import { amountOf, textOf, textOrNull } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -20,6 +21,8 @@ type DeskRefusal =
   | 'UNKNOWN_FILE'
   | 'UNKNOWN_RECEIPT'
   | 'NOTHING_LEFT'
+  /** A refund of the line's receipts is presented: the charge has to be too, for both to cancel out. */
+  | 'REFUNDED'
   | 'ABOVE_DISPUTED'
   | 'REASON_INVALID'
   | 'ANSWER_WINDOW_CLOSED'
@@ -47,6 +50,8 @@ export const decideLine = async (
 ): Promise<Decided> => {
   const line = await lineByArn(session, arn);
   if (!line) return refused('UNKNOWN_ARN');
+  const isGivenUp = decision === 'release' && line.state === 'parked';
+  if (isGivenUp && (await isRefundOut(session, line.aggregateId))) return refused('REFUNDED');
   const books = new Books(session, nowS);
   const answer = await happen(session, books, line, decision, `${decision} ${arn}`);
   if (answer.kind === 'refused') return answer;
@@ -58,6 +63,9 @@ export const decideLine = async (
       line.aggregateId,
     );
   }
+  const isBack =
+    decision === 'accept' && line.chargedBackMicro + line.disputedMicro === line.amountMicro;
+  if (isGivenUp || isBack) await reverseCreditsOf(session, books, line.aggregateId, nowS);
   await books.flush();
   return { kind: 'moved', state: answer.to };
 };

@@ -25,6 +25,7 @@ import type { InboundPlace } from './file-positions.ts';
 import { acknowledgeLines, chargeBack, takeBack } from './merchant-answers.ts';
 import { happen, lineByAggregate, lineByArn } from './line-book.ts';
 import type { Line } from './line-book.ts';
+import { reverseCreditsOf } from './returned-charges.ts';
 import { bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -327,6 +328,9 @@ export class MessageReader {
   }
 
   async #closeDispute(line: Line, sumMicro: bigint): Promise<void> {
+    if (line.chargedBackMicro + sumMicro === line.amountMicro) {
+      await reverseCreditsOf(this.#session, this.#books, line.aggregateId, this.#nowS);
+    }
     await this.#session.run(
       'UPDATE disputes SET arbitrated_micro = ?, closed_s = ? WHERE aggregate_id = ?',
       sumMicro.toString(),

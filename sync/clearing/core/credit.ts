@@ -22,9 +22,12 @@ export type VerifiedCredit = LogPlace & {
 export type CreditFacts = {
   /**
    * `payable`: charged or on its way into a file. `held`: waits for L2, for a fork to be settled or for somebody's look.
-   * Absent: it has not come.
+   * `returned`: its line was given up or charged back in full. Absent: it has not come.
    */
-  readonly original?: { readonly chargeMicro: bigint; readonly state: 'payable' | 'held' };
+  readonly original?: {
+    readonly chargeMicro: bigint;
+    readonly state: 'payable' | 'held' | 'returned';
+  };
   /** A Void says that the payer is not charged. */
   readonly isVoided: boolean;
   /** The highest cumulative refund that was booked. */
@@ -35,7 +38,8 @@ export type CreditFacts = {
 };
 
 /** Why a refund is not booked; it is listed, and holds up nothing else. */
-export type CreditRefusal = 'CREDIT_ABOVE_CHARGE' | 'CREDIT_FOR_VOID' | 'CREDIT_WAITING_FULL';
+export type CreditRefusal =
+  'CREDIT_ABOVE_CHARGE' | 'CREDIT_FOR_VOID' | 'CREDIT_NOT_CHARGED' | 'CREDIT_WAITING_FULL';
 
 export type CreditDecision =
   | { readonly kind: 'book'; readonly increaseMicro: bigint }
@@ -61,6 +65,7 @@ export const decideCredit = (
   if (original && refundedMicro > original.chargeMicro) {
     return { kind: 'refused', code: 'CREDIT_ABOVE_CHARGE' };
   }
+  if (original?.state === 'returned') return { kind: 'refused', code: 'CREDIT_NOT_CHARGED' };
   if (original?.state !== 'payable') {
     if (isWaiting) return { kind: 'nothing' };
     if (waiting >= WAITING_PER_PAYMENT_MAX) return { kind: 'refused', code: 'CREDIT_WAITING_FULL' };

@@ -1,13 +1,15 @@
 /**
  * What a Void does. `record`: no charge is here, or none is paid. `withdraw`: the receipt is in no aggregate yet and is
- * held back. `correct`: it is in an aggregate, so the payer gets it back in a credit record of its own.
+ * held back. `correct`: it is in an aggregate, so the payer gets it back in a credit record of its own. `bear`: the payer
+ * has it back already, so the operator only pays the merchant.
  */
-export type VoidDecision = 'record' | 'duplicate' | 'withdraw' | 'correct';
+export type VoidDecision = 'record' | 'duplicate' | 'withdraw' | 'correct' | 'bear';
 
 /** What the store knows of the Payment that a Void is for. */
 export type VoidFacts = {
   readonly isKnown: boolean;
-  readonly receipt?: 'pending' | 'aggregated' | 'withheld';
+  /** `returned`: in an aggregate whose line was given up or charged back in full. */
+  readonly receipt?: 'pending' | 'aggregated' | 'withheld' | 'returned';
   /** A refund of it is in an aggregate already, so its charge has to be presented too for both to cancel out. */
   readonly isRefundAggregated?: boolean;
 };
@@ -16,5 +18,6 @@ export type VoidFacts = {
 export const decideVoid = ({ isKnown, receipt, isRefundAggregated }: VoidFacts): VoidDecision => {
   if (isKnown) return 'duplicate';
   if (receipt === undefined || receipt === 'withheld') return 'record';
+  if (receipt === 'returned') return 'bear';
   return receipt === 'pending' && isRefundAggregated !== true ? 'withdraw' : 'correct';
 };

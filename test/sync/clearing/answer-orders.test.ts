@@ -1,7 +1,10 @@
 /** Answers of an issuer, refunds and Voids in unlucky orders: nobody is paid, charged or given back to twice. */
 import t from 'tap';
+import type { VerifiedCredit } from '../../../sync/clearing/core/credit.ts';
+import type { VerifiedReceipt, VerifiedVoid } from '../../../sync/clearing/core/ingest.ts';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import {
+  IssuerSide,
   chargeback,
   cutThree,
   lineOf,
@@ -10,12 +13,68 @@ import {
   recordOf,
   standing,
 } from './issuer-side.ts';
-import { NOON_S, anchors, directoryOf, programme } from './sample.ts';
+import {
+  LineOfReceipts,
+  NOON_S,
+  anchors,
+  directoryOf,
+  hashOf,
+  inMemory,
+  programme,
+} from './sample.ts';
+import type { GotFile } from './issuer-side.ts';
 
 const YEN = 1_000_000n;
 
 const payable = async (service: ClearingService): Promise<bigint | undefined> =>
   (await service.reconcile()).merchants[0]?.payableMicro;
+
+const creditFor = (
+  { paymentHash }: Pick<VerifiedReceipt, 'paymentHash'>,
+  refundedMicro: bigint,
+): VerifiedCredit => ({
+  kind: 'credit',
+  origin: 'intake.example',
+  leafIndex: 7,
+  creditHash: hashOf(`credit ${Buffer.from(paymentHash).toString('hex')} ${refundedMicro}`),
+  paymentHash,
+  refundedMicro,
+  reason: 'gate stayed shut',
+  businessTimeS: NOON_S - 60,
+  isTimeFlagged: false,
+});
+
+const voidFor = (receipt: VerifiedReceipt): VerifiedVoid => ({
+  kind: 'void',
+  origin: 'gw2.example/2026q4',
+  leafIndex: 3,
+  paymentHash: receipt.paymentHash,
+  receiptHash: hashOf(`void ${receipt.counter}`),
+  line: receipt.line,
+  counter: receipt.counter,
+  amountMicro: receipt.amountMicro,
+  operator: 'Fog Works',
+});
+
+type Charged = {
+  readonly service: ClearingService;
+  readonly issuer: IssuerSide;
+  readonly file: GotFile;
+  readonly arn: string;
+  readonly paid: readonly [VerifiedReceipt, VerifiedReceipt];
+};
+
+/** One line of 600 yen in a written file: two Payments, of 500 and of 100. */
+const chargedLine = async (): Promise<Charged> => {
+  const { service, files } = await inMemory();
+  const line = new LineOfReceipts('car');
+  const paid = [line.next(500n * YEN), line.next(100n * YEN)] as const;
+  await service.ingestBatch(paid, NOON_S);
+  const cut = await service.cut(NOON_S, anchors, true);
+  const issuer = new IssuerSide(service, files);
+  const file = issuer.got(cut.files[0]?.fileName ?? '');
+  return { service, issuer, file, arn: file.lines[0]?.arn ?? '', paid };
+};
 
 t.test(
   'a second presentment that was refused and given up pays nobody, late answer or not',
@@ -75,3 +134,70 @@ t.test(
     await service.close();
   },
 );
+
+const returned: readonly (readonly [string, (charged: Charged) => Promise<void>])[] = [
+  [
+    'given up',
+    async ({ service, issuer, file, arn }) => {
+      await issuer.send([messageReject(file, 2)], NOON_S + 10);
+      await service.decideLine(arn, 'release', NOON_S + 20);
+    },
+  ],
+  [
+    'charged back in full',
+    async ({ service, issuer, file, arn }) => {
+      await issuer.acknowledge(file, 'accepted', NOON_S);
+      await issuer.send([chargeback(lineOf(file, 600n))], NOON_S + 10);
+      await service.decideLine(arn, 'accept', NOON_S + 20);
+    },
+  ],
+];
+
+for (const [how, giveBack] of returned) {
+  t.test(`nothing is given back twice of a line that was ${how}`, async (t) => {
+    const charged = await chargedLine();
+    const { service, paid } = charged;
+    await giveBack(charged);
+    const later = [voidFor(paid[0]), creditFor(paid[1], 50n * YEN)];
+    t.match(await service.ingestBatch(later, NOON_S + 30), { void: 1, credit: 0, refused: 1 });
+    t.same((await service.cut(NOON_S + 40, anchors, true)).files, []);
+    const { books, bearers, findings } = await service.reconcile();
+    t.equal(books[0]?.creditsMicro, 0n);
+    t.match(bearers, [{ bearer: 'operator', sumMicro: 500n * YEN }]);
+    t.ok(findings.some(({ kind }) => kind === 'CREDIT_NOT_CHARGED'));
+    t.equal(await payable(service), 500n * YEN, 'the operator pays the merchant, once');
+    await service.close();
+  });
+
+  t.test(`what waits to be given back is reversed with a line that was ${how}`, async (t) => {
+    const charged = await chargedLine();
+    const { service, paid } = charged;
+    const before = [voidFor(paid[0]), creditFor(paid[1], 50n * YEN)];
+    t.match(await service.ingestBatch(before, NOON_S + 5), { void: 1, credit: 2 });
+    await giveBack(charged);
+    t.same((await service.cut(NOON_S + 40, anchors, true)).files, []);
+    const { books, reconciles } = await service.reconcile();
+    t.ok(reconciles);
+    t.equal(books[0]?.buckets.late, 0n);
+    t.equal(books[0]?.buckets.conflict, 0n);
+    t.equal(await payable(service), 500n * YEN, 'the operator pays the merchant, once');
+    await service.close();
+  });
+}
+
+t.test('a line whose refund is presented is not given up before the refund is', async (t) => {
+  const { service, issuer, file, arn, paid } = await chargedLine();
+  await service.ingestBatch([creditFor(paid[1], 50n * YEN)], NOON_S + 5);
+  const cut = await service.cut(NOON_S + 6, anchors, true);
+  const refund = issuer.got(cut.files[0]?.fileName ?? '');
+  await issuer.send([messageReject(file, 2)], NOON_S + 10);
+  t.match(await service.decideLine(arn, 'release', NOON_S + 20), { code: 'REFUNDED' });
+  t.same(await standing(service), { parked: 600n, presentedOpen: -50n });
+  await issuer.send([messageReject(refund, 2)], NOON_S + 30);
+  t.match(await service.decideLine(refund.lines[0]?.arn ?? '', 'release', NOON_S + 40), {
+    kind: 'moved',
+  });
+  t.match(await service.decideLine(arn, 'release', NOON_S + 50), { kind: 'moved' });
+  t.same(await standing(service), { reversed: 550n });
+  await service.close();
+});
