@@ -15,6 +15,7 @@ import { CheckThreads } from '../../sync/clearing/check-threads.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { nextWeekday, type PayoutTerms } from '../../sync/clearing/core/payout-terms.ts';
 import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
+import { removeLeftovers } from '../../sync/clearing/leftovers.ts';
 import { LogPuller } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
@@ -119,9 +120,12 @@ async function openClearing(config: Config): Promise<Clearing> {
   const payouts = payoutsOf(config);
   const signer = loadSigner(config.path('keyFile'));
   const { location, access } = configuredStore(config, folder);
+  const database = await openStore(location, access);
+  // The store has one writer, and so has the folder of its files.
+  await removeLeftovers(config.path('outFolder'));
   const service = await ClearingService.open(
     {
-      database: await openStore(location, access),
+      database,
       signer,
       outFolder: config.path('outFolder'),
       directory: directoryOf(registry, configuredProgrammes(config)),

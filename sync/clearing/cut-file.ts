@@ -25,8 +25,8 @@ export type WriteFile = (path: string, bytes: Uint8Array | string) => Promise<vo
 export type Artefact = { readonly path: string; readonly bytes: Uint8Array | string };
 
 /** Where the artefacts stand below the output folder. */
-const CLEARING_FOLDER = 'clearing';
-const EVIDENCE_FOLDER = 'evidence';
+export const CLEARING_FOLDER = 'clearing';
+export const EVIDENCE_FOLDER = 'evidence';
 
 type Stored = {
   readonly document: FileDocument;

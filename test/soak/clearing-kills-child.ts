@@ -4,21 +4,17 @@
  */
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { removeLeftovers } from '../../sync/clearing/leftovers.ts';
 import { ClearingService } from '../../sync/clearing/clearing-service.ts';
-import { openSqlite } from '../../sync/clearing/sql.ts';
+import { numberOf, openSqlite } from '../../sync/clearing/sql.ts';
+import type { SqlDatabase } from '../../sync/clearing/sql.ts';
 import { directory } from '../sync/clearing/history-world.ts';
 import { Fuse, failingDatabase } from '../sync/clearing/failing-store.ts';
-import {
-  LineOfReceipts,
-  NOON_S,
-  anchors,
-  keyWith,
-  policyHash,
-  signer,
-} from '../sync/clearing/sample.ts';
+import { NOON_S, anchors, policyHash, signer } from '../sync/clearing/sample.ts';
+import { RECEIPTS_A_BATCH, itemsOf } from './clearing-kills-items.ts';
 
-const [folder = '', batch = '', killAt = ''] = process.argv.slice(2);
+const [folder = '', batch = '', killAt = '', lie = ''] = process.argv.slice(2);
 
 const fuse = new Fuse(() => process.kill(process.pid, 'SIGKILL'));
 fuse.arm(Number(killAt));
@@ -49,8 +45,30 @@ fs.rename = async (from, to) => {
 };
 syncBuiltinESMExports();
 
-const nowS = NOON_S + Number(batch) * 60;
-const database = openSqlite(join(folder, 'clearing.sqlite'));
+/** Broken on purpose as well: the final name stands before all bytes do. */
+const writeInPlace = async (path: string, bytes: Uint8Array | string): Promise<void> => {
+  await fs.mkdir(dirname(path), { recursive: true });
+  const whole = Buffer.from(bytes);
+  const handle = await fs.open(path, 'w');
+  await handle.writeFile(whole.subarray(0, whole.length / 2));
+  await handle.writeFile(whole.subarray(whole.length / 2));
+  await handle.close();
+};
+
+const number = Number(batch);
+const nowS = NOON_S + number * 60;
+const sqlite = openSqlite(join(folder, 'clearing.sqlite'));
+// Broken on purpose, to see that the observer notices: every statement commits by itself.
+const loose: SqlDatabase = {
+  transaction: (work) =>
+    work({
+      all: (...query) => sqlite.transaction((session) => session.all(...query)),
+      run: (...query) => sqlite.transaction((session) => session.run(...query)),
+    }),
+  close: () => sqlite.close(),
+};
+const database = lie === 'no-transaction' ? loose : sqlite;
+await removeLeftovers(folder);
 const clearing = await ClearingService.open(
   {
     database: failingDatabase(database, fuse),
@@ -59,17 +77,19 @@ const clearing = await ClearingService.open(
     directory,
     policyHash,
     mode: 'T',
+    ...(lie === 'no-rename' ? { writeFile: writeInPlace } : {}),
   },
   nowS,
 );
-// What belongs to a batch is fixed by its number: whoever repeats it books duplicates.
-const items = ['merchant-1', 'merchant-2', 'merchant-3'].map((merchant, at) =>
-  new LineOfReceipts(`${batch} ${merchant}`).next(BigInt(2_345_678 + at), {
-    businessTimeS: nowS,
-    key: keyWith({ merchant, currency: at === 1 ? 840 : 392 }),
-  }),
+// Those before may have died before they booked theirs: a batch is booked whole, and in its turn.
+const [row] = await database.transaction((session) =>
+  session.all('SELECT count(*) AS receipts FROM receipts'),
 );
-await clearing.ingestBatch(items, nowS);
+const booked = numberOf(row ?? {}, 'receipts') / RECEIPTS_A_BATCH;
+if (!Number.isInteger(booked)) throw new Error(`${booked} batches are booked`);
+for (let one = booked + 1; one <= number; one += 1) {
+  await clearing.ingestBatch(itemsOf(one), nowS);
+}
 await clearing.cut(nowS, anchors, true);
 await clearing.close();
 process.stdout.write('done\n');
