@@ -26,6 +26,20 @@ export const refundedOf = async (session: SqlSession, paymentHash: Uint8Array): 
   return rows.reduce((sum, row) => sum + amountOf(row, 'amount_micro'), 0n);
 };
 
+/** Of that, what reaches the payer: not what is held for a fork, which stays held once a Void is here. */
+export const givenBackOf = async (
+  session: SqlSession,
+  paymentHash: Uint8Array,
+): Promise<bigint> => {
+  const rows = await session.all(
+    `SELECT amount_micro FROM credits
+     WHERE payment_hash = ? AND cause = ? AND state IN ('pending', 'aggregated') ORDER BY id`,
+    paymentHash,
+    REFUND,
+  );
+  return rows.reduce((sum, row) => sum + amountOf(row, 'amount_micro'), 0n);
+};
+
 const PAYABLE: readonly string[] = ['pending', 'aggregated'];
 
 const factsOf = async (

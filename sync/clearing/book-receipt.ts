@@ -2,7 +2,7 @@ import { toHex } from '../../protocol/bytes.ts';
 import { chargeOf, decideReceipt } from './core/ingest.ts';
 import type { PaymentOnLine, Placement, ReceiptFacts, VerifiedReceipt } from './core/ingest.ts';
 import { noteBearer, OPERATOR_RULE } from './bearers.ts';
-import { bookWaiting } from './book-credit.ts';
+import { bookWaiting, refundedOf } from './book-credit.ts';
 import { releaseCreditsOf } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
@@ -201,7 +201,8 @@ const placed = async (
     await noteFinding(scope, placement.reason, toHex(paymentHash), why);
     if (placement.reason === OPERATOR_RULE) {
       const { operator } = receipt;
-      const borne = { paymentHash, operator, amountMicro: charge, isMerchantUnpaid: true };
+      const amountMicro = charge - (await refundedOf(session, paymentHash));
+      const borne = { paymentHash, operator, amountMicro, isMerchantUnpaid: true };
       await noteBearer(scope, borne);
     }
   }

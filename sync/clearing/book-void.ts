@@ -1,6 +1,6 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { OPERATOR_RULE, noteBearer } from './bearers.ts';
-import { VOIDED, bookWaiting, enterCredit, refundedOf } from './book-credit.ts';
+import { VOIDED, bookWaiting, enterCredit, givenBackOf, refundedOf } from './book-credit.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
 import type { VerifiedVoid } from './core/ingest.ts';
@@ -105,7 +105,7 @@ const withdraw = async (scope: IngestScope, item: VerifiedVoid, receipt: SqlRow)
 const correct = async (scope: IngestScope, item: VerifiedVoid, receipt: SqlRow): Promise<void> => {
   const { paymentHash, receiptHash, operator, origin, leafIndex } = item;
   const amountMicro =
-    amountOf(receipt, 'charge_micro') - (await refundedOf(scope.session, paymentHash));
+    amountOf(receipt, 'charge_micro') - (await givenBackOf(scope.session, paymentHash));
   await noteFinding(
     scope,
     'VOID_AFTER_AGGREGATE',

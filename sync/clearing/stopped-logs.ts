@@ -6,6 +6,7 @@
 import { toHex } from '../../protocol/bytes.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { noteBearer } from './bearers.ts';
+import { refundedOf } from './book-credit.ts';
 import { Books } from './books.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
@@ -111,12 +112,13 @@ const moveOne = async (
   if (to === 'pending' && row['voided'] !== null) {
     // Voided meanwhile: it stays where it is, for that reason now.
     await session.run("UPDATE receipts SET state = 'withheld', lane = NULL WHERE id = ?", id);
+    const paymentHash = bytesOf(row, 'payment_hash');
     await noteBearer(
       { session, nowS },
       {
-        paymentHash: bytesOf(row, 'payment_hash'),
+        paymentHash,
         operator: undefined,
-        amountMicro: amountOf(row, 'charge_micro'),
+        amountMicro: amountOf(row, 'charge_micro') - (await refundedOf(session, paymentHash)),
         isMerchantUnpaid: true,
       },
     );

@@ -201,3 +201,36 @@ t.test('a line whose refund is presented is not given up before the refund is', 
   t.same(await standing(service), { reversed: 550n });
   await service.close();
 });
+
+const FORK = { origin: 'intake.example', common: undefined } as never;
+
+t.test('a Void gives the whole charge back, whatever is held of its refunds', async (t) => {
+  const { service, paid } = await chargedLine();
+  await service.ingestBatch([creditFor(paid[0], 200n * YEN)], NOON_S + 5);
+  await service.stopLog(FORK, 'evidence', NOON_S + 6);
+  await service.ingestBatch([voidFor(paid[0])], NOON_S + 7);
+  await service.liftStop('intake.example', NOON_S + 8);
+  const cut = await service.cut(NOON_S + 9, anchors, true);
+  t.match(cut.files, [{ presentments: 1, sumMinor: 500n }], 'all of it, once');
+  t.ok((await service.reconcile()).reconciles);
+  await service.close();
+});
+
+t.test(
+  'a Void while the charge is held for a fork pays the merchant less its refund',
+  async (t) => {
+    for (const isElsewhere of [false, true]) {
+      const { service } = await inMemory();
+      const paid = new LineOfReceipts('car').next(500n * YEN);
+      await service.ingestBatch([paid, creditFor(paid, 200n * YEN)], NOON_S);
+      await service.stopLog({ origin: paid.origin, common: undefined } as never, 'fork', NOON_S);
+      await service.ingestBatch([voidFor(paid)], NOON_S + 1);
+      const again = { ...paid, origin: 'other.example', operator: 'Fog Works' };
+      if (isElsewhere) await service.ingestBatch([again], NOON_S + 2);
+      else await service.liftStop(paid.origin, NOON_S + 2);
+      t.equal(await payable(service), 300n * YEN, 'as before an aggregate');
+      t.same((await service.cut(NOON_S + 3, anchors, true)).files, []);
+      await service.close();
+    }
+  },
+);
