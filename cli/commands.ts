@@ -222,11 +222,13 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     load: async () => (await import('./verify/verify.ts')).runVerify,
   },
   clearing: {
-    summary: "look into a clearing's store and evidence",
+    summary: "look into a clearing's store and evidence, archive a period",
     usage:
       'Usage: kiri clearing search --store STORE [--from DATE] [--to DATE] [--merchant ID] [--party HEX]\n' +
       '                            [--min AMOUNT] [--max AMOUNT] [--json]\n' +
       '       kiri clearing reconciliation --store STORE --out FILE.csv [--json]\n' +
+      '       kiri clearing archive --store STORE --folder DIR --key FILE --from DATE --to DATE --out FOLDER\n' +
+      '                            [--trust DIR] [--ledger DIR] [--receipts DIR] [--answers DIR] [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
       '       kiri clearing line-accounts --store FILE --key FILE --out FILE [--json]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +

@@ -14,21 +14,11 @@ import { searchReceipts } from '../../sync/clearing/search.ts';
 import type { FoundReceipt, SearchQuery } from '../../sync/clearing/search.ts';
 import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
+import { runArchive } from './clearing-archive.ts';
 import { runReconciliation } from './clearing-csv.ts';
+import { dayNumber } from './day-option.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
 import { runLineAccounts } from './clearing-lines.ts';
-
-const DAY_MS = 86_400_000;
-
-/** Days since 1970 of a calendar date. */
-function dayNumber(name: string, text: string): number {
-  const ms = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;
-  // The round trip refuses 30 February, which some parsers would move into March.
-  if (Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 10) !== text) {
-    throw new UsageError(`--${name} is not a date YYYY-MM-DD`);
-  }
-  return ms / DAY_MS;
-}
 
 function amount(name: string, text: string): bigint {
   const value = parseMajor(text);
@@ -177,7 +167,8 @@ export async function runClearingTool([name, ...rest]: readonly string[]): Promi
   if (name === 'evidence-html') return evidencePages(rest);
   if (name === 'reconciliation') return runReconciliation(rest);
   if (name === 'line-accounts') return runLineAccounts(rest);
+  if (name === 'archive') return runArchive(rest);
   throw new UsageError(
-    'kiri clearing wants search, reconciliation, evidence-html or line-accounts',
+    'kiri clearing wants search, reconciliation, evidence-html, line-accounts or archive',
   );
 }

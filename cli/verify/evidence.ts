@@ -17,6 +17,8 @@ export interface EvidenceContext {
   readonly receipts?: ReceiptBook;
   /** Aggregates that settlement files name, with their line; `undefined` as value: without a line of their own. */
   readonly named?: ReadonlyMap<string, FileLine | undefined>;
+  /** In the archive of a period: aggregates of the files before it. */
+  readonly earlier?: ReadonlySet<string>;
 }
 
 interface Opened {
@@ -164,7 +166,7 @@ function checkLine({ findings, named }: EvidenceContext, { path, id, value }: Op
 
 /** Residuals are handed on from aggregate to aggregate of one key and lane, without a gap. */
 function checkChain(
-  { findings }: EvidenceContext,
+  { findings, earlier }: EvidenceContext,
   { path, keyId, value }: Opened,
   all: ReadonlyMap<string, Opened>,
 ): void {
@@ -176,6 +178,10 @@ function checkChain(
     return;
   }
   const before = previous === undefined ? undefined : all.get(previous);
+  if (!before && previous !== undefined && earlier?.has(previous) === true) {
+    findings.count('evidence that goes on from an earlier archive');
+    return;
+  }
   const follows =
     before?.keyId === keyId &&
     before.value.lane === lane &&

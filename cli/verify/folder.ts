@@ -4,6 +4,7 @@ import { FLAG_TIME_QUALITY } from '../../protocol/messages/receipt.ts';
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
 import { judgeMissing } from '../../sync/ledger/core/merge-delay.ts';
 import { anchoredSizes, checkAnchors, type AnchoredLog } from './anchors.ts';
+import { checkArchive, readArchiveStatement } from './archive-statement.ts';
 import { Artefacts } from './artefacts.ts';
 import { checkContents } from './contents.ts';
 import type { DocumentBook } from './documents.ts';
@@ -202,11 +203,20 @@ async function checkAll(
   checkAnswers(context, views);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
+  const archive = readArchiveStatement(files, findings);
   const presentedMicro = checkEvidence(
-    { files, findings, receipts, ...(logs ? { logs } : {}), ...(named ? { named } : {}) },
+    {
+      files,
+      findings,
+      receipts,
+      ...(logs ? { logs } : {}),
+      ...(named ? { named } : {}),
+      ...(archive ? { earlier: new Set(archive.earlier) } : {}),
+    },
     evidence.filter((path) => !isProof(path)),
   );
-  checkSummary(files, { store, receipts, logs, files: views, presentedMicro }, findings);
+  if (archive) checkArchive(files, archive, views, findings);
+  else checkSummary(files, { store, receipts, logs, files: views, presentedMicro }, findings);
 }
 
 /**

@@ -16,6 +16,7 @@ import { RECEIPT } from '../../../protocol/messages/receipt.ts';
 import type { PublicKey, Signer } from '../../../protocol/public-key.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { ClearingOptions } from '../../../sync/clearing/clearing-service.ts';
+import type { WrittenFile } from '../../../sync/clearing/cut-file.ts';
 import type { VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
 import { openSqlite } from '../../../sync/clearing/sql.ts';
 import { encodeCheckpoint } from '../../../sync/ledger/core/checkpoint.ts';
@@ -298,7 +299,7 @@ export interface BuiltOut {
 }
 
 /**
- * Writes a whole output folder: `batches` adds up to the number of receipts, cut in two settlement files.
+ * Writes a whole output folder: `batches` adds up to the number of receipts, cut in two settlement files, or as many as `cuts` says.
  * @param out a world to go on with; default: a new one
  * @param more other options of the clearing
  */
@@ -307,6 +308,7 @@ export const buildOut = async (
   batches: readonly number[],
   out: OutWorld = newOutWorld(),
   more: Partial<ClearingOptions> = {},
+  cuts = 2,
 ): Promise<BuiltOut> => {
   const folder = new Folder(root);
   const count = batches.reduce((sum, one) => sum + one, 0);
@@ -338,14 +340,15 @@ export const buildOut = async (
   );
   const items = paid.map((one, at) => itemOf(out, one, at));
   const anchors = [{ origin: ORIGIN, size: count, root: rootHex }];
-  const half = Math.ceil(count / 2);
-  await service.ingestBatch(items.slice(0, half), NOW_S + 3600);
-  const first = await service.cut(NOW_S + 3600, anchors, true);
-  await service.ingestBatch(items.slice(half), NOW_S + 7200);
-  const second = await service.cut(NOW_S + 7200, anchors, true);
+  const share = Math.ceil(count / cuts);
+  const files: WrittenFile[] = [];
+  for (let cut = 0; cut < cuts; cut += 1) {
+    const atS = NOW_S + 3600 * (cut + 1);
+    await service.ingestBatch(items.slice(cut * share, (cut + 1) * share), atS);
+    files.push(...(await service.cut(atS, anchors, true)).files);
+  }
   await service.close();
   await folder.put('evidence/proof-car-1.cbor', brokenTotal(out, paid.at(-1)!));
-  const files = [...first.files, ...second.files];
   const sum = paid.reduce((total, one) => total + one.amountMicro, 0n);
   const presented = files.reduce((total, one) => total + one.sumMinor, 0n) * 1_000_000n;
   const whole = formatMajor(sum);
