@@ -1,6 +1,7 @@
 // The long runs at full length, one after the other, until one fails: what `.ci/run` makes shares of.
 import { spawnSync } from 'node:child_process';
 
+/** @type {[Record<string, string>, string[]][]} */
 const RUNS = [
   [{}, ['bin/kiri.js', 'sim', '--seeds', '1000']],
   [{ KIRI_LEDGER_KILLS: '1000' }, ['build/test/soak/ledger-kills.test.js']],
