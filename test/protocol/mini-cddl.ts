@@ -107,6 +107,7 @@ export function parseCddl(text: string): Map<string, Rule> {
     if (word === 'bytes' || word === 'text') return sized(word);
     if (word === 'bool')
       return (value) => (typeof value === 'boolean' ? undefined : fail('bool', value));
+    if (word === 'true') return (value) => (value === true ? undefined : fail('true', value));
     if (word === 'uint') {
       let max = (1n << 64n) - 1n;
       if (list[at] === '.le') {
