@@ -2,7 +2,6 @@ import { toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { Books } from './books.ts';
 import { shortIdOf, windowOf } from './core/aggregate.ts';
-import type { Lane } from './core/aggregate.ts';
 import { buildArn } from './core/arn.ts';
 import { civilTime, isoDate, yddd, yymmdd, yymmddhhmmss } from './core/civil-time.ts';
 import type { CivilTime } from './core/civil-time.ts';
@@ -16,7 +15,7 @@ import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
 import { assignAgain, queuedLines } from './queued-lines.ts';
 import type { QueuedLine } from './queued-lines.ts';
-import { LaneStager } from './stage-lane.ts';
+import { heldLanes, LaneStager } from './stage-lane.ts';
 import type { StagedAggregate } from './stage-lane.ts';
 import { baseName, encodeFileDocument, encodeRecord } from './file-document.ts';
 import { numberOf, textOf } from './sql.ts';
@@ -80,12 +79,8 @@ export class CutAssigner {
       else groups.set(name, [draft]);
     };
     for (const line of await queuedLines(this.#session)) add({ kind: 'again', line });
-    const lanes = await this.#session.all(
-      "SELECT key_id, lane FROM lanes WHERE pending_micro <> '0' ORDER BY key_id, lane",
-    );
-    for (const row of lanes) {
-      const staged = await stager.stage(textOf(row, 'key_id'), textOf(row, 'lane') as Lane);
-      for (const aggregate of staged) add({ kind: 'new', aggregate });
+    for await (const row of heldLanes(this.#session)) {
+      for (const aggregate of await stager.stage(row)) add({ kind: 'new', aggregate });
     }
     const files: string[] = [];
     for (const name of [...groups.keys()].toSorted()) {

@@ -27,8 +27,16 @@ const paymentOf = (row: SqlRow | undefined): PaymentOnLine | undefined =>
     totalMicro: amountOf(row, 'total_micro'),
   };
 
-const ON_LINE =
-  'SELECT payment_hash, counter, amount_micro, total_micro FROM receipts WHERE line = ?';
+const ON_LINE = 'payment_hash, counter, amount_micro, total_micro FROM receipts WHERE line = ?';
+
+/** In one statement: each of its own would be a round trip to a server, for every receipt. */
+const NEIGHBOURS = `
+  SELECT * FROM (SELECT 'same' AS place, ${ON_LINE} AND counter = ? AND payment_hash <> ?
+    ORDER BY in_conflict LIMIT 1) AS same
+  UNION ALL SELECT * FROM (SELECT 'below' AS place, ${ON_LINE} AND counter < ? AND in_conflict = 0
+    ORDER BY counter DESC LIMIT 1) AS below
+  UNION ALL SELECT * FROM (SELECT 'above' AS place, ${ON_LINE} AND counter > ? AND in_conflict = 0
+    ORDER BY counter LIMIT 1) AS above`;
 
 /** Nearest Payments on the line that are not in conflict themselves, and any other on the same counter. */
 const neighbours = async (
@@ -36,25 +44,12 @@ const neighbours = async (
   { line, counter, paymentHash }: VerifiedReceipt,
 ): Promise<Pick<ReceiptFacts, 'sameCounter' | 'below' | 'above'>> => {
   const at = BigInt(counter);
-  const [same] = await session.all(
-    `${ON_LINE} AND counter = ? AND payment_hash <> ? ORDER BY in_conflict LIMIT 1`,
-    line,
-    at,
-    paymentHash,
-  );
-  const [lower] = await session.all(
-    `${ON_LINE} AND counter < ? AND in_conflict = 0 ORDER BY counter DESC LIMIT 1`,
-    line,
-    at,
-  );
-  const [higher] = await session.all(
-    `${ON_LINE} AND counter > ? AND in_conflict = 0 ORDER BY counter LIMIT 1`,
-    line,
-    at,
-  );
-  const sameCounter = paymentOf(same);
-  const below = paymentOf(lower);
-  const above = paymentOf(higher);
+  const rows = await session.all(NEIGHBOURS, line, at, paymentHash, line, at, line, at);
+  const standing = (place: string): PaymentOnLine | undefined =>
+    paymentOf(rows.find((row) => row['place'] === place));
+  const sameCounter = standing('same');
+  const below = standing('below');
+  const above = standing('above');
   return {
     ...(sameCounter ? { sameCounter } : {}),
     ...(below ? { below } : {}),
@@ -72,9 +67,10 @@ const factsOf = async (
      WHERE payment_hash = ?`,
     paymentHash,
   );
-  const voids = await session.all('SELECT counter FROM voids WHERE payment_hash = ?', paymentHash);
-  const [window] = await session.all(
-    'SELECT closed_through_s FROM windows WHERE programme = ?',
+  const [around = {}] = await session.all(
+    `SELECT (SELECT count(*) FROM voids WHERE payment_hash = ?) AS voids,
+       coalesce((SELECT closed_through_s FROM windows WHERE programme = ?), 0) AS closed_through_s`,
+    paymentHash,
     receipt.key.programme,
   );
   const facts: ReceiptFacts = {
@@ -86,9 +82,9 @@ const factsOf = async (
           textOf(stored, 'state') === FORKED && textOf(stored, 'origin') !== receipt.origin,
       },
     }),
-    isVoided: voids.length > 0,
+    isVoided: numberOf(around, 'voids') > 0,
     ...(await neighbours(session, receipt)),
-    closedThroughS: window ? numberOf(window, 'closed_through_s') : 0,
+    closedThroughS: numberOf(around, 'closed_through_s'),
   };
   return { facts, stored };
 };

@@ -16,7 +16,8 @@ export type LaneState = {
   lastAggregate: string | undefined;
 };
 
-const keyOfRow = (row: SqlRow): AggregateKey => ({
+/** The key in a row of `keys`. */
+export const keyOfRow = (row: SqlRow): AggregateKey => ({
   issuer: textOf(row, 'issuer'),
   acquirer: textOf(row, 'acquirer'),
   merchant: textOf(row, 'merchant'),
@@ -26,6 +27,25 @@ const keyOfRow = (row: SqlRow): AggregateKey => ({
   mcc: textOf(row, 'mcc'),
   currency: numberOf(row, 'currency'),
   sign: textOf(row, 'sign') as Sign,
+});
+
+/** The lane in a row of `lanes`. */
+export const laneOfRow = (row: SqlRow): LaneState => ({
+  residualMicro: amountOf(row, 'residual_micro'),
+  pendingMicro: amountOf(row, 'pending_micro'),
+  firstPaidS: numberOf(row, 'first_paid_s'),
+  firstIngestS: numberOf(row, 'first_ingest_s'),
+  aggregates: numberOf(row, 'aggregates'),
+  lastAggregate: textOrNull(row, 'last_aggregate'),
+});
+
+const emptyLane = (): LaneState => ({
+  residualMicro: 0n,
+  pendingMicro: 0n,
+  firstPaidS: 0,
+  firstIngestS: 0,
+  aggregates: 0,
+  lastAggregate: undefined,
 });
 
 /** Ids of keys kept in memory: hashing a key costs more than looking it up. */
@@ -92,18 +112,18 @@ export class Books {
   async #load(keyId: string): Promise<KeyBalance | undefined> {
     const known = this.#balances.get(keyId);
     if (known) return known;
-    const [row] = await this.#session.all(
-      'SELECT sign, source_micro FROM keys WHERE key_id = ?',
+    const rows = await this.#session.all(
+      `SELECT k.sign, k.source_micro, b.bucket, b.amount_micro FROM keys k
+         LEFT JOIN balances b ON b.key_id = k.key_id WHERE k.key_id = ?`,
       keyId,
     );
+    const [row] = rows;
     if (!row) return undefined;
     const balance = emptyBalance(textOf(row, 'sign') as Sign);
     balance.sourceMicro = amountOf(row, 'source_micro');
-    const rows = await this.#session.all(
-      'SELECT bucket, amount_micro FROM balances WHERE key_id = ?',
-      keyId,
-    );
     for (const entry of rows) {
+      // A key without a balance yet: one row, of the key alone.
+      if (entry['bucket'] === null) continue;
       balance.buckets[textOf(entry, 'bucket') as Bucket] = amountOf(entry, 'amount_micro');
     }
     this.#balances.set(keyId, balance);
@@ -113,7 +133,7 @@ export class Books {
   /** One move; asserts the invariant. A move of nothing (a stream that used nothing) is none. */
   async move(move: Move): Promise<void> {
     if (move.amountMicro === 0n) return;
-    applyMove(await this.balance(move.keyId), move);
+    applyMove(this.#balances.get(move.keyId) ?? (await this.balance(move.keyId)), move);
     const changed = this.#changed.get(move.keyId) ?? new Set<Bucket>();
     this.#changed.set(move.keyId, changed.add(move.to));
     if (move.from !== 'accepted' && move.from !== 'credits') changed.add(move.from);
@@ -133,14 +153,7 @@ export class Books {
       keyId,
       lane,
     );
-    const state: LaneState = {
-      residualMicro: row ? amountOf(row, 'residual_micro') : 0n,
-      pendingMicro: row ? amountOf(row, 'pending_micro') : 0n,
-      firstPaidS: row ? numberOf(row, 'first_paid_s') : 0,
-      firstIngestS: row ? numberOf(row, 'first_ingest_s') : 0,
-      aggregates: row ? numberOf(row, 'aggregates') : 0,
-      lastAggregate: row ? textOrNull(row, 'last_aggregate') : undefined,
-    };
+    const state = row ? laneOfRow(row) : emptyLane();
     this.#lanes.set(name, { keyId, lane, state });
     return state;
   }

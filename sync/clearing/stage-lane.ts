@@ -2,7 +2,7 @@ import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import type { Currency } from '../../protocol/currency.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
 import { OPERATOR_RULE } from './bearers.ts';
-import { keyOf } from './books.ts';
+import { keyOfRow, laneOfRow } from './books.ts';
 import type { Books, LaneState } from './books.ts';
 import {
   AGGREGATE_LEAVES_MAX,
@@ -23,7 +23,7 @@ import { isWritable } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
 import type { CutContext } from './cut-context.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
-import type { SqlSession } from './sql.ts';
+import type { SqlRow, SqlSession } from './sql.ts';
 
 /** One aggregate that a cut will present (or, with `amountMinor` 0, only chain). */
 export type StagedAggregate = {
@@ -133,6 +133,28 @@ const leavesOf = (
   return { origins, leaves };
 };
 
+/** Lanes with their keys held at a time: a store of a million accounts is gone through in pages. */
+const LANES_PAGE = 4_096;
+
+/** Lanes that hold anything, each with its key, in the order in which a cut takes them. */
+export async function* heldLanes(session: SqlSession): AsyncGenerator<SqlRow> {
+  let [keyId, lane] = ['', ''];
+  for (;;) {
+    const rows = await session.all(
+      `SELECT k.*, l.lane, l.residual_micro, l.pending_micro, l.first_paid_s, l.first_ingest_s,
+         l.aggregates, l.last_aggregate FROM lanes l JOIN keys k ON k.key_id = l.key_id
+       WHERE (l.key_id, l.lane) > (?, ?) AND l.pending_micro <> '0'
+       ORDER BY l.key_id, l.lane LIMIT ${LANES_PAGE}`,
+      keyId,
+      lane,
+    );
+    yield* rows;
+    const last = rows.at(-1);
+    if (!last || rows.length < LANES_PAGE) return;
+    [keyId, lane] = [textOf(last, 'key_id'), textOf(last, 'lane')];
+  }
+}
+
 /** Stages the due lanes of a cut, inside its transaction. */
 export class LaneStager {
   readonly #session: SqlSession;
@@ -148,12 +170,12 @@ export class LaneStager {
   }
 
   /** The aggregates of one lane; none if it is not due, blocked, or below one minor unit. */
-  async stage(keyId: string, lane: Lane): Promise<StagedAggregate[]> {
+  async stage(row: SqlRow): Promise<StagedAggregate[]> {
     const { directory, nowS, closeOut } = this.#context;
-    const key = await keyOf(this.#session, keyId);
-    const state = await this.#books.lane(keyId, lane);
+    const [key, keyId, lane] = [keyOfRow(row), textOf(row, 'key_id'), textOf(row, 'lane') as Lane];
     const rule = directory.programme(key.programme, key.mcc);
-    const reason = rule && dueReason(state, rule, nowS, closeOut, directory.accountEndsS?.(key));
+    const accountEndsS = directory.accountEndsS?.(key);
+    const reason = rule && dueReason(laneOfRow(row), rule, nowS, closeOut, accountEndsS);
     if (rule && !reason) return [];
     if (rule && rule.name !== key.programme) await this.#noteFallback(key, rule.name);
     const profile = this.#profileOf(key, rule);
@@ -165,6 +187,7 @@ export class LaneStager {
       this.blocked.push(keyId);
       return [];
     }
+    const state = await this.#books.lane(keyId, lane);
     const receipts = await pendingReceipts(this.#session, key.sign, keyId, lane);
     const sum = receipts.reduce((total, receipt) => total + receipt.chargeMicro, 0n);
     invariant(
