@@ -12,7 +12,7 @@ import { openAcknowledgement, openInboundManifest } from './core/inbound-documen
 import type { InboundManifest, InboundTrust } from './core/inbound-documents.ts';
 import { ipmProfile, isPreStage } from './core/ipm-profile.ts';
 import { keepApart } from './quarantine.ts';
-import type { Inbound, Taken } from './read-back.ts';
+import type { Inbound, QuarantineCode, Taken } from './read-back.ts';
 
 /** Documents looked at in one round; the rest waits for the next. */
 const MAX_DOCUMENTS = 1_000;
@@ -21,12 +21,15 @@ const STATEMENT_BYTES_MAX = 65_536;
 /** A file of an issuer without a manifest for so long is unsigned; before that its manifest may be on the way. */
 const UNSIGNED_AFTER_MS = 600_000;
 
+const ACKNOWLEDGEMENT = '.ack';
 const MANIFEST = '.manifest';
 const FILE = '.ipm';
 /** What a vault states about a file that it took the card numbers out of; lies beside it. */
 const STATEMENT = '.vault';
 const PRE = '.pre';
 const TEMPORARY = '.tmp';
+/** Faults of a document that nobody who is known signed, or that its signature does not cover. */
+const UNTRUSTED: ReadonlySet<string> = new Set(['BAD_SIGNATURE', 'WRONG_FILE']);
 
 /** What became of one document in the folder. */
 export type InboxAnswer = { readonly name: string } & (
@@ -37,7 +40,7 @@ export type InboxAnswer = { readonly name: string } & (
 
 type Opened =
   | { readonly ok: true; readonly number: number; readonly inbound: Inbound }
-  | { readonly ok: false; readonly detail: string };
+  | { readonly ok: false; readonly code: QuarantineCode; readonly detail: string };
 
 /** One document with the files that belong to it, by name. */
 type Document = {
@@ -49,13 +52,27 @@ type Document = {
 
 const sha256Hex = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-const words = (fault: {
+const refusedBy = (fault: {
   readonly code: string;
   readonly field: string;
   readonly detail: string;
-}): string => `${fault.code} ${fault.field}: ${fault.detail}`;
+}): Opened => ({
+  ok: false,
+  code: UNTRUSTED.has(fault.code) ? 'UNTRUSTED' : 'INVALID',
+  detail: `${fault.code} ${fault.field}: ${fault.detail}`,
+});
 
-const isStatement = (name: string): boolean => !name.endsWith(FILE) && !name.endsWith(STATEMENT);
+const tooLong = (what: string): Opened => ({
+  ok: false,
+  code: 'UNTRUSTED',
+  detail: `too long for a ${what}`,
+});
+
+const isStatement = (name: string): boolean =>
+  name.endsWith(ACKNOWLEDGEMENT) || name.endsWith(MANIFEST);
+
+/** What is still being written: by name of a temporary file, or hidden as rsync does. */
+const isTemporary = (name: string): boolean => name.endsWith(TEMPORARY) || name.startsWith('.');
 
 type Parts = { readonly file: string; readonly statement?: string };
 
@@ -83,7 +100,7 @@ export class InboxFolder {
   async take(service: ClearingService, nowS: number): Promise<InboxAnswer[]> {
     const trust = this.#trust(nowS);
     const names = (await readdir(this.#folder, { withFileTypes: true }))
-      .filter((entry) => entry.isFile() && !entry.name.endsWith(TEMPORARY))
+      .filter((entry) => entry.isFile() && !isTemporary(entry.name))
       .map((entry) => entry.name)
       .toSorted();
     const documents: Document[] = [];
@@ -114,8 +131,8 @@ export class InboxFolder {
   ): Promise<Document | undefined> {
     const bytes = await this.#read(name, STATEMENT_BYTES_MAX);
     if (!bytes) {
-      const opened = { ok: false, detail: 'too long for a signed statement' } as const;
-      return { name, names: [name], sha256: sha256Hex(Buffer.from(name)), opened };
+      const sha256 = sha256Hex(Buffer.from(name));
+      return { name, names: [name], sha256, opened: tooLong('signed statement') };
     }
     const sha256 = sha256Hex(bytes);
     if (!name.endsWith(MANIFEST)) {
@@ -126,12 +143,12 @@ export class InboxFolder {
             number: document.value.value.number,
             inbound: { kind: 'acknowledgement', document: document.value, sha256 },
           }
-        : { ok: false, detail: words(document.fault) };
+        : refusedBy(document.fault);
       return { name, names: [name], sha256, opened };
     }
     const manifest = openInboundManifest(bytes, trust);
     if (!manifest.ok) {
-      return { name, names: [name], sha256, opened: { ok: false, detail: words(manifest.fault) } };
+      return { name, names: [name], sha256, opened: refusedBy(manifest.fault) };
     }
     const { number } = manifest.value.value;
     const parts = partsOf(manifest.value.value);
@@ -145,7 +162,9 @@ export class InboxFolder {
     const file = content && readInbound(content, bytes, trust, stated);
     const opened: Opened = file?.ok
       ? { ok: true, number, inbound: { kind: 'file', file: file.value, sha256 } }
-      : { ok: false, detail: file ? words(file.fault) : 'too long for a file of an issuer' };
+      : file
+        ? refusedBy(file.fault)
+        : tooLong('file of an issuer');
     return { name, names: [...own, name], sha256, opened };
   }
 
@@ -153,7 +172,7 @@ export class InboxFolder {
     const { name, opened } = document;
     const taken: Taken = opened.ok
       ? await service.readBack(opened.inbound, nowS)
-      : { kind: 'quarantined', code: 'UNTRUSTED', detail: opened.detail };
+      : { kind: 'quarantined', code: opened.code, detail: opened.detail };
     if (taken.kind === 'quarantined') return this.#quarantine(document, taken, service, nowS);
     for (const one of document.names) await this.#move(one, `taken/${one}`);
     return { name, ...taken };
@@ -174,25 +193,27 @@ export class InboxFolder {
     return { name, ...taken };
   }
 
-  /** Files that no manifest speaks of after a while. */
+  /** What no signed document speaks of after a while. */
   async #unsigned(
     names: readonly string[],
     service: ClearingService,
     nowS: number,
   ): Promise<InboxAnswer[]> {
     const answers: InboxAnswer[] = [];
-    for (const name of names.filter((one) => one.endsWith(FILE))) {
+    for (const name of names.filter((one) => !isStatement(one))) {
       const info = await stat(join(this.#folder, name)).catch(() => undefined);
       if (!info || nowS * 1000 - info.mtimeMs < UNSIGNED_AFTER_MS) continue;
-      const stem = name.slice(0, -FILE.length);
-      const manifest = `${stem.endsWith(PRE) ? stem.slice(0, -PRE.length) : stem}${MANIFEST}`;
-      if (names.includes(manifest) || answers.length === MAX_DOCUMENTS) continue;
+      const ending = [`${PRE}${FILE}`, FILE, STATEMENT].find((one) => name.endsWith(one));
+      const manifest = ending && name.slice(0, -ending.length) + MANIFEST;
+      if ((manifest && names.includes(manifest)) || answers.length === MAX_DOCUMENTS) continue;
       const bytes = await this.#read(name, INBOUND_BYTES_MAX);
       const sha256 = sha256Hex(bytes ?? Buffer.from(name));
       const taken = {
         kind: 'quarantined',
         code: 'UNTRUSTED',
-        detail: 'no signed manifest speaks of it',
+        detail: manifest
+          ? 'no signed manifest speaks of it'
+          : `its name ends in none of ${ACKNOWLEDGEMENT}, ${FILE}, ${MANIFEST}, ${STATEMENT}`,
       } as const;
       answers.push(await this.#quarantine({ name, names: [name], sha256 }, taken, service, nowS));
     }

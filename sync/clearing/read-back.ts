@@ -23,8 +23,12 @@ export type Inbound = { readonly sha256: string } & (
 
 /** Why a document is kept apart: nothing of it is read. */
 export type QuarantineCode =
-  /** Unsigned, wrongly signed, unreadable, or not what its manifest says. */
-  'UNTRUSTED' | 'NUMBER_REUSED' | 'FILE_NAME_REUSED';
+  /** Unsigned, wrongly signed, for another clearing, or not what its manifest says. */
+  | 'UNTRUSTED'
+  /** Signed by the issuer, but not as the profile has it: the detail says which element of which record. */
+  | 'INVALID'
+  | 'NUMBER_REUSED'
+  | 'FILE_NAME_REUSED';
 
 /** What became of a document. */
 export type Taken =

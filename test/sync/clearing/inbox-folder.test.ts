@@ -146,3 +146,36 @@ t.test(
     await service.close();
   },
 );
+
+t.test('what is still being uploaded is left alone, whatever the tool calls it', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const at = Math.floor(Date.now() / 1000);
+  const names = ['.a.ack.Xk2f1a', 'a.ack.filepart', 'a.ack.part', 'a.ack.tmp'];
+  for (const name of names) await writeFile(join(folder, name), 'half');
+  t.same(await inbox.take(service, at), []);
+  await rename(join(folder, 'a.ack.part'), join(folder, 'a.ack'));
+  await writeFile(join(folder, 'a.ack'), issuer.acknowledgement(file, 'accepted', at));
+  t.match(await inbox.take(service, at), [{ name: 'a.ack', kind: 'taken' }]);
+  const old = new Date((at - 700) * 1000);
+  for (const name of ['.a.ack.Xk2f1a', 'a.ack.filepart', 'a.ack.tmp'])
+    await utimes(join(folder, name), old, old);
+  t.match(await inbox.take(service, at), [
+    { name: 'a.ack.filepart', kind: 'quarantined', detail: /ends in none of \.ack, \.ipm/ },
+  ]);
+  await service.close();
+});
+
+t.test('a signed document with a wrong element is told from one that nobody signed', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const at = Math.floor(Date.now() / 1000);
+  const ahead = issuer.acknowledgement(file, 'accepted', at + 3600);
+  await writeFile(join(folder, 'a.ack'), ahead);
+  await writeFile(join(folder, 'b.ack'), 'hello');
+  t.match(await inbox.take(service, at), [
+    { name: 'a.ack', kind: 'quarantined', code: 'INVALID', detail: /^IN_FUTURE time/ },
+    { name: 'b.ack', kind: 'quarantined', code: 'UNTRUSTED', detail: /^BAD_SIGNATURE/ },
+  ]);
+  await service.close();
+});
