@@ -135,6 +135,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --text TEXT        for people, upper case\n' +
       '       kiri issuer statements --key FILE --documents DIR --clearing FILE --accounts FILE\n' +
       '                           --state DIR --out DIR [--closes DIR] [--json]\n' +
+      '       kiri issuer decline --state DIR (--party ID | --line ID | --from FILE) [--reason TEXT]\n' +
+      '       kiri issuer recover --state DIR (--party ID | --line ID) [--json]\n' +
+      '       kiri issuer status-list --key FILE --documents DIR --state DIR --out FILE\n' +
+      '                           [--from FILE] [--json]\n' +
+      '       kiri issuer publish --list FILE (--to URL --token-file FILE)... [--json]\n' +
+      '  --party ID         32 hex digits, a liable party with all its lines; --line ID: one line\n' +
+      '  --from FILE        (decline) the answer of `reconcile`, whose declined parties are taken\n' +
+      '                     (status-list) the list that gateways hold, when it was signed elsewhere\n' +
+      "  --to URL           a gateway's admin interface; --token-file: its token, one for each\n" +
       "  --key FILE         the issuer's private key\n" +
       '  --documents DIR    all credentials, bindings and allowances, also those made here before\n' +
       "  --clearing FILE    the clearing's credential\n" +

@@ -23,7 +23,7 @@ const MODE = 0o644;
 const FILES_MAX = 1_000_000;
 
 /** Every file of a folder and of those below it, in the order of names. */
-function filesOf(folder: string): Uint8Array[] {
+export function filesOf(folder: string): Uint8Array[] {
   let entries: Dirent[];
   try {
     entries = readdirSync(folder, { recursive: true, withFileTypes: true });
@@ -41,14 +41,14 @@ function filesOf(folder: string): Uint8Array[] {
 }
 
 /** The desk's own store below its state folder. */
-function openDesk(folder: string): SqlDatabase {
+export function openDesk(folder: string): SqlDatabase {
   makeFolder(folder);
   return openSqlite(join(folder, 'issuer.sqlite'));
 }
 
-/** Chains of all devices out of a folder of documents. @throws KiriError DOCUMENT_INVALID */
-function registryOf(trust: Trust, folder: string): Registry {
-  const registry = buildRegistry(trust, filesOf(folder));
+/** Chains of all devices. @throws KiriError DOCUMENT_INVALID */
+export function registryOf(trust: Trust, documents: readonly Uint8Array[]): Registry {
+  const registry = buildRegistry(trust, documents);
   if (registry.faults.length > 0) {
     throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
   }
@@ -81,7 +81,7 @@ export async function runStatements(argv: readonly string[]): Promise<number> {
   const nowS = Math.floor(Date.now() / 1000);
   const clearing = verifyClearing(trust, readBytes(options.need('clearing')), nowS);
   if (!clearing.ok) throw new KiriError('DOCUMENT_INVALID', `clearing: ${clearing.reason}`);
-  const registry = registryOf(trust, options.need('documents'));
+  const registry = registryOf(trust, filesOf(options.need('documents')));
   const closes = options.text('closes');
   await checkLineAccounts(accounts, clearing.value.value.key, verifier);
   const database = openDesk(state);

@@ -18,6 +18,7 @@ import { say, toolOptions, writeNewFile } from './tool-options.ts';
 import { runChargeback, runRetrieval } from './issuer-desk.ts';
 import { runIngest } from './issuer-ingest.ts';
 import { runErasureRequest } from './ledger-erasure.ts';
+import { runDecline, runPublish, runRecover, runStatusList } from './issuer-deny.ts';
 import { runStatements } from './issuer-statements.ts';
 
 const DAY_S = 86_400;
@@ -148,7 +149,11 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'chargeback') return runChargeback(rest);
   if (part === 'retrieval') return runRetrieval(rest);
   if (part === 'statements') return runStatements(rest);
+  if (part === 'decline') return runDecline(rest);
+  if (part === 'recover') return runRecover(rest);
+  if (part === 'status-list') return runStatusList(rest);
+  if (part === 'publish') return runPublish(rest);
   throw new UsageError(
-    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval or statements',
+    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval, statements, decline, recover, status-list or publish',
   );
 }
