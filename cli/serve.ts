@@ -55,19 +55,29 @@ function print(message: Request): void {
   process.stdout.write(`${text}\n`);
 }
 
+function parse(line: string): Request | null {
+  try {
+    return JSON.parse(line) as Request | null;
+  } catch (cause) {
+    throw new KiriError('REQUEST_INVALID', 'a request is one JSON object on one line', { cause });
+  }
+}
+
+/** Every line is answered: with a result, or with what was wrong in words (`error`) and as a `code`. */
 async function respond(
   line: string,
   answer: (request: Request) => Promise<Request>,
 ): Promise<void> {
   let id: unknown;
   try {
-    const request = JSON.parse(line) as Request | null;
+    const request = parse(line);
     if (typeof request !== 'object' || request === null) {
       throw new KiriError('REQUEST_INVALID', 'a request is one JSON object on one line');
     }
     id = request['id'];
     print({ id, ...(await answer(request)) });
   } catch (error) {
-    print({ id, error: error instanceof Error ? error.message : String(error) });
+    const code = error instanceof KiriError ? error.code : 'REQUEST_FAILED';
+    print({ id, error: error instanceof Error ? error.message : String(error), code });
   }
 }
