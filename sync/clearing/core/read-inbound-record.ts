@@ -149,21 +149,23 @@ const readChargeback = (
   };
 };
 
+/** Says what should stand there, never what does: that is an outsider's text. */
+const otherwise = (field: string, expected: string | bigint | undefined): Refusal =>
+  refused('WRONG_VALUE', 0, field, `not as the profile writes it: ${expected}`);
+
 /** An element that the form has and this message has not, or the other way round; undefined if none. */
 const strange = (message: IsoMessage, like: IsoMessage): Refusal | undefined => {
   for (const [de, value] of message.fields) {
     if (!like.fields.has(de))
       return refused('UNEXPECTED_FIELD', 0, `DE${de}`, 'not of the profile');
-    if (like.fields.get(de) !== value) {
-      return refused('WRONG_VALUE', 0, `DE${de}`, 'not as the profile writes it');
-    }
+    const expected = like.fields.get(de);
+    if (expected !== value) return otherwise(`DE${de}`, expected);
   }
   for (const [tag, value] of message.pds) {
     if (!like.pds.has(tag))
       return refused('UNEXPECTED_FIELD', 0, `PDS${tag}`, 'not of the profile');
-    if (like.pds.get(tag) !== value) {
-      return refused('WRONG_VALUE', 0, `PDS${tag}`, 'not as the profile writes it');
-    }
+    const expected = like.pds.get(tag);
+    if (expected !== value) return otherwise(`PDS${tag}`, expected);
   }
   const de = [...like.fields.keys()].find((one) => !message.fields.has(one));
   if (de !== undefined) return refused('MISSING_FIELD', 0, `DE${de}`, 'missing');
