@@ -46,7 +46,7 @@ export const element = (message: Message, number: number): string => {
 
 /** PDS 9501: the account itself, or X and its UTF-8 bytes in hex where it has other characters than every code page. */
 const inFile = (account: string): string =>
-  /^[ "#%&'()*+,\-./0-9:;<=>?@A-Z_`]+$/.test(account)
+  /^[ "#%&'()*+,\-./0-9:;<=>?@A-Z_`]+$/.test(account) && !/^X([0-9A-F]{2})*$/.test(account)
     ? account
     : `X${Buffer.from(account, 'utf8').toString('hex').toUpperCase()}`;
 

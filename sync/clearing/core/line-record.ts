@@ -19,9 +19,14 @@ export type SettlementDetails = {
   readonly acceptor: AcceptorLocation;
 };
 
+/** What an account in hex looks like; an account with such a name is written in hex too, so that no two read alike. */
+const IN_HEX = /^X(?:[\dA-F]{2})*$/;
+
 /** The funding account in the file's characters: as it is, or as hex where it has others. */
 const fundingReference = (account: string): string =>
-  account !== '' && isSafeText(account) ? account : `X${toHex(utf8ToBytes(account)).toUpperCase()}`;
+  account !== '' && isSafeText(account) && !IN_HEX.test(account)
+    ? account
+    : `X${toHex(utf8ToBytes(account)).toUpperCase()}`;
 
 const safeLocation = (place: AcceptorLocation, profile: IpmProfile): AcceptorLocation => {
   const part = (text: string, width: number): string =>
