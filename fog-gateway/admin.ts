@@ -17,6 +17,13 @@ const HASH_BYTES = 32;
 /** Hashes of one POST /lookup. */
 const MAX_LOOKUP = MAX_BODY_BYTES / HASH_BYTES;
 
+/** What is told with the token, by path. */
+const DOCUMENT_AT: Readonly<Record<string, 'acknowledgement' | 'statusList' | 'statement'>> = {
+  '/acknowledgement': 'acknowledgement',
+  '/status-list': 'statusList',
+  '/statement': 'statement',
+};
+
 /** What became of a Payment as far as this approver's durable journal knows. */
 export interface Held {
   readonly held: 'accepted' | 'void' | 'none';
@@ -34,6 +41,7 @@ export interface AdminActions {
   status(): object;
   acknowledgement(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
   statusList(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
+  statement(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
   /** The newest totals of lines, signed (protocol/messages/spent-totals.ts). */
   totals(): readonly Uint8Array[];
   lookUp(hashes: readonly Uint8Array[]): Promise<readonly Held[]>;
@@ -100,11 +108,11 @@ async function route(
     case 'POST /lookup':
       return lookUpMany(actions, request.body);
     case 'POST /acknowledgement':
-    case 'POST /status-list': {
+    case 'POST /status-list':
+    case 'POST /statement': {
       if (!isAuthorised(request, token)) return json(401, { error: 'bearer token is wrong' });
-      const word = pathname === '/acknowledgement' ? 'acknowledgement' : 'statusList';
-      const answer = await actions[word](request.body);
-      return json(answer.taken ? 200 : 422, answer);
+      const { taken, reason } = await actions[DOCUMENT_AT[pathname]!](request.body);
+      return json(taken ? 200 : 422, { taken, reason });
     }
     default:
       return json(404, { error: 'no such thing here' });

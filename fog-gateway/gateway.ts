@@ -28,6 +28,7 @@ import { startBroker, type Broker, type ForApprover } from './broker.ts';
 import { Finality } from './finality.ts';
 import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
 import { startForwarder } from './hand-in-forwarder.ts';
+import { StatementDelivery } from './statement-delivery.ts';
 import { startGuard, type RunningGuard } from '../platform/mqtt-guard.ts';
 
 const TICK_MS = 1_000;
@@ -109,11 +110,13 @@ class Gateway implements RunningGateway {
   readonly #clock: Clock;
   readonly #config: ApproverConfig;
   readonly #credentials: CredentialPort;
+  readonly #trust: Trust;
   readonly #shellOptions: ShellOptions;
   #shell: ApproverShell | undefined;
   #broker: Broker | undefined;
   #guard: RunningGuard | undefined;
   #finality: Finality | undefined;
+  #statements: StatementDelivery | undefined;
   #admin: { port: number; close(): Promise<void> } | undefined;
   #forwarder: { close(): Promise<void> } | undefined;
   #tick: NodeJS.Timeout | undefined;
@@ -132,6 +135,7 @@ class Gateway implements RunningGateway {
     const random = options.random ?? systemRandom();
     const verifier = nodeVerifier();
     const trust: Trust = { issuerKey: options.issuerKey, verifier };
+    this.#trust = trust;
     const { unixMs, timeQuality } = this.#clock.now();
     const nowS = timeQuality > 0 ? Math.floor(unixMs / 1_000) : undefined;
     const mandate = must(verifyMandate(trust, options.mandate, nowS), 'MANDATE_INVALID');
@@ -159,6 +163,7 @@ class Gateway implements RunningGateway {
       send: (to, verb, bytes) => {
         this.#broker?.send(to, verb, bytes);
         this.#finality?.noteSent(to, verb);
+        this.#statements?.noteSent(to, verb);
       },
       flush: () => this.#broker?.flush(),
       onCentre: (taken, reason) => {
@@ -205,11 +210,19 @@ class Gateway implements RunningGateway {
         ? {}
         : { maxPerAddress: maxConnectionsPerAddress }),
     });
+    const statements = await StatementDelivery.open(folder, this.#trust, {
+      broker: this.#broker,
+      clock: this.#clock,
+      state: () => this.#shell?.state,
+      onFailure: (error) => this.#event('statement unreadable', { reason: String(error) }),
+    });
+    this.#statements = statements;
     this.#admin = await startAdmin(folder, httpPort, {
       isHealthy: () => this.#shell?.state.phase === 'open',
       status: () => this.status(),
       acknowledgement: async (bytes) => this.#tell({ kind: 'acknowledgement', bytes }),
       statusList: (bytes) => this.#takeStatusList(bytes),
+      statement: (bytes) => statements.take(bytes),
       totals: () => {
         const shell = this.#shell;
         if (!shell) throw new KiriError('GATEWAY_STOPPED', 'the gateway is not running');
@@ -289,6 +302,7 @@ class Gateway implements RunningGateway {
       case 'offers':
       case 'challenges':
       case 'present':
+        this.#statements?.noteSaid(from, verb, payload);
         shell.feed({ kind: verb, from, bytes: payload });
     }
   }

@@ -23,7 +23,15 @@ export const UP_VERBS = [
 export type UpVerb = (typeof UP_VERBS)[number];
 
 export type DownVerb =
-  'receipt' | 'refusal' | 'challenges' | 'presented' | 'ask' | 'offer' | 'paid' | 'final';
+  | 'receipt'
+  | 'refusal'
+  | 'challenges'
+  | 'presented'
+  | 'ask'
+  | 'offer'
+  | 'paid'
+  | 'final'
+  | 'statement';
 
 /** Verbs whose topic ends in a peer that gets the message too. */
 const RELAYED: ReadonlySet<string> = new Set<UpVerb>(['ask', 'offer']);

@@ -12,12 +12,14 @@ export interface LinkUp {
   readonly approver: Uint8Array;
   /** Until the approver has answered `present`, or this passes, nothing else is sent. */
   presentUntilMs: number | undefined;
+  /** There were newer documents while it looked at earlier ones. */
+  isOutdated: boolean;
   /** The approver does not take this device's credentials; shown again at `againAtMs`. */
   refusal: (Refused & { readonly againAtMs: number }) | undefined;
 }
 
 export function newLink(approver: Uint8Array): LinkUp {
-  return { kind: 'up', approver, presentUntilMs: undefined, refusal: undefined };
+  return { kind: 'up', approver, presentUntilMs: undefined, isOutdated: false, refusal: undefined };
 }
 
 /** Shows this device's credentials, unless the approver is looking at them right now. */
@@ -27,7 +29,9 @@ export function present(
   nowMs: number,
   out: EffectSink,
 ): void {
-  if (link.kind !== 'up' || link.presentUntilMs !== undefined || documents.length === 0) return;
+  if (link.kind !== 'up' || documents.length === 0) return;
+  link.isOutdated = link.presentUntilMs !== undefined;
+  if (link.isOutdated) return;
   link.presentUntilMs = nowMs + PRESENT_WAIT_MS;
   const payload = PRESENT.encode({ documents });
   out.push({ kind: 'publish', approver: link.approver, verb: 'present', payload });

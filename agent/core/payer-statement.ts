@@ -8,18 +8,22 @@ import type { OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { STATED } from './records.ts';
 import { learnDocuments } from './trust.ts';
 
-/** The centre's word on this line: ends what is unknown and lets recorded receipts go. */
-export function onStatement(state: PayerState, cose: Uint8Array, out: PayerEffect[]): void {
+/**
+ * The centre's word on this line: ends what is unknown and lets recorded receipts go. True where it brought an allowance,
+ * which gateways have yet to be shown.
+ */
+export function onStatement(state: PayerState, cose: Uint8Array, out: PayerEffect[]): boolean {
   const { own, trust } = state.trust;
-  if (!own) return;
+  if (!own) return false;
   const opened = verifyStatement(trust, cose, own.line);
   if (!opened.ok) {
     out.push({ kind: 'notice', code: opened.code, reason: opened.reason });
-    return;
+    return false;
   }
-  if (opened.value.value.number <= state.statementNumber) return;
+  if (opened.value.value.number <= state.statementNumber) return false;
   append(state, STATED.encode({ statement: cose }), out, 'lazy');
   applyStatement(state, opened.value.value, out);
+  return opened.value.value.allowance !== undefined;
 }
 
 /** Also for the Statements of the journal, whose signatures were checked before they were kept. */

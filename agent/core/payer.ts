@@ -54,7 +54,7 @@ function handle(state: PayerState, input: PayerInput, now: Now, out: PayerEffect
       onDocuments(state, input.documents, now, out);
       return;
     case 'statement':
-      onStatement(state, input.statement, out);
+      takeStatement(state, input.statement, now, out);
       return;
     case 'tick':
       // A timer may come early: say again when it is due.
@@ -81,6 +81,13 @@ function onInbox(
   else if (verb === 'refusal') onRefusal(state, payload, now, out);
   else if (verb === 'presented') onPresented(state, payload, now, out);
   else if (verb === 'final' && state.disk === 'ok') onFinal(state, payload, out);
+  else if (verb === 'statement' && state.disk === 'ok') takeStatement(state, payload, now, out);
+}
+
+/** A fresh allowance is shown to the gateway at hand at once. */
+function takeStatement(state: PayerState, cose: Uint8Array, now: Now, out: PayerEffect[]): void {
+  if (!onStatement(state, cose, out) || state.disk !== 'ok') return;
+  present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
 }
 
 function onFinal(state: PayerState, payload: Uint8Array, out: PayerEffect[]): void {
@@ -102,6 +109,7 @@ function onLinkUp(state: PayerState, approver: Uint8Array, now: Now, out: PayerE
 function onPresented(state: PayerState, payload: Uint8Array, now: Now, out: PayerEffect[]): void {
   if (state.link.kind !== 'up') return;
   readPresented(state.link, payload, now.monotonicMs);
+  if (state.link.isOutdated) present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
   recheckWants(state, now, out);
 }
 

@@ -9,7 +9,7 @@ export interface PublishTarget {
 }
 
 export interface PublishOptions {
-  readonly path: '/status-list';
+  readonly path: '/status-list' | '/statement';
   readonly body: Uint8Array;
   readonly targets: readonly PublishTarget[];
   readonly attempts?: number;
