@@ -7,11 +7,12 @@ import { makeFolder } from './make-folder.ts';
 /**
  * Replaces a file as a whole: after a crash at any point it holds the old content or the new. The file is synced before the
  * rename and the folder after it; without the latter every power cut in the rig lost the newest file. Makes the folder.
+ * Content that comes in pieces is written piece by piece; a source that throws leaves the old file.
  * @throws KiriError DISK_FULL, DISK_UNWRITABLE, DISK_FAILED
  */
 export async function writeFileDurable(
   path: string,
-  bytes: Uint8Array | string,
+  bytes: Uint8Array | string | AsyncIterable<Uint8Array>,
   mode = 0o600,
 ): Promise<void> {
   // A unique name: two writers never share a half-written file, and a leftover is never mistaken for content.
@@ -20,7 +21,8 @@ export async function writeFileDurable(
     makeFolder(dirname(path));
     const file = await open(temporary, 'wx', mode);
     try {
-      await file.writeFile(bytes);
+      if (typeof bytes === 'string' || bytes instanceof Uint8Array) await file.writeFile(bytes);
+      else for await (const piece of bytes) await file.writeFile(piece);
       await file.sync();
     } finally {
       await file.close();

@@ -12,8 +12,8 @@ import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile, ProfileRule } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
-import { anchorsOf, rebuildFile, statementArtefact, writeAssigned } from './cut-file.ts';
-import type { Artefact, WriteFile, WrittenFile } from './cut-file.ts';
+import { anchorsOf, asWhole, rebuildFile, statementArtefact, writeAssigned } from './cut-file.ts';
+import type { Artefact, StreamFile, WriteFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
 import type { DisputeLimits } from './core/dispute-rules.ts';
@@ -107,11 +107,11 @@ const BATCH_ITEMS = 2_048;
  */
 export class ClearingService {
   readonly #options: ClearingOptions;
-  readonly #writeFile: WriteFile;
+  readonly #writeFile: StreamFile;
 
   private constructor(options: ClearingOptions) {
     this.#options = options;
-    this.#writeFile = options.writeFile ?? writeFileDurable;
+    this.#writeFile = options.writeFile ? asWhole(options.writeFile) : writeFileDurable;
   }
 
   /** Opens the store at its newest schema and finishes files that a crash left unwritten. */

@@ -1,25 +1,32 @@
-import { sha256 } from '@noble/hashes/sha2.js';
 import { fromHex, toHex, utf8ToBytes } from '../../protocol/bytes.ts';
 import { signSign1 } from '../../protocol/cose.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
+import { invariant, KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import { Books } from './books.ts';
 import { writeIpmFile } from './core/ipm-file.ts';
 import { isPreStage } from './core/ipm-profile.ts';
 import { fileIdOf } from './core/ipm-record.ts';
 import type { IpmTotals, PresentmentRecord } from './core/ipm-record.ts';
-import { formatLines } from './core/lines-file.ts';
+import { formatAnchors, formatLine } from './core/lines-file.ts';
 import type { FileLine, LedgerAnchor } from './core/lines-file.ts';
 import { MANIFEST, MANIFEST_TYP, manifestView } from './core/manifest.ts';
 import type { Manifest, ManifestTotal } from './core/manifest.ts';
-import { decodeFileDocument, decodeRecord, ipmName } from './file-document.ts';
-import type { FileDocument } from './file-document.ts';
-import { amountOf, bytesOf, textOf } from './sql.ts';
+import { decodeFileDocument, ipmName } from './file-document.ts';
+import { HashedChunks } from './hashed-chunks.ts';
+import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
+import { StoredFile } from './stored-file.ts';
+import type { StoredLine } from './stored-file.ts';
 import { vaultStatementOf } from './vault-statements.ts';
 
 /** Writes one file as a whole, durable when the promise resolves (temporary, sync, rename, sync of the folder). */
 export type WriteFile = (path: string, bytes: Uint8Array | string) => Promise<void>;
+
+/** The same for a file that comes in pieces; a source that throws leaves no file behind. */
+export type StreamFile = (
+  path: string,
+  content: Uint8Array | string | AsyncIterable<Uint8Array>,
+) => Promise<void>;
 
 /** One artefact of a cut, with its path below the output folder. */
 export type Artefact = { readonly path: string; readonly bytes: Uint8Array | string };
@@ -28,121 +35,143 @@ export type Artefact = { readonly path: string; readonly bytes: Uint8Array | str
 export const CLEARING_FOLDER = 'clearing';
 export const EVIDENCE_FOLDER = 'evidence';
 
-type Stored = {
-  readonly document: FileDocument;
-  readonly lines: readonly { readonly aggregateId: string; readonly record: PresentmentRecord }[];
-  readonly aggregates: readonly { readonly id: string; readonly document: Uint8Array }[];
+/** In the order of a manifest's totals. */
+const SIGNS = ['debit', 'credit'] as const;
+
+/** What a file turns out to be while its records go by. */
+type Passed = {
+  readonly chunks: HashedChunks;
+  readonly signs: Map<ManifestTotal['sign'], { lines: number; amountMinor: bigint }>;
+  totals: IpmTotals;
 };
 
-const loadFile = async (session: SqlSession, fileName: string): Promise<Stored> => {
-  const [row] = await session.all(
-    'SELECT document, first_name FROM files WHERE file_name = ?',
-    fileName,
-  );
-  if (!row) throw new KiriError('UNKNOWN_FILE', `no settlement file ${fileName} in the store`);
-  const lines = await session.all(
-    'SELECT aggregate_id, record FROM file_lines WHERE file_name = ? ORDER BY number',
-    fileName,
-  );
-  // Evidence of the cut, silent aggregates with it, and of every line that came by another cut.
-  const aggregates = await session.all(
-    `SELECT aggregate_id, document FROM aggregates WHERE aggregate_id IN (
-       SELECT aggregate_id FROM aggregates WHERE file_name = ?
-       UNION SELECT aggregate_id FROM file_lines WHERE file_name = ?) ORDER BY aggregate_id`,
-    textOf(row, 'first_name'),
-    fileName,
-  );
-  return {
-    document: decodeFileDocument(textOf(row, 'document')),
-    lines: lines.map((line) => ({
-      aggregateId: textOf(line, 'aggregate_id'),
-      record: decodeRecord(textOf(line, 'record')),
-    })),
-    aggregates: aggregates.map((one) => ({
-      id: textOf(one, 'aggregate_id'),
-      document: bytesOf(one, 'document'),
-    })),
+/** Lines that the writer finds ahead of it: more than one block holds, as the shortest has over 16 bytes. */
+const LINES_AHEAD = 64;
+
+/** The settlement file, a chunk at a time; `passed` holds its hash and totals at the end. */
+async function* ipmChunks(stored: StoredFile, passed: Passed): AsyncGenerator<Uint8Array> {
+  const { header, profile } = stored.document;
+  const pages = stored.lines();
+  const queue = { ahead: [] as PresentmentRecord[], at: 0, isLast: false };
+  function* records(): Generator<PresentmentRecord> {
+    for (; queue.at < queue.ahead.length || !queue.isLast; queue.at += 1) {
+      const record = queue.ahead[queue.at];
+      invariant(record !== undefined, 'clearing: the writer of a file ran ahead of its lines');
+      const sum = passed.signs.get(record.sign) ?? { lines: 0, amountMinor: 0n };
+      sum.lines += 1;
+      sum.amountMinor += record.amountMinor;
+      passed.signs.set(record.sign, sum);
+      yield record;
+    }
+  }
+  const writer = writeIpmFile(header, records(), profile);
+  for (;;) {
+    while (!queue.isLast && queue.ahead.length - queue.at < LINES_AHEAD) {
+      const page = await pages.next();
+      queue.isLast = page.done === true;
+      if (page.done) break;
+      queue.ahead = [...queue.ahead.slice(queue.at), ...page.value.map((line) => line.record)];
+      queue.at = 0;
+    }
+    const step = writer.next();
+    if (step.done) {
+      if (!step.value.ok) {
+        const { field, detail } = step.value.fault;
+        throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
+      }
+      passed.totals = step.value.value;
+      yield passed.chunks.end();
+      return;
+    }
+    const full = passed.chunks.add(step.value);
+    if (full) yield full;
+  }
+}
+
+const fileLineOf = ({ number, aggregateId, record }: StoredLine): FileLine => {
+  const { arn, sign, amountMinor, currency } = record;
+  const cycle = record.second ? ({ cycle: 2 } as const) : {};
+  return { number, arn, aggregateId, sign, amountMinor, currency, ...cycle };
+};
+
+/** The lines file, a page at a time. */
+async function* linesChunks(stored: StoredFile, chunks: HashedChunks): AsyncGenerator<Uint8Array> {
+  const { document, silent } = stored;
+  const first = chunks.add(utf8ToBytes(formatAnchors(document.anchors, silent)));
+  if (first) yield first;
+  for await (const page of stored.lines()) {
+    const full = chunks.add(utf8ToBytes(page.map((line) => formatLine(fileLineOf(line))).join('')));
+    if (full) yield full;
+  }
+  yield chunks.end();
+}
+
+/** Takes what comes in pieces as a whole, for a writer that knows no pieces. */
+export const asWhole =
+  (writeFile: WriteFile): StreamFile =>
+  async (path, content) => {
+    if (typeof content === 'string' || content instanceof Uint8Array) {
+      return writeFile(path, content);
+    }
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of content) chunks.push(chunk);
+    return writeFile(path, new Uint8Array(Buffer.concat(chunks)));
   };
-};
 
-const renderIpm = ({ document, lines }: Stored): { bytes: Uint8Array; totals: IpmTotals } => {
-  const records = lines.map((line) => line.record);
-  const writer = writeIpmFile(document.header, records, document.profile);
-  const chunks: Uint8Array[] = [];
-  let step = writer.next();
-  for (; !step.done; step = writer.next()) chunks.push(step.value);
-  if (!step.value.ok) {
-    const { field, detail } = step.value.fault;
-    throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
-  }
-  // Not as arguments: a file of a million lines has more blocks than a call may have.
-  return { bytes: new Uint8Array(Buffer.concat(chunks)), totals: step.value.value };
-};
-
-const totalsOf = ({ document, lines }: Stored): ManifestTotal[] => {
-  const totals: ManifestTotal[] = [];
-  for (const sign of ['debit', 'credit'] as const) {
-    const of = lines.filter((line) => line.record.sign === sign);
-    if (of.length === 0) continue;
-    const sum = of.reduce((total, line) => total + line.record.amountMinor, 0n);
-    totals.push({
-      currency: document.currency,
-      sign,
-      lines: of.length,
-      amountMinor: sum.toString(),
-    });
-  }
-  return totals;
-};
-
-const linesText = ({ document, lines, aggregates }: Stored): string => {
-  const presented = new Set(lines.map((line) => line.aggregateId));
-  const rows = lines.map(({ aggregateId, record }, at): FileLine => {
-    const { arn, sign, amountMinor, currency } = record;
-    const cycle = record.second ? ({ cycle: 2 } as const) : {};
-    return { number: at + 2, arn, aggregateId, sign, amountMinor, currency, ...cycle };
-  });
-  const silent = aggregates.map((one) => one.id).filter((id) => !presented.has(id));
-  return formatLines({ anchors: document.anchors, silent, lines: rows });
-};
+type Put = { readonly sha256: Uint8Array; readonly totals: IpmTotals };
 
 /**
- * Every artefact of one file, in the order in which they are written: evidence, settlement file, lines, the
- * manifest's view, and the signed manifest last, which marks the file as ready. Built from the store alone; the
+ * Puts every artefact of one file where it belongs, in the order in which they are written: evidence, settlement file,
+ * lines, the manifest's view, and the signed manifest last, which marks the file as ready. Built from the store alone; the
  * same store gives the same bytes (Ed25519 signatures are deterministic).
  */
-const renderFile = (fileName: string, stored: Stored, signer: Signer): Artefact[] => {
-  const { document, aggregates } = stored;
-  const ipm = renderIpm(stored);
-  const lines = linesText(stored);
+const putFile = async (
+  fileName: string,
+  stored: StoredFile,
+  signer: Signer,
+  put: StreamFile,
+): Promise<Put> => {
+  const { document } = stored;
+  for await (const { id, document: evidence } of stored.evidence()) {
+    await put(`${EVIDENCE_FOLDER}/${id}.cbor`, evidence);
+  }
+  const base = `${CLEARING_FOLDER}/${fileName}`;
+  const ipmFile = ipmName(fileName, document.profile);
+  const passed: Passed = {
+    chunks: new HashedChunks(),
+    signs: new Map(),
+    totals: { records: 0, sumMinor: 0n },
+  };
+  await put(`${CLEARING_FOLDER}/${ipmFile}`, ipmChunks(stored, passed));
+  const linesHash = new HashedChunks();
+  await put(`${base}.lines.jsonl`, linesChunks(stored, linesHash));
+  const { totals, chunks, signs } = passed;
+  const fileSha256 = chunks.sha256();
   const manifest: Manifest = {
-    fileName: ipmName(fileName, document.profile),
+    fileName: ipmFile,
     fileId: fileIdOf(document.header),
     profile: document.profile.name,
     profileVersion: document.profile.version,
     charset: document.profile.charset,
     blocking: document.profile.blocking,
-    fileSha256: sha256(ipm.bytes),
-    fileBytes: ipm.bytes.length,
-    records: ipm.totals.records,
-    totals: totalsOf(stored),
-    linesSha256: sha256(utf8ToBytes(lines)),
+    fileSha256,
+    fileBytes: chunks.bytes,
+    records: totals.records,
+    totals: SIGNS.flatMap((sign): ManifestTotal[] => {
+      const sum = signs.get(sign);
+      if (!sum) return [];
+      const amountMinor = sum.amountMinor.toString();
+      return [{ currency: document.currency, sign, lines: sum.lines, amountMinor }];
+    }),
+    linesSha256: linesHash.sha256(),
     policyHash: fromHex(document.policyHash),
     cutS: document.cutS,
     ...(isPreStage(document.profile) && { stage: 'pre' }),
   };
   const header = { kid: signer.key.id, typ: MANIFEST_TYP };
-  const base = `${CLEARING_FOLDER}/${fileName}`;
-  return [
-    ...aggregates.map((one) => ({
-      path: `${EVIDENCE_FOLDER}/${one.id}.cbor`,
-      bytes: one.document,
-    })),
-    { path: `${CLEARING_FOLDER}/${manifest.fileName}`, bytes: ipm.bytes },
-    { path: `${base}.lines.jsonl`, bytes: lines },
-    { path: `${base}.manifest.json`, bytes: manifestView(manifest) },
-    { path: `${base}.manifest`, bytes: signSign1(signer, MANIFEST.encode(manifest), header) },
-  ];
+  await put(`${base}.manifest.json`, manifestView(manifest));
+  await put(`${base}.manifest`, signSign1(signer, MANIFEST.encode(manifest), header));
+  return { sha256: fileSha256, totals };
 };
 
 /** The artefacts of a file that was cut before, from the store. @throws KiriError UNKNOWN_FILE */
@@ -151,11 +180,11 @@ export const rebuildFile = async (
   fileName: string,
   signer: Signer,
 ): Promise<Artefact[]> => {
-  const [stored, statement] = await database.transaction(
-    async (session) =>
-      [await loadFile(session, fileName), await vaultStatementOf(session, fileName)] as const,
-  );
-  const artefacts = renderFile(fileName, stored, signer);
+  const stored = await StoredFile.open(database, fileName);
+  const artefacts: Artefact[] = [];
+  const keep = asWhole(async (path, bytes) => void artefacts.push({ path, bytes }));
+  await putFile(fileName, stored, signer, keep);
+  const statement = await database.transaction((session) => vaultStatementOf(session, fileName));
   return statement ? [...artefacts, statementArtefact(fileName, statement)] : artefacts;
 };
 
@@ -165,21 +194,34 @@ export const statementArtefact = (fileName: string, statement: Uint8Array): Arte
   bytes: statement,
 });
 
+/** Lines whose books are held at a time. */
+const MARK_PAGE = 4_096;
+
 const markWritten = async (session: SqlSession, fileName: string, nowS: number): Promise<void> => {
-  const books = new Books(session, nowS);
-  const lines = await session.all(
-    `SELECT a.key_id, l.cycle, l.amount_micro FROM file_lines l JOIN aggregates a
-       ON a.aggregate_id = l.aggregate_id WHERE l.file_name = ? ORDER BY l.number`,
-    fileName,
-  );
-  for (const line of lines) {
-    await books.move({
-      keyId: textOf(line, 'key_id'),
-      from: line['cycle'] === 1n ? 'inFile' : 'presentedDisputed',
-      to: 'presentedOpen',
-      amountMicro: amountOf(line, 'amount_micro'),
-      cause: `written ${fileName}`,
-    });
+  let through = 0;
+  for (;;) {
+    const lines = await session.all(
+      `SELECT l.number, a.key_id, l.cycle, l.amount_micro FROM file_lines l JOIN aggregates a
+         ON a.aggregate_id = l.aggregate_id WHERE l.file_name = ? AND l.number > ?
+       ORDER BY l.number LIMIT ${MARK_PAGE}`,
+      fileName,
+      BigInt(through),
+    );
+    const last = lines.at(-1);
+    if (!last) break;
+    through = numberOf(last, 'number');
+    // Books hold every key they touch: each page has its own.
+    const books = new Books(session, nowS);
+    for (const line of lines) {
+      await books.move({
+        keyId: textOf(line, 'key_id'),
+        from: line['cycle'] === 1n ? 'inFile' : 'presentedDisputed',
+        to: 'presentedOpen',
+        amountMicro: amountOf(line, 'amount_micro'),
+        cause: `written ${fileName}`,
+      });
+    }
+    await books.flush();
   }
   await session.run(
     `UPDATE presentments SET state = 'presentedOpen', presented_s = ?
@@ -192,7 +234,6 @@ const markWritten = async (session: SqlSession, fileName: string, nowS: number):
        AND aggregate_id IN (SELECT aggregate_id FROM file_lines WHERE file_name = ? AND cycle = 2)`,
     fileName,
   );
-  await books.flush();
 };
 
 /** The log heads that a file was cut under; none for a file that is not there. */
@@ -223,7 +264,7 @@ export const writeAssigned = async (
   database: SqlDatabase,
   signer: Signer,
   outFolder: string,
-  writeFile: WriteFile,
+  writeFile: StreamFile,
   nowS: number,
 ): Promise<WrittenFile[]> => {
   const rows = await database.transaction((session) =>
@@ -232,16 +273,15 @@ export const writeAssigned = async (
   const written: WrittenFile[] = [];
   for (const row of rows) {
     const fileName = textOf(row, 'file_name');
-    const stored = await database.transaction((session) => loadFile(session, fileName));
-    const artefacts = renderFile(fileName, stored, signer);
-    for (const { path, bytes } of artefacts) await writeFile(`${outFolder}/${path}`, bytes);
-    const ipm = artefacts.find((one) => one.path.endsWith('.ipm'))?.bytes as Uint8Array;
-    const hash = sha256(ipm);
+    const stored = await StoredFile.open(database, fileName);
+    const { sha256, totals } = await putFile(fileName, stored, signer, (path, content) =>
+      writeFile(`${outFolder}/${path}`, content),
+    );
     await database.transaction(async (session) => {
       const changed = await session.run(
         `UPDATE files SET state = 'written', sha256 = ?, written_s = ?
          WHERE file_name = ? AND state = 'assigned'`,
-        hash,
+        sha256,
         BigInt(nowS),
         fileName,
       );
@@ -251,10 +291,10 @@ export const writeAssigned = async (
       fileName: ipmName(fileName, stored.document.profile),
       member: stored.document.header.member,
       currency: stored.document.currency,
-      records: stored.lines.length + 2,
-      presentments: stored.lines.length,
-      sumMinor: stored.lines.reduce((sum, line) => sum + line.record.amountMinor, 0n),
-      sha256: toHex(hash),
+      records: totals.records,
+      presentments: totals.records - 2,
+      sumMinor: totals.sumMinor,
+      sha256: toHex(sha256),
     });
   }
   return written;

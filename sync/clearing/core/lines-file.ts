@@ -25,25 +25,31 @@ export type LinesFile = {
   readonly lines: readonly FileLine[];
 };
 
+/** The first line of the text beside a settlement file. */
+export const formatAnchors = (
+  anchors: readonly LedgerAnchor[],
+  silent: readonly string[],
+): string => `${JSON.stringify({ anchors, silent })}\n`;
+
+export const formatLine = (line: FileLine): string => {
+  const text = JSON.stringify({
+    number: line.number,
+    arn: line.arn,
+    aggregateId: line.aggregateId,
+    sign: line.sign,
+    amountMinor: line.amountMinor.toString(),
+    currency: line.currency,
+    ...(line.cycle === undefined ? {} : { cycle: line.cycle }),
+  });
+  return `${text}\n`;
+};
+
 /**
  * The text beside a settlement file: one JSON object per line, the first with the anchors, then one per
- * presentment in file order. Line by line, so that a file of a million is read in passing.
+ * presentment in file order. Line by line, so that a file of a million is written and read in passing.
  */
-export const formatLines = (file: LinesFile): string => {
-  const head = JSON.stringify({ anchors: file.anchors, silent: file.silent });
-  const rows = file.lines.map((line) =>
-    JSON.stringify({
-      number: line.number,
-      arn: line.arn,
-      aggregateId: line.aggregateId,
-      sign: line.sign,
-      amountMinor: line.amountMinor.toString(),
-      currency: line.currency,
-      ...(line.cycle === undefined ? {} : { cycle: line.cycle }),
-    }),
-  );
-  return `${[head, ...rows].join('\n')}\n`;
-};
+const formatLines = ({ anchors, silent, lines }: LinesFile): string =>
+  [formatAnchors(anchors, silent), ...lines.map(formatLine)].join('');
 
 type RawLine = Omit<FileLine, 'amountMinor'> & { readonly amountMinor: string };
 
