@@ -37,15 +37,22 @@ const sumsOf = (rows: readonly SqlRow[]): Sums => {
   return sums;
 };
 
-/** Records with both ends, and `sign lines amount` of each sign that occurs, in order. */
+/** ISO 4217 numeric of a file of ours; every line of one file has the same. */
+export const fileCurrency = async (session: SqlSession, fileName: string): Promise<number> => {
+  const [row] = await session.all(`${FILE_LINES} LIMIT 1`, fileName);
+  return numberOf(row ?? {}, 'currency');
+};
+
+/** Records with both ends, and `currency sign lines amount` of each sign that occurs, in order. */
 export const fileTotals = async (
   session: SqlSession,
   fileName: string,
 ): Promise<{ readonly records: number; readonly totals: readonly string[] }> => {
   const rows = await session.all(FILE_LINES, fileName);
+  const currency = rows[0] ? numberOf(rows[0], 'currency') : 0;
   const totals = Object.entries(sumsOf(rows))
     .filter(([, { lines }]) => lines > 0)
-    .map(([sign, { lines, amountMinor }]) => `${sign} ${lines} ${amountMinor}`);
+    .map(([sign, { lines, amountMinor }]) => `${currency} ${sign} ${lines} ${amountMinor}`);
   return { records: rows.length + 2, totals: totals.toSorted() };
 };
 

@@ -20,7 +20,13 @@ import type { IpmProfile } from './core/ipm-profile.ts';
 import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
 import type { PresentmentEvent, PresentmentRefusal } from './core/presentment-states.ts';
 import { decline } from './declined.ts';
-import { comparePositions, fileTotals, keepPosition, linesInFile } from './file-positions.ts';
+import {
+  comparePositions,
+  fileCurrency,
+  fileTotals,
+  keepPosition,
+  linesInFile,
+} from './file-positions.ts';
 import type { InboundPlace } from './file-positions.ts';
 import { acknowledgeLines, chargeBack, takeBack } from './merchant-answers.ts';
 import { happen, lineByAggregate, lineByArn } from './line-book.ts';
@@ -120,7 +126,9 @@ export class MessageReader {
     if (verdict !== 'rejected' && file.state !== 'assigned') {
       if (!isOurs) return refused('HASH_MISMATCH', 'the issuer took other bytes than we sent');
       const { records, totals } = await fileTotals(this.#session, file.fileName);
-      const stated = ack.totals.map((one) => `${one.sign} ${one.lines} ${one.amountMinor}`);
+      const stated = ack.totals.map(
+        (one) => `${one.currency} ${one.sign} ${one.lines} ${one.amountMinor}`,
+      );
       if (ack.records !== records || stated.toSorted().join() !== totals.join()) {
         return refused('TOTALS_MISMATCH', `${stated.join(', ')}; ours ${totals.join(', ')}`);
       }
@@ -271,6 +279,9 @@ export class MessageReader {
     const answer = FILE_TABLE[file.state].reconciliation;
     if (answer.kind === 'refused') {
       return { kind: 'refused', code: answer.code, reference, detail };
+    }
+    if (Number(message.currency) !== (await fileCurrency(this.#session, file.fileName))) {
+      return { kind: 'refused', code: 'CURRENCY_MISMATCH', reference, detail };
     }
     await keepPosition(this.#session, file.fileName, message, place, this.#nowS);
     return { kind: 'moved', reference, detail };
