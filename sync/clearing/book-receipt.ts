@@ -77,6 +77,7 @@ const factsOf = async (
     ...(stored && {
       stored: {
         receiptHash: bytesOf(stored, 'receipt_hash'),
+        chargeMicro: amountOf(stored, 'charge_micro'),
         isAwaitingL2: textOf(stored, 'state') === 'awaitingL2',
         isForkedElsewhere:
           textOf(stored, 'state') === FORKED && textOf(stored, 'origin') !== receipt.origin,
@@ -100,6 +101,11 @@ const keepSecond = async (scope: IngestScope, receipt: VerifiedReceipt): Promise
     BigInt(receipt.leafIndex),
   );
 };
+
+/** In another log, and what was booked can be proven from there: two Receipts may charge differently. */
+const canStandFor = (stored: SqlRow, receipt: VerifiedReceipt): boolean =>
+  textOf(stored, 'origin') !== receipt.origin &&
+  amountOf(stored, 'charge_micro') === chargeOf(receipt);
 
 /** Should the log that it is booked from fork below it, it is payable from here. */
 const keepPlace = async ({ session }: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
@@ -243,7 +249,7 @@ export const bookReceipt = async (scope: IngestScope, receipt: VerifiedReceipt):
     case 'duplicate':
       counts.duplicate++;
       if (decision.isSecondReceipt) await keepSecond(scope, receipt);
-      if (stored && textOf(stored, 'origin') !== receipt.origin) await keepPlace(scope, receipt);
+      if (stored && canStandFor(stored, receipt)) await keepPlace(scope, receipt);
       return;
     case 'first':
       counts.first++;

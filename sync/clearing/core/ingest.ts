@@ -90,6 +90,7 @@ type ConflictProof = { readonly rule: ConflictRule; readonly other: PaymentOnLin
 export type ReceiptFacts = {
   readonly stored?: {
     readonly receiptHash: Uint8Array;
+    readonly chargeMicro: bigint;
     readonly isAwaitingL2: boolean;
     /** Withheld since the log it came by forked below it, and now in another log. */
     readonly isForkedElsewhere?: boolean;
@@ -170,7 +171,9 @@ export const decideReceipt = (receipt: VerifiedReceipt, facts: ReceiptFacts): Re
     return { kind: 'refused', code: 'TOTAL_BELOW_AMOUNT' };
   }
   const { stored } = facts;
-  const waits = stored?.isAwaitingL2 === true || stored?.isForkedElsewhere === true;
+  // A second Receipt that charges otherwise cannot prove what was booked by the first: it is kept beside it.
+  const provesSame = stored?.chargeMicro === chargeOf(receipt);
+  const waits = provesSame && (stored.isAwaitingL2 || stored.isForkedElsewhere === true);
   if (stored && !(waits && receipt.level === 'L2')) {
     const isSecondReceipt = !stored.receiptHash.every(
       (byte, at) => byte === receipt.receiptHash[at],

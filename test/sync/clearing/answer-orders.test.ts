@@ -234,3 +234,51 @@ t.test(
     }
   },
 );
+
+t.test('what an issuer states in another currency matches nothing', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const position = {
+    kind: 'reconciliation',
+    position: 'financial',
+    sourceFileId: file.fileId,
+    currency: '840',
+    debit: { count: 3, amountMinor: 1230n },
+    credit: { count: 0, amountMinor: 0n },
+  } as const;
+  t.same(outcomes(await issuer.send([position], NOON_S)), ['CURRENCY_MISMATCH']);
+  t.same(outcomes(await issuer.send([{ ...position, currency: '392' }], NOON_S)), ['moved']);
+  const dollars = file.lines.map((line) => ({ ...line, currency: '840' }));
+  t.same(outcomes(await issuer.acknowledge({ ...file, lines: dollars }, 'accepted', NOON_S)), [
+    'TOTALS_MISMATCH',
+  ]);
+  t.equal(await payable(service), undefined);
+  await service.close();
+});
+
+t.test('a second Receipt that charges otherwise never stands for the first', async (t) => {
+  const { service, database } = await inMemory();
+  const paid = new LineOfReceipts('car').next(500n * YEN, { chargedMicro: 100n * YEN });
+  const other = {
+    ...paid,
+    origin: 'other.example',
+    receiptHash: hashOf('another receipt'),
+    chargedMicro: 500n * YEN,
+  };
+  const receipts = async () =>
+    database.transaction((session) =>
+      session.all('SELECT receipt_hash, charge_micro, state FROM receipts ORDER BY id'),
+    );
+  const fork = { origin: paid.origin, common: undefined } as never;
+  await service.ingestBatch([paid, other], NOON_S);
+  await service.stopLog(fork, 'fork', NOON_S);
+  await service.ingestBatch([other], NOON_S + 1);
+  t.match(await receipts(), [{ charge_micro: '100000000', state: 'forked' }]);
+  const same = { ...paid, origin: 'third.example', receiptHash: hashOf('a third receipt') };
+  t.match(await service.ingestBatch([same], NOON_S + 2), { final: 1 });
+  t.match(await receipts(), [{ charge_micro: '100000000', state: 'pending' }]);
+  t.equal(
+    Buffer.from((await receipts())[0]?.['receipt_hash'] as Uint8Array).toString('hex'),
+    Buffer.from(same.receiptHash).toString('hex'),
+  );
+  await service.close();
+});

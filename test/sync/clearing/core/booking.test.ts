@@ -339,7 +339,7 @@ t.test('a receipt counts once, in the right place', async (t) => {
     placement: { bucket: 'carried', lane: 'normal' },
   });
   t.match(decideReceipt({ ...first, level: 'L1' }, NONE), { placement: { bucket: 'awaitingL2' } });
-  const stored = { receiptHash: first.receiptHash, isAwaitingL2: false };
+  const stored = { ...first, chargeMicro: first.amountMicro, isAwaitingL2: false };
   t.same(decideReceipt(first, { ...NONE, stored }), { kind: 'duplicate', isSecondReceipt: false });
   const viaOther = { ...first, receiptHash: hashOf('another gateway'), origin: 'other' };
   t.same(decideReceipt(viaOther, { ...NONE, stored }), {
