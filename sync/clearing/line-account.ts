@@ -96,7 +96,8 @@ async function* factsOf(session: SqlSession, line: Uint8Array): AsyncGenerator<L
 
 const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM receipts r
   JOIN presentments p ON p.aggregate_id = r.aggregate_id
-  WHERE r.line = ? AND p.state IN ('presentedDisputed', 'presentedChargedBack')
+  WHERE r.line = ? AND p.state IN ('disputed', 'secondQueued', 'secondInFile', 'secondPresented',
+    'chargedBack')
   ORDER BY r.counter, r.payment_hash LIMIT ${MAX_LISTED}`;
 
 const listed = async (

@@ -1,4 +1,7 @@
 /** Answers of an issuer, refunds and Voids in unlucky orders: nobody is paid, charged or given back to twice. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
 import type { VerifiedCredit } from '../../../sync/clearing/core/credit.ts';
 import type { VerifiedReceipt, VerifiedVoid } from '../../../sync/clearing/core/ingest.ts';
@@ -21,7 +24,10 @@ import {
   hashOf,
   inMemory,
   programme,
+  signer,
 } from './sample.ts';
+import { lineAccountsIn, writeLineAccounts } from '../../../sync/clearing/line-accounts-file.ts';
+import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import type { GotFile } from './issuer-side.ts';
 
 const YEN = 1_000_000n;
@@ -61,19 +67,20 @@ type Charged = {
   readonly issuer: IssuerSide;
   readonly file: GotFile;
   readonly arn: string;
+  readonly database: SqlDatabase;
   readonly paid: readonly [VerifiedReceipt, VerifiedReceipt];
 };
 
 /** One line of 600 yen in a written file: two Payments, of 500 and of 100. */
 const chargedLine = async (): Promise<Charged> => {
-  const { service, files } = await inMemory();
+  const { service, files, database } = await inMemory();
   const line = new LineOfReceipts('car');
   const paid = [line.next(500n * YEN), line.next(100n * YEN)] as const;
   await service.ingestBatch(paid, NOON_S);
   const cut = await service.cut(NOON_S, anchors, true);
   const issuer = new IssuerSide(service, files);
   const file = issuer.got(cut.files[0]?.fileName ?? '');
-  return { service, issuer, file, arn: file.lines[0]?.arn ?? '', paid };
+  return { service, issuer, file, arn: file.lines[0]?.arn ?? '', database, paid };
 };
 
 t.test(
@@ -279,6 +286,28 @@ t.test('a second Receipt that charges otherwise never stands for the first', asy
   t.equal(
     Buffer.from((await receipts())[0]?.['receipt_hash'] as Uint8Array).toString('hex'),
     Buffer.from(same.receiptHash).toString('hex'),
+  );
+  await service.close();
+});
+
+t.test('the account of a line lists its Payments that are in dispute', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'kiri-disputes-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  const { service, issuer, file, paid, database } = await chargedLine();
+  const listed = async (): Promise<bigint[]> => {
+    const path = join(folder, 'lines');
+    await writeLineAccounts(database, signer, path, NOON_S + 60);
+    const found: bigint[] = [];
+    for await (const { disputes } of lineAccountsIn(path)) {
+      found.push(...disputes.map((one) => one.amountMicro));
+    }
+    return found;
+  };
+  t.same(await listed(), []);
+  await issuer.send([chargeback(lineOf(file, 600n))], NOON_S + 10);
+  t.same(
+    await listed(),
+    paid.map((one) => one.amountMicro),
   );
   await service.close();
 });
