@@ -139,7 +139,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri issuer recover --state DIR (--party ID | --line ID) [--json]\n' +
       '       kiri issuer status-list --key FILE --documents DIR --state DIR --out FILE\n' +
       '                           [--from FILE] [--json]\n' +
-      '       kiri issuer publish --list FILE (--to URL --token-file FILE)... [--json]\n' +
+      '       kiri issuer publish (--list FILE | --statements DIR) (--to URL --token-file FILE)... [--json]\n' +
       '  --party ID         32 hex digits, a liable party with all its lines; --line ID: one line\n' +
       '  --from FILE        (decline) the answer of `reconcile`, whose declined parties are taken\n' +
       '                     (status-list) the list that gateways hold, when it was signed elsewhere\n' +

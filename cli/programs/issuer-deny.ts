@@ -3,7 +3,12 @@ import { loadSigner } from '../../identity/edge/key-file.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { writeFileDurable } from '../../platform/durable-file.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
-import { publish, publishUrl, type PublishTarget } from '../../sync/issuer/publish.ts';
+import {
+  publish,
+  publishUrl,
+  type PublishOutcome,
+  type PublishTarget,
+} from '../../sync/issuer/publish.ts';
 import {
   openStatementBook,
   StatementBook,
@@ -21,6 +26,8 @@ const ID = /^[0-9a-f]{32}$/;
 const TOKEN = /^[0-9a-f]{64}$/;
 const REASON_MAX = 200;
 const TARGETS_MAX = 10_000;
+/** Listed at most. */
+const NOT_TAKEN_MAX = 1_000;
 
 const nowS = (): number => Math.floor(Date.now() / 1000);
 
@@ -124,7 +131,8 @@ export async function runStatusList(argv: readonly string[]): Promise<number> {
 }
 
 interface PublishArguments {
-  readonly list: string;
+  readonly list: string | undefined;
+  readonly statements: string | undefined;
   readonly targets: readonly PublishTarget[];
   readonly json: boolean;
 }
@@ -143,6 +151,7 @@ function publishArguments(argv: readonly string[]): PublishArguments {
       args: [...argv],
       options: {
         list: { type: 'string' },
+        statements: { type: 'string' },
         to: texts,
         'token-file': texts,
         json: { type: 'boolean', default: false },
@@ -151,19 +160,50 @@ function publishArguments(argv: readonly string[]): PublishArguments {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
-  const { list, to = [], 'token-file': tokens = [], json } = values;
-  if (list === undefined) throw new UsageError('--list FILE is needed');
+  const { list, statements, to = [], 'token-file': tokens = [], json } = values;
+  if ((list === undefined) === (statements === undefined)) {
+    throw new UsageError('one of --list FILE and --statements DIR is needed');
+  }
   if (to.length === 0 || to.length !== tokens.length || to.length > TARGETS_MAX) {
     throw new UsageError('each --to URL wants a --token-file FILE, in the same order');
   }
   const targets = to.map((url, at) => ({ url: publishUrl(url), token: tokenIn(tokens[at] ?? '') }));
-  return { list, targets, json };
+  return { list, statements, targets, json };
 }
 
-/** `kiri issuer publish`: brings a status list to gateways and says which did not take it. */
+/** Each Statement to each gateway, as long as that answers; returns those with their last word. */
+async function publishStatements(
+  folder: string,
+  targets: readonly PublishTarget[],
+): Promise<{ said: number; notTaken: PublishOutcome[] }> {
+  const notTaken: PublishOutcome[] = [];
+  const bodies = filesOf(folder);
+  let left = targets;
+  for (const body of bodies) {
+    const outcomes = await publish({ path: '/statement', body, targets: left });
+    const away = new Set<number>();
+    for (const [at, outcome] of outcomes.entries()) {
+      if (outcome.kind === 'unreachable') away.add(at);
+      if (outcome.kind !== 'taken' && notTaken.length < NOT_TAKEN_MAX) notTaken.push(outcome);
+    }
+    left = left.filter((_target, at) => !away.has(at));
+  }
+  return { said: bodies.length, notTaken };
+}
+
+/** `kiri issuer publish`: brings a status list or Statements to gateways and says which did not take them. */
 export async function runPublish(argv: readonly string[]): Promise<number> {
-  const { list, targets, json } = publishArguments(argv);
-  const outcomes = await publish({ path: '/status-list', body: readBytes(list), targets });
+  const { list, statements, targets, json } = publishArguments(argv);
+  if (statements !== undefined) {
+    const { said, notTaken } = await publishStatements(statements, targets);
+    const faults = notTaken.map(({ url, kind, reason }) => `${url} ${kind}: ${reason}`);
+    const last = `${said} statements to ${targets.length} gateways, ${notTaken.length} not taken`;
+    const facts = { ok: notTaken.length === 0, statements: said, notTaken };
+    say(json, facts, [...faults, last].join('\n'));
+    return notTaken.length === 0 ? EXIT_OK : EXIT_FAILED;
+  }
+  const body = readBytes(list ?? '');
+  const outcomes = await publish({ path: '/status-list', body, targets });
   const lines = outcomes.map(
     ({ url, kind, reason, attempts }) => `${url} ${kind} after ${attempts}: ${reason}`,
   );

@@ -76,6 +76,11 @@ t.test(
     const tokens = ['--token-file', gateway.adminTokenPath];
     const list = ['publish', '--list', at('list-3.cwt')];
     t.equal(await run(...list, ...to, ...tokens), 1);
+    const statements = ['publish', '--statements', at('documents')];
+    t.equal(await run(...statements, ...to, ...tokens), 1, 'a credential is no Statement');
+    mkdirSync(at('none'));
+    t.equal(await run('publish', '--statements', at('none'), ...to, ...tokens), 0);
+    await t.rejects(run(...list, ...statements.slice(1), ...to, ...tokens), /one of --list/);
     await t.rejects(run(...list, ...to), /wants a --token-file/);
     await t.rejects(run(...list, ...to, '--token-file', at('list-3.cwt')), {
       code: 'TOKEN_INVALID',
