@@ -144,6 +144,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --from FILE        (decline) the answer of `reconcile`, whose declined parties are taken\n' +
       '                     (status-list) the list that gateways hold, when it was signed elsewhere\n' +
       "  --to URL           a gateway's admin interface; --token-file: its token, one for each\n" +
+      '       kiri issuer report exposure --issuer-key FILE --documents DIR --store STORE\n' +
+      '                           [--store-password-file FILE] [--neighbours alone|share] [--json]\n' +
+      "  --issuer-key FILE  (report) the issuer's public key (COSE_Key)\n" +
+      "  --store STORE      (report) the clearing's SQLite file or postgres:// address\n" +
+      '  --neighbours HOW   share: neighbours tell each other what they accepted (default alone)\n' +
       "  --key FILE         the issuer's private key\n" +
       '  --documents DIR    all credentials, bindings and allowances, also those made here before\n' +
       "  --clearing FILE    the clearing's credential\n" +
@@ -240,12 +245,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '                            [--trust DIR] [--ledger DIR] [--receipts DIR] [--answers DIR] [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
       '       kiri clearing line-accounts --store FILE --key FILE --out FILE [--json]\n' +
+      '       kiri clearing cost --store STORE [--out DIR] [--json]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
       '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
       '  --merchant ID   the merchant, --party HEX the liable party\n' +
       '  --min, --max    what was charged, in major units such as 120 or 3.85\n' +
       '  --out FILE.csv  lines of all files, balances, merchants and totals as one table (RFC 4180)\n' +
+      "  --out DIR       (cost) the clearing's output folder: counts bytes of files and evidence too\n" +
       '  --json          one JSON object a line\n' +
       "  --key FILE      the clearing's private key; signs FILE.manifest beside the accounts\n" +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',

@@ -5,6 +5,7 @@ import type { Trace } from '../../firmware-sim/core/trace.ts';
 import { formatMajor } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { currencyOf } from '../../protocol/currency.ts';
+import { ratio } from '../../sync/clearing/cost.ts';
 import { readFinality } from '../../sync/ledger/finality-file.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import { EXIT_FAILED, EXIT_OK } from '../command.ts';
@@ -95,6 +96,7 @@ function span({ p50, p99 }: Summary['approvalMs']): string {
 
 function closingTable(report: Report, summary: Summary, outDir: string): void {
   const { payments, approvalMs, finalityMs, totals, currency, counts, policy, restored } = summary;
+  const presentments = summary.files.reduce((sum, file) => sum + file.presentments, 0);
   const money = (text: string): string => `${currency} ${text}`;
   const refused = Object.entries(payments.refused).map(
     ([code, n]) => [`  ${code}`, String(n)] as const,
@@ -128,6 +130,7 @@ function closingTable(report: Report, summary: Summary, outDir: string): void {
     [`gateway accepted (${counts.gatewayAccepted})`, money(totals.gatewayAccepted)],
     [`ledger (${counts.ledger})`, money(totals.ledger)],
     ['presented in files', money(totals.presented)],
+    ['receipts per presentment', ratio(counts.ledger, presentments) ?? '-'],
     ['acknowledged by the issuer', money(formatMajor(BigInt(summary.issuer.acknowledgedMicro)))],
     ['carried to the next file', money(totals.carried)],
     ['in other states', money(totals.otherStates)],

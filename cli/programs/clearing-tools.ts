@@ -15,6 +15,7 @@ import type { FoundReceipt, SearchQuery } from '../../sync/clearing/search.ts';
 import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { runArchive } from './clearing-archive.ts';
+import { runCost } from './clearing-cost.ts';
 import { runReconciliation } from './clearing-csv.ts';
 import { dayNumber } from './day-option.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
@@ -168,7 +169,8 @@ export async function runClearingTool([name, ...rest]: readonly string[]): Promi
   if (name === 'reconciliation') return runReconciliation(rest);
   if (name === 'line-accounts') return runLineAccounts(rest);
   if (name === 'archive') return runArchive(rest);
+  if (name === 'cost') return runCost(rest);
   throw new UsageError(
-    'kiri clearing wants search, reconciliation, evidence-html, line-accounts or archive',
+    'kiri clearing wants search, reconciliation, evidence-html, line-accounts, archive or cost',
   );
 }

@@ -19,6 +19,7 @@ import { runChargeback, runRetrieval } from './issuer-desk.ts';
 import { runIngest } from './issuer-ingest.ts';
 import { runErasureRequest } from './ledger-erasure.ts';
 import { runDecline, runPublish, runRecover, runStatusList } from './issuer-deny.ts';
+import { runReports } from './issuer-reports.ts';
 import { runStatements } from './issuer-statements.ts';
 
 const DAY_S = 86_400;
@@ -153,7 +154,8 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'recover') return runRecover(rest);
   if (part === 'status-list') return runStatusList(rest);
   if (part === 'publish') return runPublish(rest);
+  if (part === 'report') return runReports(rest);
   throw new UsageError(
-    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval, statements, decline, recover, status-list or publish',
+    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval, statements, decline, recover, status-list, publish or report',
   );
 }
