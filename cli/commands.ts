@@ -146,6 +146,11 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       "  --to URL           a gateway's admin interface; --token-file: its token, one for each\n" +
       '       kiri issuer report exposure --issuer-key FILE --documents DIR --store STORE\n' +
       '                           [--store-password-file FILE] [--neighbours alone|share] [--json]\n' +
+      '       kiri issuer report differences --issuer-key FILE --documents DIR --clearing FILE\n' +
+      '                           --accounts FILE --rule local|centre [--told DIR] [--devices FILE] [--json]\n' +
+      '  --rule WHICH       whose books count for balances while both differ; contradictions: centre\n' +
+      "  --told DIR         (report) gateways' signed spent totals and devices' Closes, as COSE\n" +
+      '  --devices FILE     what devices show, one a line: {"line":"HEX","counter":N,"totalMicro":"N"}\n' +
       "  --issuer-key FILE  (report) the issuer's public key (COSE_Key)\n" +
       "  --store STORE      (report) the clearing's SQLite file or postgres:// address\n" +
       '  --neighbours HOW   share: neighbours tell each other what they accepted (default alone)\n' +

@@ -17,6 +17,7 @@ import { HOLD_AFTER_EXPIRY_S } from '../../sync/issuer/core/holds.ts';
 import { MAX_SUMS, readLineSums } from '../../sync/issuer/line-sums.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { readPublicKey } from './config.ts';
+import { runDifferences } from './issuer-differences.ts';
 import { filesOf, registryOf } from './issuer-statements.ts';
 import { storePlace } from './store-place.ts';
 import { toolOptions } from './tool-options.ts';
@@ -140,5 +141,6 @@ async function exposure(argv: readonly string[]): Promise<number> {
 /** `kiri issuer report exposure|differences`: what the issuer risks, and where local and central books differ. */
 export async function runReports([part, ...rest]: readonly string[]): Promise<number> {
   if (part === 'exposure') return exposure(rest);
-  throw new UsageError('kiri issuer report wants exposure');
+  if (part === 'differences') return runDifferences(rest);
+  throw new UsageError('kiri issuer report wants exposure or differences');
 }
