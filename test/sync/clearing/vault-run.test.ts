@@ -150,7 +150,11 @@ t.test('a member file through the test vault: no card number on Kiri’s side', 
     t.same(await readFile(join(root, 'kiri', path)), Buffer.from(bytes), `${path} rebuilds`);
   }
   await service.close();
-  t.equal(await scan(join(root, 'kiri'), '--store', store.location), 0, 'nothing in folders or store');
+  t.equal(
+    await scan(join(root, 'kiri'), '--store', store.location),
+    0,
+    'nothing in folders or store',
+  );
   t.equal(await scan(join(root, 'partner')), 1, 'the scan sees those of the final file');
   await writeFile(join(root, 'said.txt'), filled.stdout + filled.stderr);
   t.equal(await scan(join(root, 'said.txt')), 0, 'nor in what the vault says');
