@@ -89,7 +89,7 @@ const lineGaps = async (session: SqlSession): Promise<LineGap[]> => {
     rows = await session.all(
       `SELECT r.line, r.counter, r.amount_micro, r.total_micro, k.currency FROM receipts r
        JOIN keys k ON k.key_id = r.key_id
-       WHERE r.in_conflict = 0 AND (r.line, r.counter) > (?, ?) ORDER BY r.line, r.counter LIMIT ${PAGE}`,
+       WHERE r.in_conflict <> 1 AND (r.line, r.counter) > (?, ?) ORDER BY r.line, r.counter LIMIT ${PAGE}`,
       last?.line ?? new Uint8Array(0),
       last?.counter ?? -1n,
     );

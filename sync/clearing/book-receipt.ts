@@ -38,7 +38,7 @@ const NEIGHBOURS = `
   UNION ALL SELECT * FROM (SELECT 'above' AS place, ${ON_LINE} AND counter > ? AND in_conflict = 0
     ORDER BY counter LIMIT 1) AS above`;
 
-/** Nearest Payments on the line that are not in conflict themselves, and any other on the same counter. */
+/** Nearest Payments on the line that were judged and are not in conflict themselves, and any other on the same counter. */
 const neighbours = async (
   session: SqlSession,
   { line, counter, paymentHash }: VerifiedReceipt,
@@ -264,8 +264,11 @@ export const bookReceipt = async (scope: IngestScope, receipt: VerifiedReceipt):
   }
 };
 
+/** in_conflict of a receipt that was never held against its line: it must not hide one that was from its neighbours. */
+const NOT_JUDGED = 2n;
+
 /** lane, state, in_conflict of a receipt's row. */
 const stateColumns = (placement: Placement): [string | null, string, bigint] => {
-  if (!('lane' in placement)) return [null, placement.bucket, 0n];
+  if (!('lane' in placement)) return [null, placement.bucket, NOT_JUDGED];
   return [placement.lane, 'pending', placement.lane === 'conflict' ? 1n : 0n];
 };

@@ -90,6 +90,12 @@ const fileById = async (session: SqlSession, fileId: string): Promise<OurFile | 
   );
 };
 
+/** A reject of the first presentment does not reach the second one: a line that was disputed had been taken. */
+const isAnsweredElsewhere = ({ state, secondFile }: Line, fileName: string): boolean =>
+  SECOND.has(state) && secondFile !== fileName;
+
+const SECOND: ReadonlySet<string> = new Set(['secondQueued', 'secondInFile', 'secondPresented']);
+
 /** Applies messages inside one transaction; what they find is what the ones before them left. */
 export class MessageReader {
   readonly #session: SqlSession;
@@ -211,7 +217,9 @@ export class MessageReader {
       if (line) lines.push(line);
     }
     const refused = lines.some(
-      (line) => PRESENTMENT_TABLE[line.state].fileReject.kind === 'refused',
+      (line) =>
+        PRESENTMENT_TABLE[line.state].fileReject.kind === 'refused' ||
+        isAnsweredElsewhere(line, fileName),
     );
     if (refused) return false;
     for (const line of lines) {
@@ -247,6 +255,7 @@ export class MessageReader {
     const isSecond = numberOf(row, 'cycle') === 2;
     const current = isSecond ? line.secondFile : line.fileName;
     if (current !== file.fileName) return refused('LINE_MOVED_ON');
+    if (isAnsweredElsewhere(line, file.fileName)) return refused('DISPUTED');
     const answer = await this.#happen(line, 'messageReject', `reject ${reference}`);
     if (answer.kind === 'refused') return refused(answer.code);
     if (ofFile.kind === 'move') await this.#setFile(file, ofFile.to);

@@ -229,6 +229,11 @@ const RETENTION: readonly string[] = [
      id INTEGER PRIMARY KEY, at_s BIGINT NOT NULL, receipts BIGINT NOT NULL, statement BLOB NOT NULL)`,
 ];
 
+// 2: never judged (book-receipt.ts). Withheld ones may have been, before their Void.
+const JUDGED: readonly string[] = [
+  "UPDATE receipts SET in_conflict = 2 WHERE state = 'awaitingL2'",
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -242,6 +247,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   FEES,
   VAULT_STATEMENTS,
   RETENTION,
+  JUDGED,
 ];
 
 /**

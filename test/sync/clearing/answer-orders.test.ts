@@ -10,6 +10,7 @@ import {
   IssuerSide,
   chargeback,
   cutThree,
+  fileReject,
   lineOf,
   messageReject,
   outcomes,
@@ -309,5 +310,21 @@ t.test('the account of a line lists its Payments that are in dispute', async (t)
     await listed(),
     paid.map((one) => one.amountMicro),
   );
+  await service.close();
+});
+
+t.test('a reject of the first presentment does not reach the second one', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const line = lineOf(file, 1000n);
+  await issuer.send([chargeback(line)], NOON_S + 10);
+  await service.represent({ arn: line.arn, reason: '4853' }, NOON_S + 20);
+  await service.cut(NOON_S + 30, anchors, true);
+  const before = await standing(service);
+  t.same(before, { presentedOpen: 1230n });
+  t.same(outcomes(await issuer.send([fileReject(file)], NOON_S + 40)), ['LINES_MOVED_ON']);
+  const one = messageReject(file, recordOf(file, 1000n));
+  t.same(outcomes(await issuer.send([one], NOON_S + 50)), ['DISPUTED']);
+  t.same(await standing(service), before);
+  t.match(await service.cut(NOON_S + 60, anchors, true), { files: [] }, 'nothing leaves twice');
   await service.close();
 });

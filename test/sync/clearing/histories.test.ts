@@ -4,6 +4,8 @@ import { historyOf } from './histories.ts';
 import { faultOf, verdictOn } from './run-history.ts';
 import type { Bend } from './run-history.ts';
 
+t.setTimeout(120_000);
+
 /** Ten thousand of them are in test/soak. */
 const HISTORIES = 40;
 /** A planted fault shows within so many. */
@@ -31,6 +33,23 @@ const losing =
     close: () => database.close(),
   });
 
+/** A store that leaves out the last row where there are several. */
+const shortening =
+  (pattern: RegExp, isNow: () => boolean) =>
+  (database: SqlDatabase): SqlDatabase => ({
+    transaction: (work) =>
+      database.transaction((session) =>
+        work({
+          run: (sql, ...values) => session.run(sql, ...values),
+          all: async (sql, ...values) => {
+            const rows = await session.all(sql, ...values);
+            return isNow() && pattern.test(sql) && rows.length > 1 ? rows.slice(0, -1) : rows;
+          },
+        }),
+      ),
+    close: () => database.close(),
+  });
+
 /** A store whose answers are bent. */
 const bending =
   (pattern: RegExp, column: string, bend: (value: unknown) => string | bigint) =>
@@ -49,7 +68,56 @@ const bending =
     close: () => database.close(),
   });
 
-const FAULTS: readonly { readonly fault: string; readonly bend: Bend }[] = [
+/** The document that comes is a 699. */
+let isWholeReject = false;
+
+/** Takes every chargeback in twice. */
+const doubled: NonNullable<Bend['inbound']> = (inbound) => {
+  if (inbound.kind !== 'file' || inbound.file.messages[0]?.kind !== 'chargeback') return [inbound];
+  const { manifest } = inbound.file;
+  const number = manifest.number + 1_000;
+  const again = { ...manifest, number, fileName: `again ${number}` };
+  return [
+    inbound,
+    { ...inbound, sha256: String(number), file: { ...inbound.file, manifest: again } },
+  ];
+};
+
+type Fault = { readonly fault: string; readonly bend: Bend; readonly within?: number };
+
+const FAULTS: readonly Fault[] = [
+  {
+    fault: 'a chargeback that is booked twice',
+    bend: {
+      inbound: doubled,
+      // The line looks as if nobody had disputed it.
+      database: bending(/^SELECT p\.\*, a\.key_id/, 'state', (value) =>
+        value === 'disputed' ? 'presentedOpen' : String(value),
+      ),
+    },
+  },
+  {
+    fault: 'a refund above the charge that is let through',
+    bend: {
+      database: bending(
+        /^SELECT key_id, state, charge_micro FROM receipts/,
+        'charge_micro',
+        (value) => (BigInt(String(value)) * 2n).toString(),
+      ),
+    },
+  },
+  {
+    fault: 'a 699 that requeues one line too few',
+    // It takes a file of several lines that is refused before anything else is said of it.
+    within: 200,
+    bend: {
+      inbound: (inbound) => {
+        isWholeReject = inbound.kind === 'file' && inbound.file.messages[0]?.kind === 'file-reject';
+        return [inbound];
+      },
+      database: shortening(/^SELECT l\.aggregate_id, l\.cycle/, () => isWholeReject),
+    },
+  },
   { fault: 'a balance that is not written', bend: { database: losing(/INSERT INTO balances/) } },
   { fault: 'a window that never closes', bend: { database: losing(/INSERT INTO windows/) } },
   {
@@ -81,12 +149,11 @@ const FAULTS: readonly { readonly fault: string; readonly bend: Bend }[] = [
   },
 ];
 
-for (const { fault, bend } of FAULTS) {
+for (const { fault, bend, within = FOUND_WITHIN } of FAULTS) {
   t.test(`${fault} is found`, async (t) => {
     let found: string | undefined;
     let seed = 0;
-    while (found === undefined && seed < FOUND_WITHIN)
-      found = await faultOf(historyOf(++seed), bend);
+    while (found === undefined && seed < within) found = await faultOf(historyOf(++seed), bend);
     t.ok(found, `in history ${seed}: ${found}`);
   });
 }

@@ -13,6 +13,22 @@ const KINDS = [
   'cut',
   'close',
   'rebuild',
+  'refund',
+  'early',
+  'accepted',
+  'partly',
+  'rejected',
+  'fileReject',
+  'messageReject',
+  'chargeback',
+  'arbitration',
+  'represent',
+  'accept',
+  'requeue',
+  'park',
+  'release',
+  'resubmit',
+  'repeat',
 ] as const;
 
 type Kind = (typeof KINDS)[number];
@@ -43,11 +59,32 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   cut: 5,
   close: 3,
   rebuild: 1,
+  refund: 5,
+  early: 1,
+  accepted: 4,
+  partly: 1,
+  rejected: 1,
+  fileReject: 2,
+  messageReject: 4,
+  chargeback: 6,
+  arbitration: 3,
+  represent: 5,
+  accept: 2,
+  requeue: 3,
+  park: 1,
+  release: 2,
+  resubmit: 2,
+  repeat: 2,
 };
-const DECK: readonly Kind[] = KINDS.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
+const deckOf = (kinds: readonly Kind[]): readonly Kind[] =>
+  kinds.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
+const DECK = deckOf(KINDS);
+/** Every other history begins with a cut and is mostly about what became of its lines. */
+const ANSWERED: readonly Kind[] = ['batch', 'batch', 'close'];
+const ANSWERS = deckOf([...KINDS.slice(KINDS.indexOf('refund')), 'pay', 'void', 'cut', 'close']);
 
 const STEPS_MIN = 4;
-const STEPS_MAX = 18;
+const STEPS_MAX = 16;
 const WAITS_S = [0, 1, 3_600, 21_600, 86_400, 6 * 86_400];
 /** Boundaries of a small step; a cut of several files has some more. */
 const CRASH_WITHIN = 90;
@@ -75,8 +112,11 @@ const amountOf = (random: (below: number) => number): bigint => {
 export const historyOf = (seed: number): Step[] => {
   const random = randomOf(seed);
   const length = STEPS_MIN + random(STEPS_MAX - STEPS_MIN + 1);
-  return Array.from({ length }, () => ({
-    kind: DECK[random(DECK.length)]!,
+  const isAnswered = seed % 2 === 0;
+  const start = isAnswered ? ANSWERED : [];
+  const deck = isAnswered ? ANSWERS : DECK;
+  return Array.from({ length: start.length + length }, (_, at) => ({
+    kind: start[at] ?? deck[random(deck.length)]!,
     waitS: WAITS_S[random(WAITS_S.length)]!,
     pick: random(1_000),
     micro: amountOf(random),

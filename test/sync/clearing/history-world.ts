@@ -1,7 +1,8 @@
 /** Devices, merchants and logs of a history: turns a step into what the logs bring. */
 import type { VerifiedItem, VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
+import type { Programme } from '../../../sync/clearing/core/aggregate.ts';
 import type { Step } from './histories.ts';
-import type { AccountName, Fact, Terms } from './second-books.ts';
+import type { AccountName, Fact, Refund, Terms } from './second-facts.ts';
 import { DAY_S, directoryOf, hashOf, programme } from './sample.ts';
 import type { SettlementDirectory } from '../../../sync/clearing/core/directory.ts';
 
@@ -16,7 +17,12 @@ export const TERMS: Terms = {
     'merchant-3': { member: '00000099001' },
   },
   programmes: {
-    bilateral: { threshold: 20_000_000n, windowMinimum: 1_000_000n, maxAgeS: 5 * DAY_S },
+    bilateral: {
+      threshold: 20_000_000n,
+      windowMinimum: 1_000_000n,
+      maxAgeS: 5 * DAY_S,
+      fee: { basisPoints: 25, fixedMicro: 500_000n },
+    },
   },
   currencies: {
     392: { unit: 1_000_000n, alpha: 'JPY' },
@@ -25,11 +31,18 @@ export const TERMS: Terms = {
   },
 };
 
+const RULE: Programme = {
+  ...programme,
+  thresholdMicro: 20_000_000n,
+  fee: { basisPoints: 25, fixedMicro: 500_000n },
+};
+const known = directoryOf();
+
 export const directory: SettlementDirectory = {
-  programme: (name) => directoryOf({ ...programme, thresholdMicro: 20_000_000n }).programme(name),
+  programme: (name) => (name === RULE.name ? RULE : undefined),
   details: (key) => {
     const member = TERMS.merchants[key.merchant]?.member;
-    const details = directoryOf().details(key);
+    const details = known.details(key);
     return details && member ? { ...details, member, bin: member.slice(-6) } : undefined;
   },
 };
@@ -43,6 +56,7 @@ const DEVICES = [
 ] as const;
 
 type Deed =
+  | { readonly kind: 'refund'; readonly refund: Refund; readonly leaf: number }
   | { readonly kind: 'receipt'; readonly fact: Fact }
   | { readonly kind: 'void'; readonly fact: Fact };
 
@@ -51,6 +65,7 @@ export class HistoryWorld {
   readonly #counters = new Map<string, { counter: number; total: bigint }>();
   readonly #leaves = new Map<string, number>();
   readonly #made: Fact[] = [];
+  readonly #refunds: Refund[] = [];
   readonly #stopped = new Set<string>();
   #names = 0;
 
@@ -77,7 +92,7 @@ export class HistoryWorld {
     this.#stopped.delete(origin);
   }
 
-  #pay({ pick, micro, how }: Step, nowS: number): Deed {
+  #pay({ pick, micro, how }: Step, nowS: number): Deed & { readonly kind: 'receipt' } {
     const device = DEVICES[pick % DEVICES.length]!;
     const at = this.#counters.get(device.name) ?? { counter: 0, total: 0n };
     this.#counters.set(device.name, at);
@@ -141,6 +156,22 @@ export class HistoryWorld {
     return { kind: 'receipt', fact };
   }
 
+  /** Given back so far: of any part, now and then above the charge, or what was said before. */
+  #refund({ pick, micro, how }: Step, old: Fact, nowS: number): Deed {
+    const leaf = this.#leaf(INTAKE);
+    const said = this.#refunds[pick % Math.max(1, this.#refunds.length)];
+    if (said && (how & 7) === 0) return { kind: 'refund', refund: said, leaf };
+    const part = [old.charge, old.charge / 2n, old.charge + 1n, 1n + (micro % (old.charge + 1n))];
+    const refund: Refund = {
+      name: `refund ${(this.#names += 1)}`,
+      of: old.name,
+      refunded: part[(how >> 3) & 3]! || 1n,
+      paidS: nowS - ((how & 0x60) === 0 ? pick * 600 : 0),
+    };
+    this.#refunds.push(refund);
+    return { kind: 'refund', refund, leaf };
+  }
+
   /** What the logs bring in a step; nothing if the step is about something that does not exist yet. */
   deeds(step: Step, nowS: number): Deed[] {
     const { kind, pick, how } = step;
@@ -159,6 +190,12 @@ export class HistoryWorld {
     if (kind === 'final') return [this.#repeat(old, how, true)];
     if (kind === 'clone' || kind === 'backwards') return [this.#contradict(old, step, nowS)];
     if (kind === 'void') return [{ kind: 'void', fact: old }];
+    if (kind === 'refund') return [this.#refund(step, old, nowS)];
+    if (kind === 'early') {
+      // The refund comes before what it gives back.
+      const paid = this.#pay(step, nowS);
+      return [this.#refund(step, paid.fact, nowS), paid];
+    }
     return [];
   }
 }
@@ -196,7 +233,22 @@ const receiptOf = (fact: Fact): VerifiedReceipt => ({
 });
 
 /** The same as the clearing gets it, behind the check of every signature. */
-export const itemOf = ({ kind, fact }: Deed): VerifiedItem => {
+export const itemOf = (deed: Deed): VerifiedItem => {
+  if (deed.kind === 'refund') {
+    const { name, of, refunded, paidS } = deed.refund;
+    return {
+      kind: 'credit',
+      creditHash: hashOf(name),
+      paymentHash: hashOf(of),
+      refundedMicro: refunded,
+      reason: 'gate stayed shut',
+      businessTimeS: paidS,
+      isTimeFlagged: false,
+      origin: INTAKE,
+      leafIndex: deed.leaf,
+    };
+  }
+  const { kind, fact } = deed;
   const receipt = receiptOf(fact);
   if (kind === 'receipt') return receipt;
   const { paymentHash, line, counter, amountMicro, leafIndex } = receipt;

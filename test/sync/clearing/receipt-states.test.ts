@@ -83,3 +83,15 @@ t.test('the table of receipts in docs/clearing.md says what happens to one', asy
     t.ok(page.includes(row), row);
   }
 });
+
+t.test('a Payment that is not final yet hides no contradiction of two that are', async (t) => {
+  const { service } = await inMemory();
+  const line = new LineOfReceipts('car');
+  const first = line.next(100_000_000n);
+  // Its total fell below the first one's, and the third goes on from there.
+  const second = { ...line.next(10_000_000n), totalMicro: 20_000_000n, level: 'L1' as const };
+  const third = { ...line.next(10_000_000n), totalMicro: 30_000_000n };
+  await service.ingestBatch([first, second], NOON_S);
+  t.match(await service.ingestBatch([third], NOON_S), { first: 1, conflict: 1 });
+  await service.close();
+});

@@ -3,15 +3,18 @@ import { generateKeyPairSync } from 'node:crypto';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { WriteFile } from '../../../sync/clearing/cut-file.ts';
+import type { Inbound } from '../../../sync/clearing/read-back.ts';
 import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
 import { openSqlite } from '../../../sync/clearing/sql.ts';
 import { Crash, Fuse, failingDatabase, failingWriter } from './failing-store.ts';
 import { GATEWAY, HistoryWorld, TERMS, directory, itemOf } from './history-world.ts';
+import { IssuerDeeds } from './issuer-deeds.ts';
 import { historyOf, printSteps, shrink } from './histories.ts';
 import type { Step } from './histories.ts';
 import { plainPds, readPlainIpm } from './plain-ipm.ts';
 import { NOON_S, anchors, policyHash } from './sample.ts';
-import { SecondBooks, accountText } from './second-books.ts';
+import { SecondBooks } from './second-books.ts';
+import { accountText } from './second-facts.ts';
 
 const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
 
@@ -19,9 +22,28 @@ const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
 export type Bend = {
   readonly database?: (database: SqlDatabase) => SqlDatabase;
   readonly writeFile?: (write: WriteFile) => WriteFile;
+  /** What of a document comes, and how often. */
+  readonly inbound?: (inbound: Inbound) => readonly Inbound[];
 };
 
 const text = (row: SqlRow, column: string): string => String(row[column]);
+
+/** Our word for each sum of a merchant's account. */
+const MERCHANT_SUMS = [
+  ['acknowledged', 'acknowledged_micro'],
+  ['borne', 'borne_micro'],
+  ['chargedBack', 'charged_back_micro'],
+  ['fees', 'fees_micro'],
+  ['paid', 'paid_micro'],
+  ['payable', 'payable_micro'],
+  ['due', 'fee_due_e4'],
+] as const;
+
+const merchantLines = (row: SqlRow): string[] =>
+  MERCHANT_SUMS.map(
+    ([part, column]) =>
+      `${text(row, 'merchant')} ${text(row, 'currency')} merchant ${part} ${text(row, column)}`,
+  );
 
 const sorted = (lines: Iterable<string>): string => [...lines].toSorted().join('\n');
 
@@ -48,6 +70,10 @@ class Player {
   readonly #files = new Map<string, Buffer>();
   readonly #world = new HistoryWorld();
   readonly #books = new SecondBooks(TERMS);
+  readonly #issuer = new IssuerDeeds(
+    this.#books.lines,
+    (inbound) => this.#bend.inbound?.(inbound) ?? [inbound],
+  );
   readonly #bend: Bend;
   #clearing: ClearingService | undefined;
   #nowS = NOON_S;
@@ -81,7 +107,8 @@ class Player {
 
   /** The store's own rows, as text: account, bucket, sum. */
   async #standing(): Promise<string> {
-    const { balances, keys } = await this.#real.transaction(async (session) => ({
+    const { balances, keys, merchants } = await this.#real.transaction(async (session) => ({
+      merchants: await session.all('SELECT * FROM merchant_accounts'),
       keys: await session.all('SELECT * FROM keys'),
       balances: await session.all('SELECT key_id, bucket, amount_micro FROM balances'),
     }));
@@ -93,6 +120,7 @@ class Player {
     );
     return sorted(
       [
+        ...merchants.flatMap(merchantLines),
         ...keys.map(
           (row) => `${names.get(text(row, 'key_id'))} source ${text(row, 'source_micro')}`,
         ),
@@ -109,6 +137,13 @@ class Player {
     for (const [name, buckets] of this.#books.balances()) {
       for (const [bucket, sum] of buckets) lines.push(`${name} ${bucket} ${sum}`);
     }
+    for (const [name, sums] of this.#books.lines.merchants) {
+      for (const [part, sum] of Object.entries(sums)) {
+        if (sum !== 0n) lines.push(`${name} merchant ${part} ${sum}`);
+      }
+      const payable = sums.acknowledged + sums.borne - sums.chargedBack;
+      if (payable !== 0n) lines.push(`${name} merchant payable ${payable}`);
+    }
     return sorted(lines);
   }
 
@@ -116,7 +151,7 @@ class Player {
   #checkInvariant(standing: string): void {
     const perKey = new Map<string, bigint>();
     let total = 0n;
-    for (const line of standing.split('\n').filter(Boolean)) {
+    for (const line of standing.split('\n').filter((one) => one && !one.includes(' merchant '))) {
       const words = line.split(' ');
       const micro = BigInt(words.pop()!);
       const isSource = words.pop() === 'source';
@@ -133,7 +168,8 @@ class Player {
 
   async #act(step: Step): Promise<void> {
     const clearing = this.#clearing ?? (await this.#open());
-    if (step.kind === 'cut' || step.kind === 'close') {
+    if (this.#deed) await this.#deed.act(clearing);
+    else if (step.kind === 'cut' || step.kind === 'close') {
       await clearing.cut(this.#nowS, anchors, step.kind === 'close');
     } else if (step.kind === 'fork') {
       const root = new Uint8Array(32).fill(1);
@@ -147,15 +183,18 @@ class Player {
 
   #deeds: ReturnType<HistoryWorld['deeds']> = [];
   #forkSize = 0;
+  #deed: ReturnType<IssuerDeeds['deed']>;
 
   /** The same, told to the second bookkeeper. */
   #tell(step: Step): void {
     const { kind } = step;
-    if (kind === 'cut' || kind === 'close') this.#books.cut(this.#nowS, kind === 'close');
-    else if (kind === 'fork') this.#books.stop(GATEWAY, this.#forkSize);
+    if (this.#deed) this.#deed.tell();
+    else if (kind === 'cut' || kind === 'close') this.#books.cut(this.#nowS, kind === 'close');
+    else if (kind === 'fork') this.#books.stop(GATEWAY, this.#forkSize, this.#nowS);
     else if (kind === 'lift') this.#books.lift(GATEWAY, this.#nowS);
     for (const deed of this.#deeds) {
-      if (deed.kind === 'void') this.#books.voided(deed.fact.name, this.#nowS);
+      if (deed.kind === 'refund') this.#books.refund(deed.refund, this.#nowS);
+      else if (deed.kind === 'void') this.#books.voided(deed.fact.name, this.#nowS);
       else this.#books.receipt(deed.fact, this.#nowS);
     }
   }
@@ -163,6 +202,7 @@ class Player {
   async step(step: Step): Promise<void> {
     this.#nowS += step.waitS;
     this.#deeds = this.#world.deeds(step, this.#nowS);
+    this.#deed = this.#issuer.deed(step, this.#nowS);
     this.#forkSize = step.pick % (this.#world.logSize(GATEWAY) + 1);
     if (step.kind === 'fork') {
       this.#evidence += 1;
@@ -183,7 +223,23 @@ class Player {
     const standing = await this.#standing();
     this.#checkInvariant(standing);
     this.#compare(standing, [after], 'the books');
+    await this.#readFiles();
   }
+
+  /** The issuer gets what is new on the disk. */
+  async #readFiles(): Promise<void> {
+    if (this.#filesRead === this.#files.size) return;
+    this.#filesRead = this.#files.size;
+    const rows = await this.#real.transaction((session) =>
+      session.all(
+        'SELECT p.arn, a.lane FROM presentments p JOIN aggregates a ON a.aggregate_id = p.aggregate_id',
+      ),
+    );
+    const lanes = new Map(rows.map((row) => [text(row, 'arn'), text(row, 'lane')]));
+    this.#issuer.learn(this.#files, (arn) => lanes.get(arn));
+  }
+
+  #filesRead = 0;
 
   /** A new process over the same store and disk: it finds the state before or after the step, and repeats the step. */
   async #recover(step: Step, before: string, after: string): Promise<void> {
@@ -226,13 +282,13 @@ class Player {
 
   /** The files as any reader sees them, against the lines of the second bookkeeper. */
   #checkFiles(): void {
-    const { files, lines } = this.#books.state;
-    const arns = new Set<string>();
+    const { files } = this.#books.lines;
     const found: string[] = [];
     for (const [path, bytes] of this.#files) {
       const name = /\.(\d{11})\.D\d{6}\.S(\d{5})\.T\.ipm$/.exec(path);
       if (!name) continue;
       const [head, ...rest] = readPlainIpm(bytes);
+      const arns = new Set<string>();
       const trailer = rest.pop();
       const [, member, sequence] = name as unknown as [string, string, string];
       let sum = 0n;
@@ -257,11 +313,12 @@ class Player {
         Number(totals?.get('0306')) === rest.length + 2;
       if (!isWhole) throw new Error(`${path}: header or trailer is wrong`);
     }
-    const wanted = lines.map(({ account, file, minor }) => {
-      const { member, sequence } = files[file]!;
-      const { merchant, account: funding, currency, sign } = account;
-      return `${member} ${sequence} ${merchant} ${funding} ${currency} ${sign} ${minor}`;
-    });
+    const wanted = files.flatMap(({ member, sequence, lines }) =>
+      lines.map(({ line, minor }) => {
+        const { merchant, account: funding, currency, sign } = line.account;
+        return `${member} ${sequence} ${merchant} ${funding} ${currency} ${sign} ${minor}`;
+      }),
+    );
     this.#compare(sorted(found), [sorted(wanted)], 'the files');
   }
 

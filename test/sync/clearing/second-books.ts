@@ -1,122 +1,37 @@
 /**
  * A second bookkeeper, in plain arithmetic over lists: where every micro-unit of a history must stand by DESIGN section 6.
  * It shares no code with the clearing and keeps no balances: it adds them up anew from payments, remainders and lines each
- * time it is asked. What it holds is data, so that a state can be copied.
+ * time it is asked. Lines and what issuers answer are in second-lines.ts.
  */
-
-/** What a device, an approver and a log say of one payment. Amounts in micro-units, times in UTC seconds. */
-export type Fact = {
-  /** Names the Payment; two receipts of one Payment share it. */
-  readonly name: string;
-  readonly line: string;
-  readonly counter: number;
-  readonly amount: bigint;
-  readonly charge: bigint;
-  readonly total: bigint;
-  readonly isFinal: boolean;
-  readonly isHandedInLate: boolean;
-  readonly isAfterClosing: boolean;
-  readonly paidS: number;
-  readonly origin: string;
-  readonly leaf: number;
-  readonly account: AccountName;
-};
-
-/** Whose money goes where; `currency` is ISO 4217 numeric. */
-export type AccountName = {
-  readonly merchant: string;
-  readonly account: string;
-  readonly programme: string;
-  readonly currency: number;
-  readonly sign: 'debit' | 'credit';
-};
-
-/** What the bookkeeper must know of a merchant and a programme. */
-export type Terms = {
-  readonly merchants: Readonly<Record<string, { readonly member: string }>>;
-  readonly programmes: Readonly<
-    Record<
-      string,
-      { readonly threshold: bigint; readonly windowMinimum: bigint; readonly maxAgeS: number }
-    >
-  >;
-  /** Micro-units in a minor unit, and the alphabetic code, by currency. */
-  readonly currencies: Readonly<Record<number, { readonly unit: bigint; readonly alpha: string }>>;
-};
-
-type LaneName = 'normal' | 'late' | 'conflict';
-type Stand = 'awaiting' | 'pending' | 'withheld' | 'forked' | 'aggregated';
-
-type Paid = {
-  readonly fact: Fact;
-  origin: string;
-  leaf: number;
-  stand: Stand;
-  lane: LaneName | undefined;
-  isInConflict: boolean;
-  /** Other logs that brought it: origin → leaf. */
-  readonly elsewhere: Map<string, number>;
-};
-
-type LaneState = {
-  readonly account: AccountName;
-  readonly lane: LaneName;
-  rest: bigint;
-  firstPaidS: number;
-  firstSeenS: number;
-};
-
-/** One line of a file. */
-type Line = {
-  readonly account: AccountName;
-  readonly file: number;
-  readonly minor: bigint;
-  readonly micro: bigint;
-};
-
-type BookedFile = {
-  readonly member: string;
-  readonly currency: number;
-  readonly sequence: number;
-};
-
-type State = {
-  readonly paid: Map<string, Paid>;
-  readonly voids: Set<string>;
-  readonly closedThroughS: Map<string, number>;
-  readonly lanes: Map<string, LaneState>;
-  readonly lines: Line[];
-  readonly files: BookedFile[];
-  readonly stops: Map<string, number>;
-};
-
-const DAY_S = 86_400;
-const TOKYO_S = 9 * 3600;
-/** Twelve digits of DE4. */
-const LARGEST_MINOR = 999_999_999_999n;
-const BUCKET_OF: Readonly<Record<LaneName, string>> = {
-  normal: 'carried',
-  late: 'late',
-  conflict: 'conflict',
-};
-
-export const accountText = (account: AccountName): string =>
-  [account.merchant, account.account, account.programme, account.currency, account.sign].join(' ');
-
-const dayStart = (timeS: number): number => Math.floor((timeS + TOKYO_S) / DAY_S) * DAY_S - TOKYO_S;
-
-const emptyState = (): State => ({
-  paid: new Map(),
-  voids: new Set(),
-  closedThroughS: new Map(),
-  lanes: new Map(),
-  lines: [],
-  files: [],
-  stops: new Map(),
-});
+import {
+  BUCKET_OF,
+  DAY_S,
+  LARGEST_MINOR,
+  accountText,
+  dayStart,
+  emptyState,
+  isContradicted,
+} from './second-facts.ts';
+import type {
+  AccountName,
+  Fact,
+  LaneName,
+  LaneState,
+  Paid,
+  Refund,
+  Stand,
+  State,
+  Terms,
+} from './second-facts.ts';
+import { SecondLines } from './second-lines.ts';
+import type { FileLine, Line } from './second-lines.ts';
 
 export class SecondBooks {
-  state: State = emptyState();
+  readonly state: State = emptyState();
+  readonly lines: SecondLines = new SecondLines({
+    hasRefundOut: (line) => this.#hasRefundOut(line),
+    returned: (line) => this.#takeBackRefunds(line),
+  });
   readonly #terms: Terms;
 
   constructor(terms: Terms) {
@@ -153,38 +68,20 @@ export class SecondBooks {
     paid.lane = name;
   }
 
-  /**
-   * Whether a signed Payment contradicts another one on its line (DESIGN section 4): any on its counter, or the nearest below
-   * and above that contradict none themselves.
-   */
-  #isContradicted(fact: Fact): boolean {
-    let below: Fact | undefined;
-    let above: Fact | undefined;
-    for (const { fact: other, isInConflict } of this.state.paid.values()) {
-      if (other.line !== fact.line || other.name === fact.name) continue;
-      if (other.counter === fact.counter) return true;
-      if (isInConflict) continue;
-      if (other.counter < fact.counter) {
-        if (!below || other.counter >= below.counter) below = other;
-      } else if (!above || other.counter < above.counter) above = other;
-    }
-    return (
-      (below !== undefined && fact.total - fact.amount < below.total) ||
-      (above !== undefined && above.total - above.amount < fact.total)
-    );
-  }
-
   #place(paid: Paid, nowS: number): void {
     const { fact } = paid;
     paid.lane = undefined;
-    paid.isInConflict = false;
+    paid.isInOrder = false;
     if (!fact.isFinal) paid.stand = 'awaiting';
-    else if (this.state.voids.has(fact.name) || fact.isAfterClosing) paid.stand = 'withheld';
+    else if (this.state.voids.has(fact.name)) {
+      paid.stand = 'withheld';
+      this.#bear(fact, fact.charge - this.#refundedOf(fact.name), true);
+    } else if (fact.isAfterClosing) paid.stand = 'withheld';
     else {
       const closed = this.state.closedThroughS.get(fact.account.programme) ?? 0;
       const isLate = fact.isHandedInLate || fact.paidS < closed;
-      paid.isInConflict = this.#isContradicted(fact);
-      const lane = paid.isInConflict ? 'conflict' : isLate ? 'late' : 'normal';
+      paid.isInOrder = !isContradicted(fact, this.state.paid.values());
+      const lane = !paid.isInOrder ? 'conflict' : isLate ? 'late' : 'normal';
       this.#enter(paid, lane, nowS);
     }
   }
@@ -199,11 +96,13 @@ export class SecondBooks {
         leaf: fact.leaf,
         stand: 'awaiting',
         lane: undefined,
-        isInConflict: false,
+        isInOrder: false,
+        line: undefined,
         elsewhere: new Map(),
       };
       this.#place(paid, nowS);
       this.state.paid.set(fact.name, paid);
+      this.#refundWaiting(fact.name, nowS);
       return;
     }
     const isElsewhere = known.origin !== fact.origin;
@@ -212,44 +111,153 @@ export class SecondBooks {
       const paid = { ...known, fact, origin: fact.origin, leaf: fact.leaf };
       this.state.paid.set(fact.name, paid);
       this.#place(paid, nowS);
+      if (paid.stand === 'pending') this.#moveRefunds(fact.name, 'forked', 'pending', nowS);
+      this.#refundWaiting(fact.name, nowS);
     } else if (isElsewhere && !known.elsewhere.has(fact.origin)) {
       known.elsewhere.set(fact.origin, fact.leaf);
     }
   }
 
+  #refundsOf(name: string): Paid[] {
+    return [...this.state.paid.values()].filter((one) => one.of === name);
+  }
+
+  #refundedOf(name: string): bigint {
+    return this.#refundsOf(name)
+      .filter(({ cause }) => cause === 'refund')
+      .reduce((sum, { fact }) => sum + fact.charge, 0n);
+  }
+
+  /** The payer has the charge back already, or was never asked for it. */
+  #isReturned({ line, stand }: Paid): boolean {
+    if (stand !== 'aggregated' || !line) return false;
+    return line.stand === 'released' || (line.stand === 'over' && line.chargedBack === line.micro);
+  }
+
+  #chargesOf(line: Line): Paid[] {
+    return [...this.state.paid.values()].filter((one) => one.line === line && !one.of);
+  }
+
+  #hasRefundOut(line: Line): boolean {
+    return this.#chargesOf(line)
+      .flatMap(({ fact }) => this.#refundsOf(fact.name))
+      .some((refund) => refund.stand === 'aggregated' && refund.line?.stand !== 'released');
+  }
+
+  /** What waits for a cut is given back to nobody once the charge itself went back. */
+  #takeBackRefunds(line: Line): void {
+    for (const { fact } of this.#chargesOf(line)) {
+      for (const refund of this.#refundsOf(fact.name)) {
+        if (refund.stand !== 'pending') continue;
+        refund.stand = 'reversed';
+        if (refund.cause === 'void') this.lines.merchant(fact.account).borne += refund.fact.charge;
+      }
+    }
+  }
+
+  /** Once per payment; `isUnpaid`: nothing else pays the merchant. */
+  #bear({ name, account }: Fact, micro: bigint, isUnpaid: boolean): void {
+    if (micro === 0n || this.state.borne.has(name)) return;
+    this.state.borne.add(name);
+    if (isUnpaid) this.lines.merchant(account).borne += micro;
+  }
+
+  #moveRefunds(name: string, from: Stand, to: Stand, nowS: number): void {
+    for (const refund of this.#refundsOf(name)) {
+      if (refund.stand !== from) continue;
+      if (to === 'pending') this.#enter(refund, refund.lane!, nowS);
+      else refund.stand = to;
+    }
+  }
+
+  /** A payee's refund: cumulative, never above the charge, and only of what is charged. */
+  refund(refund: Refund, nowS: number): void {
+    const { name, of, refunded } = refund;
+    const paid = this.state.paid.get(of);
+    const before = this.#refundedOf(of);
+    if (refunded <= before || this.state.voids.has(of)) return;
+    if (paid && (refunded > paid.fact.charge || this.#isReturned(paid))) return;
+    if (paid?.stand !== 'pending' && paid?.stand !== 'aggregated') {
+      const waiting = this.state.waiting.get(of) ?? [];
+      if (!waiting.some((one) => one.name === name)) waiting.push(refund);
+      this.state.waiting.set(of, waiting);
+      return;
+    }
+    const { fact } = paid;
+    const closed = this.state.closedThroughS.get(fact.account.programme) ?? 0;
+    const lane = refund.paidS < closed ? 'late' : 'normal';
+    this.#giveBack(fact, { ...refund, cause: 'refund', micro: refunded - before, lane }, nowS);
+  }
+
+  #refundWaiting(of: string, nowS: number): void {
+    const stand = this.state.paid.get(of)?.stand;
+    const isPayable = stand === 'pending' || stand === 'aggregated';
+    const waiting = this.state.waiting.get(of);
+    if (!waiting || !(isPayable || this.state.voids.has(of))) return;
+    this.state.waiting.delete(of);
+    for (const refund of waiting) this.refund(refund, nowS);
+  }
+
   voided(name: string, nowS: number): void {
     if (this.state.voids.has(name)) return;
     this.state.voids.add(name);
-    const paid = this.state.paid.get(name);
-    if (!paid || paid.stand === 'forked') return;
-    if (paid.stand === 'aggregated') {
-      this.#giveBack(paid.fact, nowS);
-      return;
-    }
-    paid.stand = 'withheld';
-    paid.lane = undefined;
+    this.#void(this.state.paid.get(name), nowS);
+    this.#refundWaiting(name, nowS);
   }
 
-  /** What stands in a line already goes back in a credit record. */
-  #giveBack(fact: Fact, nowS: number): void {
-    if (fact.charge === 0n) return;
+  #void(paid: Paid | undefined, nowS: number): void {
+    if (!paid || paid.stand === 'forked' || paid.stand === 'withheld') return;
+    const { fact } = paid;
+    const left = fact.charge - this.#refundedOf(fact.name);
+    const isRefundOut = this.#refundsOf(fact.name).some(({ stand }) => stand === 'aggregated');
+    if (this.#isReturned(paid)) this.#bear(fact, left, true);
+    else if (paid.stand === 'aggregated' || isRefundOut) {
+      const name = `credit of ${fact.name}`;
+      this.#giveBack(
+        fact,
+        { name, cause: 'void', micro: left, lane: 'conflict', paidS: nowS },
+        nowS,
+      );
+      this.#bear(fact, left, false);
+    } else {
+      paid.stand = 'withheld';
+      paid.lane = undefined;
+      this.#moveRefunds(fact.name, 'pending', 'withheld', nowS);
+      this.#bear(fact, left, true);
+    }
+  }
+
+  /** In a credit record of its own, on the account of the charge. */
+  #giveBack(
+    fact: Fact,
+    entry: Pick<Refund, 'name' | 'paidS'> & {
+      readonly cause: 'refund' | 'void';
+      readonly micro: bigint;
+      readonly lane: LaneName;
+    },
+    nowS: number,
+  ): void {
+    const { name, cause, micro, lane, paidS } = entry;
+    if (micro === 0n) return;
     const account: AccountName = { ...fact.account, sign: 'credit' };
-    const name = `credit of ${fact.name}`;
     const credit: Paid = {
-      fact: { ...fact, name, account, line: name, paidS: nowS },
+      fact: { ...fact, name, account, line: name, charge: micro, paidS },
       origin: '',
       leaf: 0,
       stand: 'awaiting',
       lane: undefined,
-      isInConflict: true,
+      isInOrder: false,
+      line: undefined,
+      of: fact.name,
+      cause,
       elsewhere: new Map(),
     };
-    this.#enter(credit, 'conflict', nowS);
+    this.#enter(credit, lane, nowS);
     this.state.paid.set(name, credit);
   }
 
   /** The log signed two histories that agree on its first `size` entries. */
-  stop(origin: string, size: number): void {
+  stop(origin: string, size: number, nowS: number): void {
     const before = this.state.stops.get(origin);
     if (before !== undefined && before <= size) return;
     this.state.stops.set(origin, size);
@@ -259,7 +267,10 @@ export class SecondBooks {
         ([place, leaf]) => place !== origin && leaf < (this.state.stops.get(place) ?? Infinity),
       );
       if (other) [paid.origin, paid.leaf] = other;
-      else paid.stand = 'forked';
+      else {
+        paid.stand = 'forked';
+        this.#moveRefunds(paid.fact.name, 'pending', 'forked', nowS);
+      }
     }
   }
 
@@ -269,10 +280,16 @@ export class SecondBooks {
       .filter((paid) => paid.stand === 'forked' && paid.origin === origin)
       .toSorted((a, b) => a.leaf - b.leaf);
     for (const paid of freed) {
-      if (this.state.voids.has(paid.fact.name)) {
+      const { name, charge } = paid.fact;
+      if (this.state.voids.has(name)) {
         paid.stand = 'withheld';
         paid.lane = undefined;
-      } else this.#enter(paid, paid.lane ?? 'normal', nowS);
+        this.#bear(paid.fact, charge - this.#refundedOf(name), true);
+        continue;
+      }
+      this.#enter(paid, paid.lane ?? 'normal', nowS);
+      this.#moveRefunds(name, 'forked', 'pending', nowS);
+      this.#refundWaiting(name, nowS);
     }
   }
 
@@ -290,32 +307,24 @@ export class SecondBooks {
   }
 
   cut(nowS: number, closeOut: boolean): void {
-    const groups = new Map<string, { lane: LaneState; minors: bigint[]; unit: bigint }[]>();
+    const groups = new Map<string, FileLine[]>();
+    const add = (entry: FileLine): void => {
+      const { merchant, currency } = entry.line.account;
+      const { member } = this.#terms.merchants[merchant]!;
+      const name = `${member} ${this.#terms.currencies[currency]!.alpha}`;
+      groups.set(name, [...(groups.get(name) ?? []), entry]);
+    };
+    for (const entry of this.lines.waiting()) add(entry);
     for (const lane of this.state.lanes.values()) {
-      const { unit, alpha } = this.#terms.currencies[lane.account.currency]!;
+      const { unit } = this.#terms.currencies[lane.account.currency]!;
       const sum = lane.rest + this.#sumOf(lane);
       if (sum < unit || !this.#isDue(lane, nowS, closeOut)) continue;
-      for (const one of this.#waiting(lane)) one.stand = 'aggregated';
-      lane.rest = sum % unit;
-      const minors: bigint[] = [];
-      for (let left = sum / unit; left > 0n; left -= minors.at(-1)!) {
-        minors.push(left < LARGEST_MINOR ? left : LARGEST_MINOR);
+      for (const line of this.#cutLane(lane, sum, unit)) {
+        add({ line, cycle: 1, minor: line.minor });
       }
-      const { member } = this.#terms.merchants[lane.account.merchant]!;
-      const name = `${member} ${alpha}`;
-      groups.set(name, [...(groups.get(name) ?? []), { lane, minors, unit }]);
     }
     for (const name of [...groups.keys()].toSorted()) {
-      const [member] = name.split(' ') as [string];
-      const parts = groups.get(name)!;
-      const earlier = this.state.files.filter((file) => file.member === member).length;
-      const { currency } = parts[0]!.lane.account;
-      const file = this.state.files.push({ member, currency, sequence: earlier + 1 }) - 1;
-      for (const { lane, minors, unit } of parts) {
-        for (const minor of minors) {
-          this.state.lines.push({ account: lane.account, file, minor, micro: minor * unit });
-        }
-      }
+      this.lines.book(name.split(' ')[0]!, groups.get(name)!, nowS);
     }
     const through = closeOut ? nowS : dayStart(nowS);
     for (const { fact } of this.state.paid.values()) {
@@ -323,6 +332,44 @@ export class SecondBooks {
       const before = this.state.closedThroughS.get(programme) ?? 0;
       this.state.closedThroughS.set(programme, Math.max(before, through));
     }
+  }
+
+  #cutLane(lane: LaneState, sum: bigint, unit: bigint): Line[] {
+    const { account } = lane;
+    const { fee } = this.#terms.programmes[account.programme]!;
+    const isPiece = sum / unit > LARGEST_MINOR;
+    const made: Line[] = [];
+    for (let left = sum / unit; left > 0n; left -= made.at(-1)!.minor) {
+      const minor = left < LARGEST_MINOR ? left : LARGEST_MINOR;
+      const micro = minor * unit;
+      const isCharge = account.sign === 'debit';
+      made.push({
+        account,
+        lane: lane.lane,
+        isPiece,
+        minor,
+        micro,
+        unit,
+        arn: '',
+        stand: 'open',
+        file: -1,
+        secondFile: undefined,
+        disputed: 0n,
+        chargedBack: 0n,
+        second: 0n,
+        presentedS: 0,
+        answerByS: 0,
+        isArbitrated: false,
+        feeDue: isCharge ? micro * BigInt(fee.basisPoints) + fee.fixedMicro * 10_000n : 0n,
+      });
+    }
+    for (const one of this.#waiting(lane)) {
+      one.stand = 'aggregated';
+      one.line = isPiece ? undefined : made[0];
+    }
+    lane.rest = sum % unit;
+    this.lines.lines.push(...made);
+    return made;
   }
 
   /** Account → bucket → micro-units above zero, `source` among them. */
@@ -340,11 +387,14 @@ export class SecondBooks {
       if (stand === 'awaiting') add(fact.account, 'awaitingL2', fact.charge);
       if (stand === 'withheld' || stand === 'forked') add(fact.account, 'withheld', fact.charge);
       if (stand === 'pending') add(fact.account, BUCKET_OF[lane!], fact.charge);
+      if (stand === 'reversed') add(fact.account, 'reversed', fact.charge);
     }
     for (const { account, lane, rest } of this.state.lanes.values()) {
       add(account, BUCKET_OF[lane], rest);
     }
-    for (const { account, micro } of this.state.lines) add(account, 'presentedOpen', micro);
+    for (const line of this.lines.lines) {
+      for (const [bucket, micro] of this.lines.standingOf(line)) add(line.account, bucket, micro);
+    }
     return found;
   }
 }
