@@ -25,6 +25,7 @@ import { openStore } from '../../sync/clearing/open-store.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
+import { statusListsOf } from './status-lists.ts';
 import {
   DISPUTE_COMMANDS,
   answerDispute,
@@ -111,7 +112,8 @@ async function openClearing(config: Config): Promise<Clearing> {
   makeFolder(folder);
   const verifier = nodeVerifier();
   const trust = { issuerKey: config.publicKey('issuerKey'), verifier };
-  const registry = buildRegistry(trust, config.files('documents'));
+  const lists = statusListsOf(config, trust);
+  const registry = buildRegistry(trust, config.files('documents'), lists);
   if (registry.faults.length > 0) {
     throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
   }

@@ -1,7 +1,7 @@
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import { keyIdOf, type AggregateKey } from '../../sync/clearing/core/aggregate.ts';
-import { verifyEvidence, type Evidence } from '../../sync/clearing/core/evidence.ts';
+import { netOfEntries, verifyEvidence, type Evidence } from '../../sync/clearing/core/evidence.ts';
 import { conflictBetween } from '../../sync/clearing/core/ingest.ts';
 import type { FileLine } from '../../sync/clearing/core/lines-file.ts';
 import type { Artefacts } from './artefacts.ts';
@@ -118,7 +118,9 @@ function checkRefunds(
     if (refunded > receipt.chargedMicro) {
       findings.fault(path, `more is given back of Payment ${payment} than it charged`);
     }
-    if (keyIdOf({ ...keyOf(receipt), sign: 'credit' }) !== keyId) {
+    // Where the account was replaced since, it is the party's new one.
+    const { account } = value.key;
+    if (keyIdOf({ ...keyOf(receipt), account, sign: 'credit' }) !== keyId) {
       findings.fault(path, `credit ${hash} is not on the key of its Payment`);
     }
   }
@@ -164,15 +166,19 @@ function checkLine({ findings, named }: EvidenceContext, { path, id, value }: Op
   if (!same) findings.fault(path, 'its line in the settlement file presents another sum');
 }
 
-/** Residuals are handed on from aggregate to aggregate of one key and lane, without a gap. */
+/**
+ * Residuals are handed on from aggregate to aggregate of one key and lane, without a gap but for the entries that the
+ * later one names.
+ */
 function checkChain(
   { findings, earlier }: EvidenceContext,
   { path, keyId, value }: Opened,
   all: ReadonlyMap<string, Opened>,
 ): void {
   const { previous, number, lane, openingMicro } = value;
+  const broughtMicro = openingMicro - netOfEntries(value.entries);
   if (number === 1) {
-    if (previous !== undefined || openingMicro !== 0n) {
+    if (previous !== undefined || broughtMicro !== 0n) {
       findings.fault(path, 'the first aggregate of a key opens with something');
     }
     return;
@@ -186,8 +192,30 @@ function checkChain(
     before?.keyId === keyId &&
     before.value.lane === lane &&
     before.value.number === number - 1 &&
-    before.value.closingMicro === openingMicro;
+    before.value.closingMicro === broughtMicro;
   if (!follows) findings.fault(path, 'does not go on from the aggregate before it');
+}
+
+/** A residual moves in from the account that was replaced, whole and once: same party and merchant, same lane. */
+function checkMoves(
+  { findings }: EvidenceContext,
+  { path, keyId, value }: Opened,
+  all: ReadonlyMap<string, Opened>,
+  moved: Set<string>,
+): void {
+  for (const { from, amountMicro } of value.entries) {
+    if (from === undefined) continue;
+    const old = all.get(from);
+    const fits =
+      old !== undefined &&
+      old.keyId !== keyId &&
+      keyIdOf({ ...old.value.key, account: value.key.account }) === keyId &&
+      old.value.lane === value.lane &&
+      old.value.closingMicro === amountMicro;
+    if (!fits) findings.fault(path, `what it takes over is not the residual of ${from}`);
+    if (moved.has(from)) findings.fault(path, `the residual of ${from} is taken over twice`);
+    moved.add(from);
+  }
 }
 
 /** Checks evidence documents. @returns what they present in all, in micro-units */
@@ -198,6 +226,7 @@ export function checkEvidence(context: EvidenceContext, paths: readonly string[]
     if (one) opened.set(one.id, one);
   }
   const used = new Set<string>();
+  const moved = new Set<string>();
   const receipts = new Map(
     [...(context.receipts?.values() ?? [])].map((one) => [toHex(one.paymentHash), one]),
   );
@@ -208,7 +237,10 @@ export function checkEvidence(context: EvidenceContext, paths: readonly string[]
     else checkLeaves(context, one, used);
     checkConflicts(context, one);
     checkLine(context, one);
-    if (context.named) checkChain(context, one, opened);
+    if (context.named) {
+      checkChain(context, one, opened);
+      checkMoves(context, one, opened, moved);
+    }
     const currency = currencyOf(one.value.key.currency);
     if (currency) presentedMicro += one.value.amountMinor * microPerMinor(currency);
   }

@@ -2,6 +2,7 @@ import { toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { Books } from './books.ts';
 import { shortIdOf, windowOf } from './core/aggregate.ts';
+import { writeOffRemainder } from './close-account.ts';
 import { buildArn } from './core/arn.ts';
 import { civilTime, isoDate, yddd, yymmdd, yymmddhhmmss } from './core/civil-time.ts';
 import type { CivilTime } from './core/civil-time.ts';
@@ -15,7 +16,9 @@ import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
 import { assignAgain, queuedLines } from './queued-lines.ts';
 import type { QueuedLine } from './queued-lines.ts';
-import { heldLanes, LaneStager } from './stage-lane.ts';
+import { heldLanes } from './held-lanes.ts';
+import { replacedLanes } from './lane-entries.ts';
+import { LaneStager } from './stage-lane.ts';
 import type { StagedAggregate } from './stage-lane.ts';
 import { baseName, encodeFileDocument, encodeRecord } from './file-document.ts';
 import { numberOf, textOf } from './sql.ts';
@@ -70,7 +73,8 @@ export class CutAssigner {
   }
 
   async run(): Promise<CutAssignment> {
-    const stager = new LaneStager(this.#session, this.#books, this.#context);
+    const replaced = await replacedLanes(this.#session, this.#context);
+    const stager = new LaneStager(this.#session, this.#books, this.#context, replaced);
     const groups = new Map<string, Draft[]>();
     const add = (draft: Draft): void => {
       const name = groupOf(draft);
@@ -79,8 +83,14 @@ export class CutAssigner {
       else groups.set(name, [draft]);
     };
     for (const line of await queuedLines(this.#session)) add({ kind: 'again', line });
-    for await (const row of heldLanes(this.#session)) {
-      for (const aggregate of await stager.stage(row)) add({ kind: 'new', aggregate });
+    // Replaced accounts first: what they leave below one minor unit others take over.
+    const old = new Set([...replaced.values()].flat());
+    for (const isOld of old.size > 0 ? [true, false] : [false]) {
+      for await (const row of heldLanes(this.#session)) {
+        if (old.has(textOf(row, 'key_id')) !== isOld) continue;
+        for (const aggregate of await stager.stage(row)) add({ kind: 'new', aggregate });
+        await writeOffRemainder(this.#session, this.#books, this.#context, row);
+      }
     }
     const files: string[] = [];
     for (const name of [...groups.keys()].toSorted()) {

@@ -132,10 +132,15 @@ export type CreditEntry = Pick<
   readonly cause: typeof REFUND | typeof VOIDED;
 };
 
-/** Books a credit on the key of its charge, with the sign `credit`: a record of its own, never netted into a charge. */
+/**
+ * Books a credit on the key of its charge, with the sign `credit`: a record of its own, never netted into a charge. Where
+ * the issuer has replaced the account since, it goes to the new one.
+ */
 export const enterCredit = async (scope: IngestScope, entry: CreditEntry): Promise<void> => {
   const { session, books, nowS, counts } = scope;
-  const keyId = await books.open({ ...(await keyOf(session, entry.keyId)), sign: 'credit' });
+  const charged = await keyOf(session, entry.keyId);
+  const account = scope.directory?.accountAfter?.(charged, nowS) ?? charged.account;
+  const keyId = await books.open({ ...charged, account, sign: 'credit' });
   const { amountMicro, lane, cause, businessTimeS } = entry;
   await session.run(
     `INSERT INTO credits (credit_hash, payment_hash, key_id, lane, state, amount_micro, cause, reason,

@@ -16,6 +16,7 @@ const CAUSE = 'ingest';
 /** What a finding says of a receipt that is held back. */
 const WHY_WITHHELD = {
   RECEIPT_AND_VOID: 'the approver’s operator bears it',
+  PAYER_REVOKED: 'paid after a status list had the payer revoked',
   APPROVER_CLOSED: 'signed above the sequence at which the issuer closed its approver',
 } as const;
 

@@ -38,7 +38,8 @@ const factsOf = async (
 
 const placeOf = (state: string): NonNullable<VoidFacts['receipt']> => {
   if (state === 'aggregated') return 'aggregated';
-  return state === 'withheld' || state === FORKED ? 'withheld' : 'pending';
+  // Written off: nobody was charged.
+  return ['withheld', 'writtenOff', FORKED].includes(state) ? 'withheld' : 'pending';
 };
 
 /** Books one Void: the payer is not charged for this Payment, or gets the charge back. */

@@ -1,5 +1,5 @@
 import { invariant } from '../../protocol/kiri-error.ts';
-import { applyMove, emptyBalance } from './core/ledger-states.ts';
+import { BUCKETS, applyMove, emptyBalance } from './core/ledger-states.ts';
 import type { Bucket, KeyBalance, Move, Sign } from './core/ledger-states.ts';
 import { LANE_BUCKET, keyIdOf } from './core/aggregate.ts';
 import type { AggregateKey, Lane } from './core/aggregate.ts';
@@ -135,8 +135,10 @@ export class Books {
     if (move.amountMicro === 0n) return;
     applyMove(this.#balances.get(move.keyId) ?? (await this.balance(move.keyId)), move);
     const changed = this.#changed.get(move.keyId) ?? new Set<Bucket>();
-    this.#changed.set(move.keyId, changed.add(move.to));
-    if (move.from !== 'accepted' && move.from !== 'credits') changed.add(move.from);
+    this.#changed.set(move.keyId, changed);
+    for (const place of [move.from, move.to]) {
+      if (BUCKETS.some((bucket) => bucket === place)) changed.add(place as Bucket);
+    }
     const name = JSON.stringify([move.keyId, move.from, move.to, move.cause]);
     const entry = this.#moves.get(name);
     if (entry) entry.amountMicro += move.amountMicro;

@@ -138,7 +138,7 @@ export class ClearingService {
       const part = items.slice(index * BATCH_ITEMS, (index + 1) * BATCH_ITEMS);
       const isLast = index === batches - 1;
       const done = await this.#options.database.transaction(async (session) => {
-        const batch = new IngestBatch(session, nowS);
+        const batch = new IngestBatch(session, nowS, this.#options.directory);
         for (const item of part) await batch.add(item);
         await batch.flush();
         if (isLast && cursor) {

@@ -2,6 +2,7 @@ import { bookReceipt } from './book-receipt.ts';
 import { bookVoid } from './book-void.ts';
 import { bookCredit } from './book-credit.ts';
 import { Books } from './books.ts';
+import type { SettlementDirectory } from './core/directory.ts';
 import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { noCounts, noteFinding } from './ingest-scope.ts';
 import type { IngestCounts, IngestScope } from './ingest-scope.ts';
@@ -13,9 +14,16 @@ import type { SqlSession } from './sql.ts';
 export class IngestBatch {
   readonly #scope: IngestScope;
 
-  constructor(session: SqlSession, nowS: number) {
+  constructor(session: SqlSession, nowS: number, directory?: SettlementDirectory) {
     const books = new Books(session, nowS);
-    this.#scope = { session, nowS, books, met: [], counts: noCounts() };
+    this.#scope = {
+      session,
+      nowS,
+      books,
+      met: [],
+      counts: noCounts(),
+      ...(directory && { directory }),
+    };
   }
 
   get counts(): IngestCounts {

@@ -1,4 +1,5 @@
 import type { Books } from './books.ts';
+import type { SettlementDirectory } from './core/directory.ts';
 import type { MetRow } from './core/log-row.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -39,6 +40,8 @@ export interface IngestScope {
   /** Rows of approvers that the batch met. */
   readonly met: MetRow[];
   readonly counts: IngestCounts;
+  /** Says which account follows an ended one; absent: accounts stay. */
+  readonly directory?: SettlementDirectory;
   /** Refunds that wait in the store; undefined until somebody asked. */
   waitingCredits?: number;
 }

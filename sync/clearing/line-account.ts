@@ -40,6 +40,8 @@ const NOT_SETTLED: ReadonlySet<string> = new Set(['queued', 'inFile', 'parked'])
 
 const stateOf = (row: SqlRow): Extract<LineFact, { kind: 'receipt' }>['state'] => {
   const state = textOf(row, 'state');
+  // What was written off is charged to nobody, as what was refused.
+  if (state === 'writtenOff') return 'voided';
   if (row['voided'] !== null && state !== 'aggregated') return 'voided';
   const presented = textOrNull(row, 'presented');
   if (state === 'aggregated') {

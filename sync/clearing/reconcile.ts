@@ -102,7 +102,7 @@ const loadBalances = async (
 const journalDifferences = async (
   session: SqlSession,
   balances: ReadonlyMap<string, { balance: KeyBalance }>,
-): Promise<string[]> => {
+): Promise<{ differences: string[]; movedIn: (keyId: string) => bigint }> => {
   const replayed = new Map<string, bigint>();
   const add = (name: string, amount: bigint): void => {
     replayed.set(name, (replayed.get(name) ?? 0n) + amount);
@@ -127,7 +127,11 @@ const journalDifferences = async (
       }
     }
   }
-  return differences;
+  // What one key was given is what another one gave: seen from between them.
+  const movedIn = (keyId: string): bigint => -(replayed.get(`${keyId} transferred`) ?? 0n);
+  const net = [...balances.keys()].reduce((sum, keyId) => sum + movedIn(keyId), 0n);
+  if (net !== 0n) differences.push(`between keys: ${net} micro-units more came in than went out`);
+  return { differences, movedIn };
 };
 
 /** Where the books hold what one line presents: whole before it is presented and where it is given up, else split. */
@@ -250,15 +254,16 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
   const credits = await countEach(session, CREDITS);
   const balances = await loadBalances(session);
   const merchants = await readMerchants(session);
+  const journal = await journalDifferences(session, balances);
   const differences = [
     ...merchants.differences,
-    ...(await journalDifferences(session, balances)),
+    ...journal.differences,
     ...(await presentedDifferences(session, balances)),
   ];
   for (const [keyId, { balance }] of balances) {
     assertBalanced(balance, keyId);
     const counted = balance.sign === 'debit' ? receipts : credits;
-    const sum = counted.sumMicro.get(keyId) ?? 0n;
+    const sum = (counted.sumMicro.get(keyId) ?? 0n) + journal.movedIn(keyId);
     if (sum !== balance.sourceMicro) {
       differences.push(`key ${keyId}: one by one ${sum}, books ${balance.sourceMicro}`);
     }

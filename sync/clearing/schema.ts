@@ -234,6 +234,14 @@ const JUDGED: readonly string[] = [
   "UPDATE receipts SET in_conflict = 2 WHERE state = 'awaitingL2'",
 ];
 
+// What changes a lane's residual between two aggregates (lane-entries.ts); the next evidence names it.
+const LANE_ENTRIES: readonly string[] = [
+  `CREATE TABLE lane_entries (
+     id INTEGER PRIMARY KEY, at_s BIGINT NOT NULL, key_id TEXT NOT NULL REFERENCES keys, lane TEXT NOT NULL,
+     kind TEXT NOT NULL, amount_micro TEXT NOT NULL, from_aggregate TEXT, number BIGINT)`,
+  'CREATE INDEX lane_entries_unnamed ON lane_entries (key_id, lane, id) WHERE number IS NULL',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -248,6 +256,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   VAULT_STATEMENTS,
   RETENTION,
   JUDGED,
+  LANE_ENTRIES,
 ];
 
 /**

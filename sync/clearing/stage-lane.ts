@@ -2,7 +2,7 @@ import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import type { Currency } from '../../protocol/currency.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
 import { OPERATOR_RULE } from './bearers.ts';
-import { keyOfRow, laneOfRow } from './books.ts';
+import { keyOf, keyOfRow, laneOfRow } from './books.ts';
 import type { Books, LaneState } from './books.ts';
 import {
   AGGREGATE_LEAVES_MAX,
@@ -12,12 +12,13 @@ import {
   planPieces,
 } from './core/aggregate.ts';
 import type { AggregateKey, DueReason, Lane, Piece, Programme } from './core/aggregate.ts';
-import { aggregateIdOf, encodeEvidence } from './core/evidence.ts';
+import { REMAINDERS_MAX, aggregateIdOf, encodeEvidence } from './core/evidence.ts';
 import type { EvidenceConflict, EvidenceLeaf } from './core/evidence.ts';
 import { amountMinorMax, chosenProfile, ipmProfile } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import type { Sign } from './core/ledger-states.ts';
 import { noteFinding } from './ingest-scope.ts';
+import { laneName, moveResidual, takeEntries } from './lane-entries.ts';
 import { sumTreeRoot } from './core/sum-tree.ts';
 import { isWritable } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
@@ -42,6 +43,12 @@ export type StagedAggregate = {
   /** Of the file it goes into: its programme's. */
   readonly profile: IpmProfile;
 };
+
+/** What all aggregates of one lane in one cut have in common. */
+type Staging = Pick<
+  StagedAggregate,
+  'key' | 'keyId' | 'lane' | 'reason' | 'details' | 'currency' | 'profile'
+>;
 
 type PendingReceipt = {
   readonly id: bigint;
@@ -133,28 +140,6 @@ const leavesOf = (
   return { origins, leaves };
 };
 
-/** Lanes with their keys held at a time: a store of a million accounts is gone through in pages. */
-const LANES_PAGE = 4_096;
-
-/** Lanes that hold anything, each with its key, in the order in which a cut takes them. */
-export async function* heldLanes(session: SqlSession): AsyncGenerator<SqlRow> {
-  let [keyId, lane] = ['', ''];
-  for (;;) {
-    const rows = await session.all(
-      `SELECT k.*, l.lane, l.residual_micro, l.pending_micro, l.first_paid_s, l.first_ingest_s,
-         l.aggregates, l.last_aggregate FROM lanes l JOIN keys k ON k.key_id = l.key_id
-       WHERE (l.key_id, l.lane) > (?, ?) AND l.pending_micro <> '0'
-       ORDER BY l.key_id, l.lane LIMIT ${LANES_PAGE}`,
-      keyId,
-      lane,
-    );
-    yield* rows;
-    const last = rows.at(-1);
-    if (!last || rows.length < LANES_PAGE) return;
-    [keyId, lane] = [textOf(last, 'key_id'), textOf(last, 'lane')];
-  }
-}
-
 /** Stages the due lanes of a cut, inside its transaction. */
 export class LaneStager {
   readonly #session: SqlSession;
@@ -163,10 +148,19 @@ export class LaneStager {
   /** Lanes that are due but cannot be presented: programme or merchant not known, or not writable. */
   readonly blocked: string[] = [];
 
-  constructor(session: SqlSession, books: Books, context: CutContext) {
+  readonly #replaced: ReadonlyMap<string, readonly string[]>;
+
+  /** @param replaced lanes of ended accounts, by the lane that follows: see lane-entries.ts */
+  constructor(
+    session: SqlSession,
+    books: Books,
+    context: CutContext,
+    replaced: ReadonlyMap<string, readonly string[]>,
+  ) {
     this.#session = session;
     this.#books = books;
     this.#context = context;
+    this.#replaced = replaced;
   }
 
   /** The aggregates of one lane; none if it is not due, blocked, or below one minor unit. */
@@ -194,24 +188,71 @@ export class LaneStager {
       state.residualMicro + sum === state.pendingMicro,
       `clearing: lane ${lane} of ${keyId} holds ${state.pendingMicro}, receipts say otherwise`,
     );
+    const unitMicro = microPerMinor(currency);
+    const leavesMax = lane === 'conflict' ? CONFLICT_LEAVES_MAX : AGGREGATE_LEAVES_MAX;
+    const remainders = await this.#remainders(keyId, lane, unitMicro);
     const pieces = planPieces(
-      state.residualMicro,
+      remainders.reduce((total, one) => total + one.pendingMicro, state.residualMicro),
       receipts.map((receipt) => receipt.chargeMicro),
-      microPerMinor(currency),
-      {
-        amountMinorMax: amountMinorMax(profile),
-        leavesMax: lane === 'conflict' ? CONFLICT_LEAVES_MAX : AGGREGATE_LEAVES_MAX,
-      },
+      unitMicro,
+      { amountMinorMax: amountMinorMax(profile), leavesMax },
     );
+    const common = { key, keyId, lane, reason, details, currency, profile };
     const staged: StagedAggregate[] = [];
+    if (pieces.length > 0) {
+      for (const one of remainders)
+        staged.push(...(await this.#takeOver(one.keyId, common, leavesMax)));
+    }
     for (const piece of pieces) {
-      const common = { key, keyId, lane, reason, details, currency, profile };
       staged.push(
         await this.#aggregate(piece, receipts.slice(piece.from, piece.to), state, common),
       );
     }
     if (pieces.length > 0) this.#settleLane(state, receipts.slice(pieces.at(-1)?.to));
     return staged;
+  }
+
+  /** What accounts that this one follows have left below one minor unit; more than that they present themselves. */
+  async #remainders(
+    keyId: string,
+    lane: Lane,
+    unitMicro: bigint,
+  ): Promise<{ readonly keyId: string; readonly pendingMicro: bigint }[]> {
+    const found: { keyId: string; pendingMicro: bigint }[] = [];
+    for (const old of this.#replaced.get(laneName(keyId, lane)) ?? []) {
+      const { pendingMicro } = await this.#books.lane(old, lane);
+      if (pendingMicro === 0n || pendingMicro >= unitMicro) continue;
+      found.push({ keyId: old, pendingMicro });
+      if (found.length === REMAINDERS_MAX) break;
+    }
+    return found;
+  }
+
+  /**
+   * Moves the remainder of a replaced account into the lane that is staged. Its receipts that no aggregate holds yet get
+   * one that presents nothing, so that the chain of evidence names every one.
+   */
+  async #takeOver(
+    oldKeyId: string,
+    common: Staging,
+    leavesMax: number,
+  ): Promise<StagedAggregate[]> {
+    const { lane, keyId } = common;
+    const key = await keyOf(this.#session, oldKeyId);
+    const state = await this.#books.lane(oldKeyId, lane);
+    const receipts = await pendingReceipts(this.#session, key.sign, oldKeyId, lane);
+    const silent: StagedAggregate[] = [];
+    for (let from = 0; from < receipts.length; from += leavesMax) {
+      const part = receipts.slice(from, from + leavesMax);
+      const openingMicro = state.residualMicro;
+      const closingMicro = part.reduce((sum, one) => sum + one.chargeMicro, openingMicro);
+      const piece = { from, to: from + part.length, openingMicro, amountMinor: 0n, closingMicro };
+      const of = { ...common, key, keyId: oldKeyId, reason: 'account-end' } as const;
+      silent.push(await this.#aggregate(piece, part, state, of));
+    }
+    const move = { fromKeyId: oldKeyId, toKeyId: keyId, lane };
+    await moveResidual(this.#session, this.#books, move, this.#context.nowS);
+    return silent;
   }
 
   /** By rule for acquirer and programme, else by the programme itself. */
@@ -235,10 +276,7 @@ export class LaneStager {
     piece: Piece,
     receipts: readonly PendingReceipt[],
     state: LaneState,
-    common: Pick<
-      StagedAggregate,
-      'key' | 'keyId' | 'lane' | 'reason' | 'details' | 'currency' | 'profile'
-    >,
+    common: Staging,
   ): Promise<StagedAggregate> {
     const { origins, leaves } = leavesOf(receipts);
     const root = sumTreeRoot(leaves);
@@ -262,6 +300,7 @@ export class LaneStager {
       sumMicro: root.sumMicro,
       origins,
       leaves,
+      entries: await takeEntries(this.#session, keyId, lane, number),
       conflicts: lane === 'conflict' ? await conflictsOf(this.#session, key.sign, receipts) : [],
     });
     const aggregateId = aggregateIdOf(document);

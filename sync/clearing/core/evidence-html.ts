@@ -2,7 +2,7 @@ import { formatMajor } from '../../../protocol/amount.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import { currencyOf, microPerMinor } from '../../../protocol/currency.ts';
 import { JST, civilTime, isoDate } from './civil-time.ts';
-import type { Evidence } from './evidence.ts';
+import type { EntryKind, Evidence } from './evidence.ts';
 
 // No script, no request of any kind: what is printed in court is what is in the file.
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
@@ -44,12 +44,24 @@ type Money = (micro: bigint) => string;
 
 const row = (name: string, value: string): string => `<tr><th>${name}</th><td>${value}</td></tr>`;
 
-const headTable = (evidence: Evidence, id: string): string => {
+const ENTRY_NAMES: Readonly<Record<EntryKind, string>> = {
+  'moved-in': 'Taken over from the account before',
+  'moved-out': 'Moved on to the account that follows',
+  'written-off': 'Written off',
+};
+
+const headTable = (evidence: Evidence, id: string, money: Money): string => {
   const { key, lane, previous, number } = evidence;
   const rows = [
     row('Aggregate', code(id)),
     row('Number within its account and lane', `${number}, ${escape(lane)}`),
     row('Aggregate before it', previous === undefined ? 'none' : code(previous)),
+    ...evidence.entries.map(({ kind, amountMicro, from }) =>
+      row(
+        ENTRY_NAMES[kind],
+        `${money(amountMicro)}${from === undefined ? '' : `, closing residual of ${code(from)}`}`,
+      ),
+    ),
     row('Merchant', escape(key.merchant)),
     row('Merchant category', escape(key.mcc)),
     row('Acquirer', code(key.acquirer)),
@@ -126,7 +138,7 @@ ${STYLE}
 </head>
 <body>
 <h1>Evidence of ${money(presentedMicro)}</h1>
-${headTable(evidence, id)}
+${headTable(evidence, id, money)}
 <h2>Balance</h2>
 ${balanceTable(evidence, money, presentedMicro)}
 ${conflictTable(evidence)}<h2>Receipts</h2>

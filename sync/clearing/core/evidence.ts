@@ -35,9 +35,27 @@ export type EvidenceConflict = {
   readonly rule: string;
 };
 
+/** What changes a residual between two aggregates: see {@link Evidence}. */
+const ENTRY_KINDS = ['moved-in', 'moved-out', 'written-off'] as const;
+export type EntryKind = (typeof ENTRY_KINDS)[number];
+
+/** One such change. `from` names the aggregate of the replaced account whose closing residual was moved in. */
+export type EvidenceEntry = {
+  readonly kind: EntryKind;
+  readonly amountMicro: bigint;
+  readonly from?: string;
+};
+
+/** What entries add to the residual that the aggregate before closed with; below zero where they take away. */
+export const netOfEntries = (entries: readonly EvidenceEntry[]): bigint =>
+  entries.reduce(
+    (net, { kind, amountMicro }) => (kind === 'moved-in' ? net + amountMicro : net - amountMicro),
+    0n,
+  );
+
 /**
  * The machine form of the evidence of one aggregate. `opening + Σ leaves = amountMinor × minor unit + closing`;
- * `previous` names the aggregate whose closing residual is this one's opening.
+ * `previous` names the aggregate whose closing residual, with the `entries` made since, is this one's opening.
  */
 export type Evidence = {
   readonly key: AggregateKey;
@@ -55,7 +73,14 @@ export type Evidence = {
   readonly origins: readonly string[];
   readonly leaves: readonly EvidenceLeaf[];
   readonly conflicts: readonly EvidenceConflict[];
+  /** Made on the lane since the aggregate before; none for most. */
+  readonly entries: readonly EvidenceEntry[];
 };
+
+/** Accounts whose remainders one aggregate takes over at most; more come with the next one. */
+export const REMAINDERS_MAX = 64;
+/** Those, and what was moved on or written off since the aggregate before. */
+const ENTRIES_MAX: number = REMAINDERS_MAX + 2;
 
 /** 32 + 32 + 8 + 2 + 6 bytes a leaf, packed, so that ten thousand stay one document below a megabyte. */
 const LEAF_BYTES = 80;
@@ -94,6 +119,13 @@ type Document = {
   readonly origins: readonly string[];
   readonly leaves: Uint8Array;
   readonly conflicts: readonly EvidenceConflict[];
+  readonly entries?: readonly EntryDocument[];
+};
+
+type EntryDocument = {
+  readonly kind: string;
+  readonly amountMicro: bigint;
+  readonly from?: Uint8Array;
 };
 
 type KeyDocument = AggregateKey;
@@ -139,6 +171,18 @@ const DOCUMENT: Field<Document> = record<Document>('evidence', {
       CONFLICT_LEAVES_MAX,
     ),
   ],
+  entries: [
+    15,
+    listOf(
+      record<EntryDocument>('entry', {
+        kind: [1, text(16)],
+        amountMicro: [2, WIDE],
+        from: [3, bytes(32), 'optional'],
+      }),
+      ENTRIES_MAX,
+    ),
+    'optional',
+  ],
 });
 
 const packLeaves = (leaves: readonly EvidenceLeaf[]): Uint8Array => {
@@ -173,13 +217,19 @@ const unpackLeaves = (packed: Uint8Array): EvidenceLeaf[] => {
 
 /** The evidence document as canonical CBOR. */
 export const encodeEvidence = (evidence: Evidence): Uint8Array => {
-  const { previous, leaves, ...rest } = evidence;
+  const { previous, leaves, entries, ...rest } = evidence;
+  const changes = entries.map(({ kind, amountMicro, from }) => ({
+    kind,
+    amountMicro,
+    ...(from === undefined ? {} : { from: hexBytes(from) }),
+  }));
   return encodeCanonical(
     DOCUMENT.write({
       type: EVIDENCE_TYPE,
       ...rest,
       leaves: packLeaves(leaves),
       ...(previous === undefined ? {} : { previous: hexBytes(previous) }),
+      ...(changes.length === 0 ? {} : { entries: changes }),
     }),
   );
 };
@@ -198,6 +248,7 @@ type EvidenceFault =
   | 'WRONG_ROOT'
   | 'WRONG_SUM'
   | 'WRONG_BALANCE'
+  | 'WRONG_ENTRY'
   | 'WRONG_ORDER';
 
 export type EvidenceCheck =
@@ -205,6 +256,19 @@ export type EvidenceCheck =
   | { readonly ok: false; readonly fault: EvidenceFault };
 
 const fault = (code: EvidenceFault): EvidenceCheck => ({ ok: false, fault: code });
+
+/** Entries in a form that means something; undefined where they have none. */
+const readEntries = (raw: readonly EntryDocument[]): EvidenceEntry[] | undefined => {
+  const entries: EvidenceEntry[] = [];
+  for (const { kind: name, amountMicro, from } of raw) {
+    const kind = ENTRY_KINDS.find((known) => known === name);
+    if (!kind || amountMicro === 0n || (kind === 'moved-in') !== (from !== undefined)) {
+      return undefined;
+    }
+    entries.push({ kind, amountMicro, ...(from && { from: toHex(from) }) });
+  }
+  return entries;
+};
 
 /**
  * Checks one evidence document by itself: form, tree root, sum of leaves, and that opening residual and leaves
@@ -231,9 +295,13 @@ export const verifyEvidence = (document: Uint8Array): EvidenceCheck => {
     return fault('WRONG_ROOT');
   const presentedMicro = raw.amountMinor * microPerMinor(currency);
   if (raw.openingMicro + sum !== presentedMicro + raw.closingMicro) return fault('WRONG_BALANCE');
+  // An empty list has a shorter form: no list.
+  const entries = raw.entries?.length === 0 ? undefined : readEntries(raw.entries ?? []);
+  if (!entries) return fault('WRONG_ENTRY');
   const { type: _type, previous, ...rest } = raw;
   const value: Evidence = {
     ...rest,
+    entries,
     lane: raw.lane as Lane,
     leaves,
     previous: previous && toHex(previous),

@@ -36,6 +36,8 @@ export type VerifiedReceipt = LogPlace & {
   readonly isHandedInLate?: boolean;
   /** The issuer has closed the approver below this sequence: not paid without somebody's look. */
   readonly isAfterClosing?: boolean;
+  /** A status list had the payer's credential or binding revoked before: not paid without somebody's look. */
+  readonly isAfterRevocation?: boolean;
   /** Who answers for a contradiction of this line, by its allowance's loss rule; absent: the party. */
   readonly lossBearer?: 'party' | 'issuer';
   /** Who runs the approver, as its mandate says; absent in direct mode, where the merchant's own device approves. */
@@ -108,9 +110,9 @@ type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT';
 
 /**
  * Why value is held back: a Void exists as well, so the approver's operator bears it (DESIGN §4); or the approver was
- * closed at a lower sequence, and somebody has to look at what its key signed afterwards.
+ * closed at a lower sequence, and somebody has to look at what its key signed afterwards; or the payer was revoked before.
  */
-type WithheldReason = 'RECEIPT_AND_VOID' | 'APPROVER_CLOSED';
+type WithheldReason = 'RECEIPT_AND_VOID' | 'APPROVER_CLOSED' | 'PAYER_REVOKED';
 
 /** What becomes of a receipt. `lane` says on which lines it is presented. */
 export type Placement =
@@ -151,6 +153,7 @@ const proofAgainst = (receipt: VerifiedReceipt, facts: ReceiptFacts): ConflictPr
 const placementOf = (receipt: VerifiedReceipt, facts: ReceiptFacts): Placement => {
   if (facts.isVoided) return { bucket: 'withheld', reason: 'RECEIPT_AND_VOID' };
   if (receipt.isAfterClosing) return { bucket: 'withheld', reason: 'APPROVER_CLOSED' };
+  if (receipt.isAfterRevocation) return { bucket: 'withheld', reason: 'PAYER_REVOKED' };
   const proof = proofAgainst(receipt, facts);
   if (proof) return { bucket: 'conflict', lane: 'conflict', proof };
   const isLate = receipt.isHandedInLate === true || receipt.businessTimeS < facts.closedThroughS;

@@ -22,18 +22,23 @@ export type Bucket = (typeof BUCKETS)[number];
 /** Where value comes from: an accepted payment, or a refund (whose key has the sign `credit`). */
 type Source = 'accepted' | 'credits';
 
+/** Between two keys of one liable party: out of the one and into the other in one transaction, both journalled. */
+const TRANSFERRED = 'transferred';
+type Transfer = typeof TRANSFERRED;
+
 export type Sign = 'debit' | 'credit';
 
 const PENDING: readonly Bucket[] = ['carried', 'late', 'conflict', 'withheld'];
 
 /** Every move there is; anything else is a bug of ours and stops the work. */
-const MOVES: Readonly<Record<Source | Bucket, readonly Bucket[]>> = {
+const MOVES: Readonly<Record<Source | Transfer | Bucket, readonly (Bucket | Transfer)[]>> = {
   accepted: ['awaitingL2', ...PENDING],
   credits: ['awaitingL2', ...PENDING],
+  [TRANSFERRED]: ['carried', 'late', 'conflict'],
   awaitingL2: PENDING,
-  carried: ['queued', 'withheld', 'reversed', 'writtenOff'],
-  late: ['queued', 'withheld', 'reversed', 'writtenOff'],
-  conflict: ['queued', 'withheld', 'reversed', 'writtenOff'],
+  carried: ['queued', 'withheld', 'reversed', 'writtenOff', TRANSFERRED],
+  late: ['queued', 'withheld', 'reversed', 'writtenOff', TRANSFERRED],
+  conflict: ['queued', 'withheld', 'reversed', 'writtenOff', TRANSFERRED],
   withheld: ['carried', 'late', 'conflict', 'reversed', 'writtenOff'],
   queued: ['inFile', 'carried', 'late', 'conflict', 'parked'],
   inFile: ['presentedOpen', 'queued', 'parked'],
@@ -49,8 +54,8 @@ const MOVES: Readonly<Record<Source | Bucket, readonly Bucket[]>> = {
 /** One journal entry of the books: so much of one key went from here to there, because of `cause`. */
 export type Move = {
   readonly keyId: string;
-  readonly from: Source | Bucket;
-  readonly to: Bucket;
+  readonly from: Source | Transfer | Bucket;
+  readonly to: Bucket | Transfer;
   readonly amountMicro: bigint;
   readonly cause: string;
 };
@@ -94,10 +99,13 @@ export const applyMove = (balance: KeyBalance, move: Move): void => {
     const source: Source = balance.sign === 'debit' ? 'accepted' : 'credits';
     invariant(from === source, `clearing: ${from} into a ${balance.sign} key`);
     balance.sourceMicro += amountMicro;
+  } else if (from === TRANSFERRED) {
+    balance.sourceMicro += amountMicro;
   } else {
     balance.buckets[from] -= amountMicro;
   }
-  balance.buckets[to] += amountMicro;
+  if (to === TRANSFERRED) balance.sourceMicro -= amountMicro;
+  else balance.buckets[to] += amountMicro;
   assertBalanced(balance, keyId);
 };
 

@@ -16,7 +16,7 @@ import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts'
 import type { VerifiedCredit } from './credit.ts';
 import type { LogPlace, RejectedItem, VerifiedReceipt, VerifiedVoid } from './ingest.ts';
 import { readCredit } from './read-credit.ts';
-import type { Registry } from './registry.ts';
+import type { RegisteredPayer, Registry } from './registry.ts';
 
 /** Where an entry stood and what bounds its time. */
 export interface EntryContext extends LogPlace {
@@ -70,7 +70,7 @@ function checkSignature(
 }
 
 interface Parties {
-  readonly payer: VerifiedPayer;
+  readonly payer: RegisteredPayer;
   readonly payee: VerifiedPayee;
   /** Id of the very key that is paid. */
   readonly payeeId: Uint8Array;
@@ -261,7 +261,7 @@ function receiptItem(
   const { receipt, sequence, businessTimeS, isTimeFlagged } = answer;
   const chargedMicro = receipt?.chargedMicro;
   // Where the approver had no time, the first cosignature stands for it: then nothing is known to be late.
-  const { allowance } = parties.payer;
+  const { allowance, revokedS = Number.POSITIVE_INFINITY } = parties.payer;
   const isLate = cosignedAtS > businessTimeS + allowance.handInDelayS;
   return {
     kind: 'receipt',
@@ -278,6 +278,7 @@ function receiptItem(
     key: keyOf(parties),
     lossBearer: allowance.lossRule === LOSS_BY_ISSUER ? 'issuer' : 'party',
     ...(isLate ? { isHandedInLate: true } : {}),
+    ...(businessTimeS >= revokedS ? { isAfterRevocation: true } : {}),
   };
 }
 

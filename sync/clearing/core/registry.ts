@@ -13,16 +13,23 @@ import { verifyApproverClosing } from '../../../identity/core/centre.ts';
 import { ALLOWANCE } from '../../../identity/core/documents/allowance.ts';
 import type { ApproverClosing } from '../../../identity/core/documents/approver-closing.ts';
 import { BINDING } from '../../../identity/core/documents/binding.ts';
+import { PARTY_CREDENTIAL } from '../../../identity/core/documents/credentials.ts';
 import type { NamedPeriod } from '../../../identity/core/period.ts';
 import { sortDocuments, type SortedDocuments } from '../../../identity/core/sort-documents.ts';
+import { chainStatus, type StatusList } from '../../../identity/core/status-list.ts';
+
+/** A payer's chain; `revokedS`: when the first status list was issued that has it revoked. */
+export interface RegisteredPayer extends VerifiedPayer {
+  readonly revokedS?: number;
+}
 
 /**
  * What the centre knows of lines, payees and approvers, each chain verified once when it is taken
  * in. Times are not judged here: a receipt is checked against the period at its acceptance.
  */
 export interface Registry {
-  /** By line id in hex; the newest allowance (highest generation) first. */
-  readonly payers: ReadonlyMap<string, readonly VerifiedPayer[]>;
+  /** By line id in hex; the newest allowance (highest generation) first, then the party's newest credential. */
+  readonly payers: ReadonlyMap<string, readonly RegisteredPayer[]>;
   /** By payee key id in hex; the latest to begin first, as for approvers. */
   readonly payees: ReadonlyMap<string, readonly VerifiedPayee[]>;
   /** By approver key id in hex. */
@@ -65,6 +72,16 @@ function subjectOf(
   return id ? toHex(id) : '';
 }
 
+function subjectOfParty(payload: Uint8Array): Uint8Array | undefined {
+  const party = PARTY_CREDENTIAL.decode(payload);
+  return party.ok ? party.value.subject : undefined;
+}
+
+function partyOfBinding(payload: Uint8Array): Uint8Array | undefined {
+  const binding = BINDING.decode(payload);
+  return binding.ok ? binding.value.party : undefined;
+}
+
 function lineOfBinding(payload: Uint8Array): Uint8Array | undefined {
   const binding = BINDING.decode(payload);
   return binding.ok ? binding.value.line : undefined;
@@ -75,8 +92,11 @@ function lineOfAllowance(payload: Uint8Array): Uint8Array | undefined {
   return allowance.ok ? allowance.value.line : undefined;
 }
 
-/** Tries each candidate pair until one chain holds: a registry has few parties and registrars. */
-function firstChain(
+/**
+ * The chains of a binding and an allowance, one for each credential of the party that they hold under: a credential that was
+ * issued anew, with another funding account, stands beside the one before.
+ */
+function chainsOf(
   trust: Trust,
   candidates: {
     readonly parties: readonly Uint8Array[];
@@ -84,16 +104,28 @@ function firstChain(
   },
   binding: Uint8Array,
   allowance: Uint8Array,
-): VerifiedPayer | string {
+): VerifiedPayer[] | string {
   let reason = 'no party or registrar credential';
+  const chains: VerifiedPayer[] = [];
   for (const party of candidates.parties) {
     for (const registrar of candidates.registrars) {
       const chain = verifyPayer(trust, { party, registrar, binding, allowance }, undefined);
-      if (chain.ok) return chain.value;
+      if (chain.ok) {
+        chains.push(chain.value);
+        break;
+      }
       reason = chain.reason;
     }
   }
-  return reason;
+  return chains.length > 0 ? chains : reason;
+}
+
+/** With the moment from which a list says that it is revoked: the earliest such list's. */
+function withRevocation(chain: VerifiedPayer, lists: readonly StatusList[]): RegisteredPayer {
+  const since = lists
+    .filter((list) => chainStatus(list, chain.statuses) === 'revoked')
+    .map((list) => list.issuedS);
+  return since.length === 0 ? chain : { ...chain, revokedS: Math.min(...since) };
 }
 
 const push = <T>(chains: Map<string, T[]>, id: string, chain: T): void => {
@@ -116,8 +148,13 @@ function keepLatest(closings: Map<string, ApproverClosing>, closing: ApproverClo
 /**
  * Takes documents in any order. Renewals stand beside what they renew: a receipt accepted under an earlier allowance,
  * credential or mandate stays payable after the next one is issued (DESIGN §2).
+ * @param statusLists whose signatures were checked; old ones too, for the earliest that revokes says since when
  */
-export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): Registry {
+export function buildRegistry(
+  trust: Trust,
+  documents: readonly Uint8Array[],
+  statusLists: readonly StatusList[] = [],
+): Registry {
   const faults: string[] = [];
   const groups = groupByKind(documents, faults);
   const of = (kind: Kind): readonly Uint8Array[] => groups.get(kind) ?? [];
@@ -126,13 +163,16 @@ export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): R
     const line = subjectOf(cose, lineOfAllowance);
     allowances.set(line, [...(allowances.get(line) ?? []), cose]);
   }
-  const payers = new Map<string, VerifiedPayer[]>();
-  const candidates = { parties: of('party'), registrars: of('registrar') };
+  const payers = new Map<string, RegisteredPayer[]>();
+  const parties = new Map<string, Uint8Array[]>();
+  for (const cose of of('party')) push(parties, subjectOf(cose, subjectOfParty), cose);
   for (const binding of of('binding')) {
+    const own = parties.get(subjectOf(binding, partyOfBinding)) ?? [];
+    const candidates = { parties: own, registrars: of('registrar') };
     for (const allowance of allowances.get(subjectOf(binding, lineOfBinding)) ?? []) {
-      const chain = firstChain(trust, candidates, binding, allowance);
-      if (typeof chain === 'string') faults.push(`binding: ${chain}`);
-      else push(payers, chain.lineHex, chain);
+      const chains = chainsOf(trust, candidates, binding, allowance);
+      if (typeof chains === 'string') faults.push(`binding: ${chains}`);
+      else for (const one of chains) push(payers, one.lineHex, withRevocation(one, statusLists));
     }
   }
   const payees = new Map<string, VerifiedPayee[]>();
@@ -157,7 +197,10 @@ export function buildRegistry(trust: Trust, documents: readonly Uint8Array[]): R
     else keepLatest(closings, closing.value.value);
   }
   for (const list of payers.values()) {
-    list.sort((a, b) => b.allowance.generation - a.allowance.generation);
+    list.sort(
+      (a, b) =>
+        b.allowance.generation - a.allowance.generation || b.party.notBeforeS - a.party.notBeforeS,
+    );
   }
   for (const list of [...payees.values(), ...approvers.values()]) list.sort(latestFirst);
   return { payers, payees, approvers, closings, faults };

@@ -61,6 +61,7 @@ const creditLine = (account: string, credits: readonly (readonly [string, bigint
     sumMicro,
     origins: ['intake'],
     leaves,
+    entries: [],
     conflicts: [],
   });
 };

@@ -138,6 +138,7 @@ const evidence = {
   sumMicro: tree.sumMicro,
   origins: ['gw1.example/2026q4'],
   leaves: [{ ...leaf, origin: 0, leafIndex: 7 }],
+  entries: [],
   conflicts: [{ paymentHash: fill(32, 0xa1), otherHash: fill(32, 0xa2), rule: 'COUNTER_REUSED' }],
 } as const;
 

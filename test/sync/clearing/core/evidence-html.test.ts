@@ -35,6 +35,7 @@ const evidence: Evidence = {
   sumMicro: 4_000_001n,
   origins: ['gateway.example/2026q4', 'in\u202Etake&<b>'],
   leaves,
+  entries: [],
   conflicts: [{ paymentHash: hashOf('payment 0'), otherHash: hashOf('b'), rule: 'SAME_COUNTER' }],
 };
 const id = aggregateIdOf(encodeEvidence(evidence));

@@ -111,6 +111,7 @@ const good: Evidence = {
   sumMicro: 4_000_001n,
   origins: ['gateway.example/2026q4', 'intake.example/2026q4'],
   leaves,
+  entries: [],
   conflicts: [{ paymentHash: hashOf('a'), otherHash: hashOf('b'), rule: 'SAME_COUNTER' }],
 };
 
