@@ -64,6 +64,8 @@ interface Authority {
 export class DocumentBook {
   readonly trust: Trust;
   readonly parties: Map<string, Authority> = new Map();
+  /** By party: every account that a credential of it has named. */
+  readonly accounts: Map<string, Set<string>> = new Map();
   readonly registrars: Map<string, Authority> = new Map();
   readonly acquirers: Map<string, Authority> = new Map();
   /** By line; more than one after a rotation. */
@@ -84,6 +86,19 @@ export class DocumentBook {
     this.#know(trust.issuerKey);
   }
 
+  #addParty(cose: Uint8Array): Checked<readonly PublicKey[]> {
+    const added = this.#addAuthority(PARTY_CREDENTIAL, this.parties, cose);
+    if (!added.ok) return added;
+    const sign1 = decodeSign1(cose);
+    const party = sign1.ok ? PARTY_CREDENTIAL.decode(sign1.value.payload) : sign1;
+    if (!party.ok) return party;
+    for (const { hex } of added.value) {
+      const accounts = this.accounts.get(hex) ?? new Set();
+      this.accounts.set(hex, accounts.add(party.value.fundingAccount));
+    }
+    return added;
+  }
+
   #know(key: PublicKey): PublicKey {
     this.keys.set(key.hex, key);
     return key;
@@ -97,7 +112,7 @@ export class DocumentBook {
     const signer = toHex(kid ?? new Uint8Array(0));
     switch (typ ?? '') {
       case PARTY_CREDENTIAL.typ:
-        return this.#addAuthority(PARTY_CREDENTIAL, this.parties, cose);
+        return this.#addParty(cose);
       case REGISTRAR_CREDENTIAL.typ:
         return this.#addAuthority(REGISTRAR_CREDENTIAL, this.registrars, cose);
       case ACQUIRER_CREDENTIAL.typ:

@@ -19,6 +19,8 @@ export interface EvidenceContext {
   readonly named?: ReadonlyMap<string, FileLine | undefined>;
   /** In the archive of a period: aggregates of the files before it. */
   readonly earlier?: ReadonlySet<string>;
+  /** Accounts that the credentials of a party have named, by party. */
+  readonly accounts?: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 interface Opened {
@@ -97,7 +99,7 @@ interface Refunds {
  * than was charged. The Credits themselves lie sealed in the log, under the entries that the leaves name.
  */
 function checkRefunds(
-  { findings, receipts }: EvidenceContext,
+  { findings, receipts, accounts }: EvidenceContext,
   { path, keyId, value }: Opened,
   used: Set<string>,
   refunds: Refunds,
@@ -118,9 +120,11 @@ function checkRefunds(
     if (refunded > receipt.chargedMicro) {
       findings.fault(path, `more is given back of Payment ${payment} than it charged`);
     }
+    const own = keyOf(receipt);
     // Where the account was replaced since, it is the party's new one.
-    const { account } = value.key;
-    if (keyIdOf({ ...keyOf(receipt), account, sign: 'credit' }) !== keyId) {
+    const isOfParty = accounts?.get(own.party)?.has(value.key.account) === true;
+    const account = isOfParty ? value.key.account : own.account;
+    if (keyIdOf({ ...own, account, sign: 'credit' }) !== keyId) {
       findings.fault(path, `credit ${hash} is not on the key of its Payment`);
     }
   }
@@ -198,7 +202,7 @@ function checkChain(
 
 /** A residual moves in from the account that was replaced, whole and once: same party and merchant, same lane. */
 function checkMoves(
-  { findings }: EvidenceContext,
+  { findings, accounts }: EvidenceContext,
   { path, keyId, value }: Opened,
   all: ReadonlyMap<string, Opened>,
   moved: Set<string>,
@@ -209,6 +213,7 @@ function checkMoves(
     const fits =
       old !== undefined &&
       old.keyId !== keyId &&
+      accounts?.get(value.key.party)?.has(value.key.account) === true &&
       keyIdOf({ ...old.value.key, account: value.key.account }) === keyId &&
       old.value.lane === value.lane &&
       old.value.closingMicro === amountMicro;

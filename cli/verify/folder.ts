@@ -209,6 +209,7 @@ async function checkAll(
       files,
       findings,
       receipts,
+      accounts: store.book.accounts,
       ...(logs ? { logs } : {}),
       ...(named ? { named } : {}),
       ...(archive ? { earlier: new Set(archive.earlier) } : {}),

@@ -77,7 +77,8 @@ t.test('the evidence of refunds is held against the Payments that were charged',
     const findings = new Findings();
     const files = new Artefacts(root, findings);
     const receipts = new Map([['receipt', receipt]]);
-    checkEvidence({ files, findings, receipts }, files.below('evidence/'));
+    const accounts = new Map([['party', new Set(['ACC-1', 'ACC-9'])]]);
+    checkEvidence({ files, findings, receipts, accounts }, files.below('evidence/'));
     return findings.report().faults.map(({ reason }) => reason);
   };
   t.same(
@@ -115,6 +116,7 @@ t.test('the evidence of refunds is held against the Payments that were charged',
     [/presented twice/],
   );
   t.match(faultsOf(creditLine('ACC-1', [['a', YEN, 'another']])), [/not among those that verify/]);
+  t.same(faultsOf(creditLine('ACC-9', [['a', YEN]])), [], 'the account that replaced it');
   t.match(faultsOf(creditLine('ACC-2', [['a', YEN]])), [/not on the key of its Payment/]);
   t.end();
 });
