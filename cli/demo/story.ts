@@ -76,6 +76,8 @@ export class Story {
     await this.#untilFinal();
     const witnessGoneAtMs = await this.#stopSpareWitness();
     await this.#player.play(part(WITNESS_GONE, ONLINE_END), 'paid online');
+    // Nor before the figure with one witness dead has.
+    if (witnessGoneAtMs !== undefined) await this.#untilFinal();
     this.#sayPaid();
 
     this.#report.step('cut the uplink and go on paying');
