@@ -47,6 +47,13 @@ const moveCredit = async (
 
 const CREDITS = 'SELECT id, key_id, lane, amount_micro, business_time_s FROM credits WHERE';
 
+const creditsOf = (
+  { session }: Bookkeeping,
+  paymentHash: Uint8Array,
+  state: string,
+): Promise<readonly SqlRow[]> =>
+  session.all(`${CREDITS} payment_hash = ? AND state = ? ORDER BY id`, paymentHash, state);
+
 /** Of one Payment: those that are in no aggregate yet. */
 export const holdCreditsOf = async (
   work: Bookkeeping,
@@ -54,11 +61,7 @@ export const holdCreditsOf = async (
   state: string,
   cause: string,
 ): Promise<void> => {
-  const rows = await work.session.all(
-    `${CREDITS} payment_hash = ? AND state = ? ORDER BY id`,
-    paymentHash,
-    PENDING,
-  );
+  const rows = await creditsOf(work, paymentHash, PENDING);
   for (const row of rows) await moveCredit(work, row, state, true, cause);
 };
 
@@ -69,11 +72,7 @@ export const releaseCreditsOf = async (
   state: string,
   cause: string,
 ): Promise<void> => {
-  const rows = await work.session.all(
-    `${CREDITS} payment_hash = ? AND state = ? ORDER BY id`,
-    paymentHash,
-    state,
-  );
+  const rows = await creditsOf(work, paymentHash, state);
   for (const row of rows) await moveCredit(work, row, state, false, cause);
 };
 

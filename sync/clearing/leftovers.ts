@@ -1,6 +1,11 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CLEARING_FOLDER, EVIDENCE_FOLDER } from './cut-file.ts';
+import { PAYOUT_FOLDER } from './payout-file.ts';
+import { RETRIEVAL_FOLDER } from './retrievals.ts';
+
+/** Every folder that the clearing writes below its output folder. */
+const WRITTEN = [CLEARING_FOLDER, EVIDENCE_FOLDER, PAYOUT_FOLDER, RETRIEVAL_FOLDER];
 
 /** The name that a durable write has before its rename (platform/durable-file.ts). */
 const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
@@ -12,7 +17,7 @@ const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;
  */
 export const removeLeftovers = async (outFolder: string): Promise<string[]> => {
   const removed: string[] = [];
-  for (const below of [CLEARING_FOLDER, EVIDENCE_FOLDER]) {
+  for (const below of WRITTEN) {
     const folder = join(outFolder, below);
     const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return [];

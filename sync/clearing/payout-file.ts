@@ -30,7 +30,7 @@ export type WrittenPayout = {
 };
 
 /** Below the output folder. */
-const PAYOUT_FOLDER = 'payouts';
+export const PAYOUT_FOLDER = 'payouts';
 const MICRO_PER_YEN = 1_000_000n;
 
 type StoredPayout = {

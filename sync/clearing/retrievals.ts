@@ -7,7 +7,7 @@ import { bytesOf, textOf } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
 /** Below the output folder. */
-const RETRIEVAL_FOLDER = 'retrieval';
+export const RETRIEVAL_FOLDER = 'retrieval';
 /** Answered in one round; the rest with the next. */
 const ANSWERS_MAX = 1_000;
 
