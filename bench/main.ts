@@ -5,7 +5,10 @@ import { measureApproval } from './approval.ts';
 import { Devices } from './devices.ts';
 import { isMissed, table, type Figure } from './figure.ts';
 import { GatewayUnderTest } from './gateway-under-test.ts';
-import { measureAllCores, measureIngest } from './ingest.ts';
+import { measureAllCores, measureIngest } from './clearing-ingest.ts';
+import { measureMemory } from './clearing-memory.ts';
+import { measureNetting } from './clearing-netting.ts';
+import { measureStores, NO_SERVER } from './clearing-stores.ts';
 import { measureStore } from './ledger-store.ts';
 import { measureWitness } from './ledger-witness.ts';
 import { measureLatency } from './latency.ts';
@@ -31,6 +34,9 @@ const FULL = {
   rounds: 7,
   ingest: 512,
   ingestBatches: 16,
+  netting: 10_000_000,
+  memory: { few: 10_000, many: 200_000 },
+  stores: 20_000,
   storeEntries: 65_536,
   dayBundles: 4,
   witnessS: 20,
@@ -44,6 +50,9 @@ const QUICK: typeof FULL = {
   rounds: 1,
   ingest: 64,
   ingestBatches: 1,
+  netting: 40_000,
+  memory: { few: 1_024, many: 2_048 },
+  stores: 400,
   storeEntries: 512,
   dayBundles: 1,
   witnessS: 2,
@@ -74,6 +83,12 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   say('clearing');
   figures.push(...(await measureIngest(world, plan.rounds, plan.ingest)));
   figures.push(...(await measureAllCores(world, plan.rounds, plan.ingestBatches)));
+  say('netting');
+  figures.push(...(await measureNetting(plan.netting)));
+  say('memory of ingest');
+  figures.push(...(await measureMemory(plan.memory.few, plan.memory.many)));
+  say('stores');
+  figures.push(...(await measureStores(plan.stores)));
   say('inclusion proofs');
   figures.push(...measureLedgerProof(plan.rounds));
   say('witness');
@@ -100,10 +115,11 @@ else {
   const machine = `Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model ?? '?'}`;
   const figures = await measure(options.quick ? QUICK : FULL, say);
   const missed = figures.filter(isMissed).map(({ name }) => name);
+  const notes = NO_SERVER === undefined ? [] : [NO_SERVER];
   process.stdout.write(
     options.json
-      ? `${JSON.stringify({ machine, quick: options.quick, figures, missed })}\n`
-      : `${machine}\n\n${table(figures)}\n`,
+      ? `${JSON.stringify({ machine, quick: options.quick, figures, missed, notes })}\n`
+      : `${[machine, table(figures), ...notes].join('\n\n')}\n`,
   );
   if (options.check && missed.length > 0) process.exitCode = 1;
 }

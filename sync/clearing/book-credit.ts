@@ -86,7 +86,7 @@ const refuse = async (
 };
 
 /** Refunds that wait in the store; counted once per batch, then kept. */
-const waitingCount = async (scope: IngestScope): Promise<number> => {
+export const waitingCount = async (scope: IngestScope): Promise<number> => {
   if (scope.waitingCredits === undefined) {
     const [row] = await scope.session.all('SELECT count(*) AS waiting FROM waiting_credits');
     scope.waitingCredits = numberOf(row ?? {}, 'waiting');
@@ -140,7 +140,7 @@ export const enterCredit = async (scope: IngestScope, entry: CreditEntry): Promi
   const { session, books, nowS, counts } = scope;
   const charged = await keyOf(session, entry.keyId);
   const account = scope.directory?.accountAfter?.(charged, nowS) ?? charged.account;
-  const keyId = await books.open({ ...charged, account, sign: 'credit' });
+  const keyId = await books.open({ ...charged, account }, 'credit');
   const { amountMicro, lane, cause, businessTimeS } = entry;
   await session.run(
     `INSERT INTO credits (credit_hash, payment_hash, key_id, lane, state, amount_micro, cause, reason,

@@ -1,14 +1,16 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { chargeOf, decideReceipt } from './core/ingest.ts';
-import type { PaymentOnLine, Placement, ReceiptFacts, VerifiedReceipt } from './core/ingest.ts';
+import type { Placement, ReceiptFacts, VerifiedReceipt } from './core/ingest.ts';
 import { noteBearer, OPERATOR_RULE } from './bearers.ts';
-import { bookWaiting, refundedOf } from './book-credit.ts';
+import { bookWaiting, refundedOf, waitingCount } from './book-credit.ts';
 import { releaseCreditsOf } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
-import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
-import type { SqlRow, SqlSession } from './sql.ts';
+import { manyRows, ROWS_MAX, writeRows } from './many-rows.ts';
+import { RunFacts } from './receipt-facts.ts';
+import type { StoredReceipt } from './receipt-facts.ts';
+import type { SqlValue } from './sql.ts';
 import { FORKED } from './stopped-logs.ts';
 
 const CAUSE = 'ingest';
@@ -20,76 +22,44 @@ const WHY_WITHHELD = {
   APPROVER_CLOSED: 'signed above the sequence at which the issuer closed its approver',
 } as const;
 
-const paymentOf = (row: SqlRow | undefined): PaymentOnLine | undefined =>
-  row && {
-    paymentHash: bytesOf(row, 'payment_hash'),
-    counter: numberOf(row, 'counter'),
-    amountMicro: amountOf(row, 'amount_micro'),
-    totalMicro: amountOf(row, 'total_micro'),
-  };
+/** One run of receipts while it is booked. */
+type Run = {
+  readonly scope: IngestScope;
+  readonly facts: RunFacts;
+  /** Rows of receipts that are booked and not in the store yet; they are before anything else looks for them there. */
+  readonly rows: SqlValue[][];
+};
 
-const ON_LINE = 'payment_hash, counter, amount_micro, total_micro FROM receipts WHERE line = ?';
+const INSERT = manyRows(
+  '(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  (
+    rows,
+  ) => `INSERT INTO receipts (payment_hash, receipt_hash, key_id, lane, state, in_conflict, line, counter,
+     amount_micro, charge_micro, total_micro, released_micro, approver, sequence, payee,
+     business_time_s, time_flagged, origin, leaf_index, ingested_s) VALUES ${rows}`,
+);
 
-/** In one statement: each of its own would be a round trip to a server, for every receipt. */
-const NEIGHBOURS = `
-  SELECT * FROM (SELECT 'same' AS place, ${ON_LINE} AND counter = ? AND payment_hash <> ?
-    ORDER BY in_conflict LIMIT 1) AS same
-  UNION ALL SELECT * FROM (SELECT 'below' AS place, ${ON_LINE} AND counter < ? AND in_conflict = 0
-    ORDER BY counter DESC LIMIT 1) AS below
-  UNION ALL SELECT * FROM (SELECT 'above' AS place, ${ON_LINE} AND counter > ? AND in_conflict = 0
-    ORDER BY counter LIMIT 1) AS above`;
-
-/** Nearest Payments on the line that were judged and are not in conflict themselves, and any other on the same counter. */
-const neighbours = async (
-  session: SqlSession,
-  { line, counter, paymentHash }: VerifiedReceipt,
-): Promise<Pick<ReceiptFacts, 'sameCounter' | 'below' | 'above'>> => {
-  const at = BigInt(counter);
-  const rows = await session.all(NEIGHBOURS, line, at, paymentHash, line, at, line, at);
-  const standing = (place: string): PaymentOnLine | undefined =>
-    paymentOf(rows.find((row) => row['place'] === place));
-  const sameCounter = standing('same');
-  const below = standing('below');
-  const above = standing('above');
-  return {
-    ...(sameCounter ? { sameCounter } : {}),
-    ...(below ? { below } : {}),
-    ...(above ? { above } : {}),
-  };
+const writeBooked = async ({ scope, rows }: Run): Promise<void> => {
+  if (rows.length > 0) await writeRows(scope.session, INSERT, rows.splice(0));
 };
 
 const factsOf = async (
-  session: SqlSession,
+  run: Run,
   receipt: VerifiedReceipt,
-): Promise<{ facts: ReceiptFacts; stored: SqlRow | undefined }> => {
-  const { paymentHash } = receipt;
-  const [stored] = await session.all(
-    `SELECT id, receipt_hash, state, key_id, charge_micro, origin FROM receipts
-     WHERE payment_hash = ?`,
-    paymentHash,
-  );
-  const [around = {}] = await session.all(
-    `SELECT (SELECT count(*) FROM voids WHERE payment_hash = ?) AS voids,
-       coalesce((SELECT closed_through_s FROM windows WHERE programme = ?), 0) AS closed_through_s`,
-    paymentHash,
-    receipt.key.programme,
-  );
-  const facts: ReceiptFacts = {
-    ...(stored && {
-      stored: {
-        receiptHash: bytesOf(stored, 'receipt_hash'),
-        chargeMicro: amountOf(stored, 'charge_micro'),
-        isAwaitingL2: textOf(stored, 'state') === 'awaitingL2',
-        isForkedElsewhere:
-          textOf(stored, 'state') === FORKED && textOf(stored, 'origin') !== receipt.origin,
-      },
-    }),
-    isVoided: numberOf(around, 'voids') > 0,
-    ...(await neighbours(session, receipt)),
-    closedThroughS: numberOf(around, 'closed_through_s'),
-  };
-  return { facts, stored };
-};
+  stored: StoredReceipt | undefined,
+): Promise<ReceiptFacts> => ({
+  ...(stored && {
+    stored: {
+      receiptHash: stored.receiptHash,
+      chargeMicro: stored.chargeMicro,
+      isAwaitingL2: stored.state === 'awaitingL2',
+      isForkedElsewhere: stored.state === FORKED && stored.origin !== receipt.origin,
+    },
+  }),
+  isVoided: run.facts.isVoided(receipt),
+  ...(await run.facts.neighbours(receipt, () => writeBooked(run))),
+  closedThroughS: run.facts.closedThroughS(receipt),
+});
 
 const keepSecond = async (scope: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
   scope.counts.secondReceipt++;
@@ -104,9 +74,8 @@ const keepSecond = async (scope: IngestScope, receipt: VerifiedReceipt): Promise
 };
 
 /** In another log, and what was booked can be proven from there: two Receipts may charge differently. */
-const canStandFor = (stored: SqlRow, receipt: VerifiedReceipt): boolean =>
-  textOf(stored, 'origin') !== receipt.origin &&
-  amountOf(stored, 'charge_micro') === chargeOf(receipt);
+const canStandFor = (stored: StoredReceipt, receipt: VerifiedReceipt): boolean =>
+  stored.origin !== receipt.origin && stored.chargeMicro === chargeOf(receipt);
 
 /** Should the log that it is booked from fork below it, it is payable from here. */
 const keepPlace = async ({ session }: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
@@ -120,23 +89,18 @@ const keepPlace = async ({ session }: IngestScope, receipt: VerifiedReceipt): Pr
   );
 };
 
-const insert = async (
-  scope: IngestScope,
-  receipt: VerifiedReceipt,
-  placement: Placement,
-): Promise<void> => {
-  const { session, books, nowS } = scope;
-  const keyId = await books.open({ ...receipt.key, sign: 'debit' });
+const insert = async (run: Run, receipt: VerifiedReceipt, placement: Placement): Promise<void> => {
+  const { books, nowS } = run.scope;
+  const keyId = await books.open(receipt.key, 'debit');
   const charge = chargeOf(receipt);
-  await session.run(
-    `INSERT INTO receipts (payment_hash, receipt_hash, key_id, lane, state, in_conflict, line, counter,
-       amount_micro, charge_micro, total_micro, released_micro, approver, sequence, payee,
-       business_time_s, time_flagged, origin, leaf_index, ingested_s)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  const [lane, state, inConflict] = stateColumns(placement);
+  run.rows.push([
     receipt.paymentHash,
     receipt.receiptHash,
     keyId,
-    ...stateColumns(placement),
+    lane,
+    state,
+    inConflict,
     receipt.line,
     BigInt(receipt.counter),
     receipt.amountMicro.toString(),
@@ -151,51 +115,57 @@ const insert = async (
     receipt.origin,
     BigInt(receipt.leafIndex),
     BigInt(nowS),
-  );
+  ]);
+  const { receiptHash, origin } = receipt;
+  const booked = { keyId, receiptHash, chargeMicro: charge, state, origin };
+  run.facts.booked(receipt, booked, inConflict);
   const to = placement.bucket;
   await books.move({ keyId, from: 'accepted', to, amountMicro: charge, cause: CAUSE });
-  await placed(scope, receipt, keyId, charge, placement);
+  await placed(run, receipt, keyId, charge, placement);
 };
 
 const promote = async (
-  scope: IngestScope,
+  run: Run,
   receipt: VerifiedReceipt,
   placement: Placement,
-  stored: SqlRow,
+  stored: StoredReceipt,
 ): Promise<void> => {
-  const { session, books } = scope;
+  const { session, books } = run.scope;
+  const { keyId, chargeMicro } = stored;
+  const { receiptHash, origin } = receipt;
   const [lane, state, inConflict] = stateColumns(placement);
+  await writeBooked(run);
   await session.run(
     `UPDATE receipts SET lane = ?, state = ?, in_conflict = ?, origin = ?, leaf_index = ?,
        receipt_hash = ? WHERE payment_hash = ?`,
     lane,
     state,
     inConflict,
-    receipt.origin,
+    origin,
     BigInt(receipt.leafIndex),
-    receipt.receiptHash,
+    receiptHash,
     receipt.paymentHash,
   );
-  const keyId = textOf(stored, 'key_id');
-  const amountMicro = amountOf(stored, 'charge_micro');
+  run.facts.booked(receipt, { keyId, receiptHash, chargeMicro, state, origin }, inConflict);
   const to = placement.bucket;
-  const isForked = textOf(stored, 'state') === FORKED;
+  const isForked = stored.state === FORKED;
   const from = isForked ? 'withheld' : 'awaitingL2';
-  if (from !== to) await books.move({ keyId, from, to, amountMicro, cause: CAUSE });
-  await placed(scope, receipt, keyId, amountMicro, placement);
+  if (from !== to) await books.move({ keyId, from, to, amountMicro: chargeMicro, cause: CAUSE });
+  await placed(run, receipt, keyId, chargeMicro, placement);
   if (isForked && 'lane' in placement) {
-    await releaseCreditsOf(scope, receipt.paymentHash, FORKED, CAUSE);
+    await releaseCreditsOf(run.scope, receipt.paymentHash, FORKED, CAUSE);
   }
 };
 
 /** What follows from the place: the lane's pending sum, the proof, who bears it, the refunds that waited. */
 const placed = async (
-  scope: IngestScope,
+  run: Run,
   receipt: VerifiedReceipt,
   keyId: string,
   charge: bigint,
   placement: Placement,
 ): Promise<void> => {
+  const { scope } = run;
   const { session, books, counts, nowS } = scope;
   const { paymentHash } = receipt;
   if (placement.bucket === 'withheld') counts.withheld++;
@@ -204,6 +174,7 @@ const placed = async (
     await noteFinding(scope, placement.reason, toHex(paymentHash), why);
     if (placement.reason === OPERATOR_RULE) {
       const { operator } = receipt;
+      await writeBooked(run);
       const amountMicro = charge - (await refundedOf(session, paymentHash));
       const borne = { paymentHash, operator, amountMicro, isMerchantUnpaid: true };
       await noteBearer(scope, borne);
@@ -224,14 +195,16 @@ const placed = async (
       receipt.lossBearer ?? 'party',
     );
   }
+  if (!run.facts.isWaitedFor(receipt)) return;
+  await writeBooked(run);
   await bookWaiting(scope, paymentHash);
 };
 
-/** Books one receipt with its Payment, once, whatever logs it comes by. */
-export const bookReceipt = async (scope: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
-  const { counts, met, session } = scope;
-  const { facts, stored } = await factsOf(session, receipt);
-  const decision = decideReceipt(receipt, facts);
+const bookOne = async (run: Run, receipt: VerifiedReceipt): Promise<void> => {
+  const { scope } = run;
+  const { counts, met } = scope;
+  const stored = run.facts.stored(receipt);
+  const decision = decideReceipt(receipt, await factsOf(run, receipt, stored));
   const isFirst = decision.kind === 'first';
   if (receipt.row) {
     const chargeMicro = chargeOf(receipt);
@@ -254,15 +227,38 @@ export const bookReceipt = async (scope: IngestScope, receipt: VerifiedReceipt):
       return;
     case 'first':
       counts.first++;
-      await insert(scope, receipt, decision.placement);
+      await insert(run, receipt, decision.placement);
       return;
     case 'final':
       counts.final++;
-      await promote(scope, receipt, decision.placement, stored as SqlRow);
+      await promote(run, receipt, decision.placement, stored as StoredReceipt);
       return;
     default:
       decision satisfies never;
   }
+};
+
+/** Receipts that are booked together at most. */
+export const RUN_MAX: number = ROWS_MAX;
+
+/**
+ * Books receipts with their Payments, each once, whatever logs they come by. What the store knows of them is asked for
+ * together and their rows are written together; each is judged by itself, with those before it.
+ */
+export const bookReceipts = async (
+  scope: IngestScope,
+  receipts: readonly VerifiedReceipt[],
+): Promise<void> => {
+  const { session, books, closed } = scope;
+  const areCreditsWaiting = (await waitingCount(scope)) > 0;
+  const facts = await RunFacts.read(session, receipts, closed, areCreditsWaiting);
+  await books.look(
+    receipts.map(({ key }) => key),
+    'debit',
+  );
+  const run: Run = { scope, facts, rows: [] };
+  for (const receipt of receipts) await bookOne(run, receipt);
+  await writeBooked(run);
 };
 
 /** in_conflict of a receipt that was never held against its line: it must not hide one that was from its neighbours. */

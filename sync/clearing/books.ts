@@ -3,8 +3,9 @@ import { BUCKETS, applyMove, emptyBalance } from './core/ledger-states.ts';
 import type { Bucket, KeyBalance, Move, Sign } from './core/ledger-states.ts';
 import { LANE_BUCKET, keyIdOf } from './core/aggregate.ts';
 import type { AggregateKey, Lane } from './core/aggregate.ts';
+import { manyRows, readRows, writeRows } from './many-rows.ts';
 import { amountOf, numberOf, textOf, textOrNull } from './sql.ts';
-import type { SqlRow, SqlSession } from './sql.ts';
+import type { SqlRow, SqlSession, SqlValue } from './sql.ts';
 
 /** One lane as stored. `pendingMicro` = residual of the last aggregate + every receipt not yet in one. */
 export type LaneState = {
@@ -48,21 +49,74 @@ const emptyLane = (): LaneState => ({
   lastAggregate: undefined,
 });
 
+/** A key without its sign: of a charge and of what is given back of it alike. */
+type UnsignedKey = Omit<AggregateKey, 'sign'>;
+
 /** Ids of keys kept in memory: hashing a key costs more than looking it up. */
 const MAX_IDS = 65_536;
 const IDS = new Map<string, string>();
+/** By the very object, of which thousands of receipts share one. */
+const IDS_OF_OBJECTS: Readonly<Record<Sign, WeakMap<UnsignedKey, string>>> = {
+  debit: new WeakMap(),
+  credit: new WeakMap(),
+};
 
-const idOf = (key: AggregateKey): string => {
-  const { issuer, acquirer, merchant, programme, account, party, mcc, currency, sign } = key;
+const idOf = (key: UnsignedKey, sign: Sign): string => {
+  const seen = IDS_OF_OBJECTS[sign].get(key);
+  if (seen !== undefined) return seen;
+  const { issuer, acquirer, merchant, programme, account, party, mcc, currency } = key;
   const parts = [issuer, acquirer, merchant, programme, account, party, mcc, currency, sign];
   const name = JSON.stringify(parts);
-  const known = IDS.get(name);
-  if (known !== undefined) return known;
-  if (IDS.size >= MAX_IDS) IDS.clear();
-  const id = keyIdOf(key);
-  IDS.set(name, id);
+  let id = IDS.get(name);
+  if (id === undefined) {
+    if (IDS.size >= MAX_IDS) IDS.clear();
+    id = keyIdOf({ ...key, sign });
+    IDS.set(name, id);
+  }
+  IDS_OF_OBJECTS[sign].set(key, id);
   return id;
 };
+
+const LOOK = manyRows(
+  '?',
+  (ids) => `SELECT k.key_id, k.sign, k.source_micro, b.bucket, b.amount_micro FROM keys k
+     LEFT JOIN balances b ON b.key_id = k.key_id WHERE k.key_id IN (${ids}) ORDER BY k.key_id`,
+);
+
+const LANES = manyRows(
+  '?',
+  (ids) => `SELECT * FROM lanes WHERE key_id IN (${ids}) ORDER BY key_id`,
+);
+
+const SOURCES = manyRows(
+  '(?, ?)',
+  (rows) => `WITH written (key_id, source_micro) AS (VALUES ${rows})
+     UPDATE keys SET source_micro = written.source_micro FROM written WHERE keys.key_id = written.key_id`,
+);
+
+const BALANCES = manyRows(
+  '(?, ?, ?)',
+  (rows) => `INSERT INTO balances (key_id, bucket, amount_micro) VALUES ${rows}
+     ON CONFLICT (key_id, bucket) DO UPDATE SET amount_micro = excluded.amount_micro`,
+);
+
+const LANE_ROWS = manyRows(
+  '(?, ?, ?, ?, ?, ?, ?, ?)',
+  (
+    rows,
+  ) => `INSERT INTO lanes (key_id, lane, residual_micro, pending_micro, first_paid_s, first_ingest_s,
+       aggregates, last_aggregate) VALUES ${rows}
+     ON CONFLICT (key_id, lane) DO UPDATE SET residual_micro = excluded.residual_micro,
+       pending_micro = excluded.pending_micro, first_paid_s = excluded.first_paid_s,
+       first_ingest_s = excluded.first_ingest_s, aggregates = excluded.aggregates,
+       last_aggregate = excluded.last_aggregate`,
+);
+
+const JOURNAL = manyRows(
+  '(?, ?, ?, ?, ?, ?)',
+  (rows) => `INSERT INTO books_journal (at_s, key_id, from_bucket, to_bucket, amount_micro, cause)
+     VALUES ${rows}`,
+);
 
 /**
  * The books inside one transaction: balances and lanes of the keys it touches, read once, changed in memory under
@@ -72,8 +126,12 @@ export class Books {
   readonly #session: SqlSession;
   readonly #atS: number;
   readonly #balances = new Map<string, KeyBalance>();
+  /** Looked for, and not there. */
+  readonly #absent = new Set<string>();
   readonly #changed = new Map<string, Set<Bucket>>();
   readonly #lanes = new Map<string, { keyId: string; lane: Lane; state: LaneState }>();
+  /** Lanes read ahead, as stored; a key that is in it has no others. */
+  readonly #ahead = new Map<string, Map<Lane, LaneState>>();
   readonly #moves = new Map<string, { move: Move; amountMicro: bigint }>();
 
   constructor(session: SqlSession, atS: number) {
@@ -81,10 +139,29 @@ export class Books {
     this.#atS = atS;
   }
 
+  /** Reads keys, their balances and lanes ahead, all together: what follows asks the store no more for them. */
+  async look(keys: readonly UnsignedKey[], sign: Sign): Promise<void> {
+    const ids = new Set<string>();
+    for (const key of keys) {
+      const keyId = idOf(key, sign);
+      if (!this.#balances.has(keyId) && !this.#absent.has(keyId)) ids.add(keyId);
+    }
+    if (ids.size === 0) return;
+    const wanted = [...ids].map((keyId) => [keyId]);
+    for (const row of await readRows(this.#session, LOOK, wanted, [''])) this.#read(row);
+    for (const keyId of ids) {
+      if (!this.#balances.has(keyId)) this.#absent.add(keyId);
+      this.#ahead.set(keyId, new Map());
+    }
+    for (const row of await readRows(this.#session, LANES, wanted, [''])) {
+      this.#ahead.get(textOf(row, 'key_id'))?.set(textOf(row, 'lane') as Lane, laneOfRow(row));
+    }
+  }
+
   /** The id of a key, entered with an empty balance if it is new. */
-  async open(key: AggregateKey): Promise<string> {
-    const keyId = idOf(key);
-    if (await this.#load(keyId)) return keyId;
+  async open(key: UnsignedKey, sign: Sign): Promise<string> {
+    const keyId = idOf(key, sign);
+    if (this.#balances.has(keyId) || (await this.#load(keyId))) return keyId;
     await this.#session.run(
       `INSERT INTO keys (key_id, issuer, acquirer, merchant, programme, account, party, mcc, currency,
          sign, source_micro) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '0')`,
@@ -97,9 +174,9 @@ export class Books {
       key.party,
       key.mcc,
       BigInt(key.currency),
-      key.sign,
+      sign,
     );
-    this.#balances.set(keyId, emptyBalance(key.sign));
+    this.#balances.set(keyId, emptyBalance(sign));
     return keyId;
   }
 
@@ -111,23 +188,22 @@ export class Books {
 
   async #load(keyId: string): Promise<KeyBalance | undefined> {
     const known = this.#balances.get(keyId);
-    if (known) return known;
-    const rows = await this.#session.all(
-      `SELECT k.sign, k.source_micro, b.bucket, b.amount_micro FROM keys k
-         LEFT JOIN balances b ON b.key_id = k.key_id WHERE k.key_id = ?`,
-      keyId,
-    );
-    const [row] = rows;
-    if (!row) return undefined;
-    const balance = emptyBalance(textOf(row, 'sign') as Sign);
-    balance.sourceMicro = amountOf(row, 'source_micro');
-    for (const entry of rows) {
-      // A key without a balance yet: one row, of the key alone.
-      if (entry['bucket'] === null) continue;
-      balance.buckets[textOf(entry, 'bucket') as Bucket] = amountOf(entry, 'amount_micro');
+    if (known || this.#absent.has(keyId)) return known;
+    for (const row of await this.#session.all(LOOK(1), keyId)) this.#read(row);
+    return this.#balances.get(keyId);
+  }
+
+  /** One row of {@link LOOK}: a key with one of its balances, or alone where it has none yet. */
+  #read(row: SqlRow): void {
+    const keyId = textOf(row, 'key_id');
+    let balance = this.#balances.get(keyId);
+    if (!balance) {
+      balance = emptyBalance(textOf(row, 'sign') as Sign);
+      balance.sourceMicro = amountOf(row, 'source_micro');
+      this.#balances.set(keyId, balance);
     }
-    this.#balances.set(keyId, balance);
-    return balance;
+    if (row['bucket'] === null) return;
+    balance.buckets[textOf(row, 'bucket') as Bucket] = amountOf(row, 'amount_micro');
   }
 
   /** One move; asserts the invariant. A move of nothing (a stream that used nothing) is none. */
@@ -136,10 +212,10 @@ export class Books {
     applyMove(this.#balances.get(move.keyId) ?? (await this.balance(move.keyId)), move);
     const changed = this.#changed.get(move.keyId) ?? new Set<Bucket>();
     this.#changed.set(move.keyId, changed);
-    for (const place of [move.from, move.to]) {
-      if (BUCKETS.some((bucket) => bucket === place)) changed.add(place as Bucket);
-    }
-    const name = JSON.stringify([move.keyId, move.from, move.to, move.cause]);
+    if (isBucket(move.from)) changed.add(move.from);
+    if (isBucket(move.to)) changed.add(move.to);
+    // Neither an id nor a place has a space in it.
+    const name = `${move.keyId} ${move.from} ${move.to} ${move.cause}`;
     const entry = this.#moves.get(name);
     if (entry) entry.amountMicro += move.amountMicro;
     else this.#moves.set(name, { move, amountMicro: move.amountMicro });
@@ -150,18 +226,35 @@ export class Books {
     const name = `${keyId} ${lane}`;
     const known = this.#lanes.get(name);
     if (known) return known.state;
+    const state = (await this.#stored(keyId, lane)) ?? emptyLane();
+    this.#lanes.set(name, { keyId, lane, state });
+    return state;
+  }
+
+  async #stored(keyId: string, lane: Lane): Promise<LaneState | undefined> {
+    const ahead = this.#ahead.get(keyId);
+    if (ahead) return ahead.get(lane);
     const [row] = await this.#session.all(
       'SELECT * FROM lanes WHERE key_id = ? AND lane = ?',
       keyId,
       lane,
     );
-    const state = row ? laneOfRow(row) : emptyLane();
-    this.#lanes.set(name, { keyId, lane, state });
-    return state;
+    return row && laneOfRow(row);
   }
 
   async flush(): Promise<void> {
-    for (const [keyId, buckets] of this.#changed) await this.#writeBalance(keyId, buckets);
+    const sources: SqlValue[][] = [];
+    const balances: SqlValue[][] = [];
+    for (const [keyId, buckets] of this.#changed) {
+      const balance = await this.balance(keyId);
+      sources.push([keyId, balance.sourceMicro.toString()]);
+      for (const bucket of buckets) {
+        balances.push([keyId, bucket, balance.buckets[bucket].toString()]);
+      }
+    }
+    await writeRows(this.#session, SOURCES, sources);
+    await writeRows(this.#session, BALANCES, balances);
+    const lanes: SqlValue[][] = [];
     for (const { keyId, lane, state } of this.#lanes.values()) {
       // What the next cut will present and what the books hold must be one sum, remainder included.
       const held = (await this.balance(keyId)).buckets[LANE_BUCKET[lane]];
@@ -169,13 +262,7 @@ export class Books {
         held === state.pendingMicro,
         `clearing: lane ${lane} of ${keyId} has ${state.pendingMicro}, the books ${held}`,
       );
-      await this.#session.run(
-        `INSERT INTO lanes (key_id, lane, residual_micro, pending_micro, first_paid_s, first_ingest_s,
-           aggregates, last_aggregate) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (key_id, lane) DO UPDATE SET residual_micro = excluded.residual_micro,
-           pending_micro = excluded.pending_micro, first_paid_s = excluded.first_paid_s,
-           first_ingest_s = excluded.first_ingest_s, aggregates = excluded.aggregates,
-           last_aggregate = excluded.last_aggregate`,
+      lanes.push([
         keyId,
         lane,
         state.residualMicro.toString(),
@@ -184,37 +271,25 @@ export class Books {
         BigInt(state.firstIngestS),
         BigInt(state.aggregates),
         state.lastAggregate ?? null,
-      );
+      ]);
     }
-    for (const { move, amountMicro } of this.#moves.values()) {
-      await this.#session.run(
-        `INSERT INTO books_journal (at_s, key_id, from_bucket, to_bucket, amount_micro, cause)
-         VALUES (?, ?, ?, ?, ?, ?)`,
-        BigInt(this.#atS),
-        move.keyId,
-        move.from,
-        move.to,
-        amountMicro.toString(),
-        move.cause,
-      );
-    }
-  }
-
-  async #writeBalance(keyId: string, buckets: ReadonlySet<Bucket>): Promise<void> {
-    const balance = await this.balance(keyId);
-    const source = balance.sourceMicro.toString();
-    await this.#session.run('UPDATE keys SET source_micro = ? WHERE key_id = ?', source, keyId);
-    for (const bucket of buckets) {
-      await this.#session.run(
-        `INSERT INTO balances (key_id, bucket, amount_micro) VALUES (?, ?, ?)
-         ON CONFLICT (key_id, bucket) DO UPDATE SET amount_micro = excluded.amount_micro`,
-        keyId,
-        bucket,
-        balance.buckets[bucket].toString(),
-      );
-    }
+    await writeRows(this.#session, LANE_ROWS, lanes);
+    const atS = BigInt(this.#atS);
+    const entries = [...this.#moves.values()].map(({ move, amountMicro }) => [
+      atS,
+      move.keyId,
+      move.from,
+      move.to,
+      amountMicro.toString(),
+      move.cause,
+    ]);
+    await writeRows(this.#session, JOURNAL, entries);
   }
 }
+
+const PLACES: ReadonlySet<string> = new Set(BUCKETS);
+
+const isBucket = (place: string): place is Bucket => PLACES.has(place);
 
 /** The key behind an id. */
 export const keyOf = async (session: SqlSession, keyId: string): Promise<AggregateKey> => {

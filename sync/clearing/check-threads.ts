@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { invariant, KiriError } from '../../protocol/kiri-error.ts';
+import { ItemUnpacker, type PackedItems } from './packed-items.ts';
 import type { CheckedItem, CheckRules, RecordBatch, RecordChecker } from './record-check.ts';
 
 /** Batches handed in and not answered, at most: whoever hands in waits for earlier ones first. */
@@ -19,6 +20,7 @@ interface Task {
 interface Thread {
   readonly worker: Worker;
   readonly sent: Task[];
+  readonly unpacker: ItemUnpacker;
 }
 
 /**
@@ -90,10 +92,10 @@ export class CheckThreads implements RecordChecker {
     const worker = new Worker(new URL('check-worker.js', import.meta.url), {
       workerData: this.#rules,
     });
-    const thread: Thread = { worker, sent: [] };
+    const thread: Thread = { worker, sent: [], unpacker: new ItemUnpacker() };
     this.#threads.add(thread);
-    worker.on('message', (items: readonly CheckedItem[]) => {
-      thread.sent.shift()?.resolve(items);
+    worker.on('message', (packed: PackedItems) => {
+      thread.sent.shift()?.resolve(thread.unpacker.unpack(packed));
       if (thread.sent.length === 0) worker.unref();
       this.#handOut();
     });

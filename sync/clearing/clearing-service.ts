@@ -1,5 +1,5 @@
 import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
-import { writeFileDurable } from '../../platform/durable-file.ts';
+import { writeFileDurable, writeFilesDurable } from '../../platform/durable-file.ts';
 import { assignPayout } from './assign-payout.ts';
 import type { PayoutAssignment } from './assign-payout.ts';
 import { CutAssigner } from './assign-cut.ts';
@@ -12,8 +12,17 @@ import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile, ProfileRule } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
-import { anchorsOf, asWhole, rebuildFile, statementArtefact, writeAssigned } from './cut-file.ts';
-import type { Artefact, StreamFile, WriteFile, WrittenFile } from './cut-file.ts';
+import {
+  anchorsOf,
+  asWhole,
+  evidenceName,
+  EVIDENCE_FOLDER,
+  oneByOne,
+  rebuildFile,
+  statementArtefact,
+  writeAssigned,
+} from './cut-file.ts';
+import type { Artefact, Put, StreamFile, WriteFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
 import type { DisputeLimits } from './core/dispute-rules.ts';
@@ -139,7 +148,7 @@ export class ClearingService {
       const isLast = index === batches - 1;
       const done = await this.#options.database.transaction(async (session) => {
         const batch = new IngestBatch(session, nowS, this.#options.directory);
-        for (const item of part) await batch.add(item);
+        await batch.add(part);
         await batch.flush();
         if (isLast && cursor) {
           await session.run(
@@ -348,7 +357,19 @@ export class ClearingService {
   }
 
   async #writeFiles(nowS: number): Promise<WrittenFile[]> {
-    const { database, signer, outFolder } = this.#options;
-    return writeAssigned(database, signer, outFolder, this.#writeFile, nowS);
+    const { database, signer } = this.#options;
+    return writeAssigned(database, signer, this.#put, nowS);
+  }
+
+  get #put(): Put {
+    const { outFolder, writeFile } = this.#options;
+    const one: StreamFile = (path, content) => this.#writeFile(`${outFolder}/${path}`, content);
+    if (writeFile) return { one, evidence: oneByOne(one) };
+    const evidence: Put['evidence'] = (documents) =>
+      writeFilesDurable(
+        `${outFolder}/${EVIDENCE_FOLDER}`,
+        documents.map(({ id, document }) => ({ name: evidenceName(id), bytes: document })),
+      );
+    return { one, evidence };
   }
 }

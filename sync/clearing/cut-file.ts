@@ -16,7 +16,7 @@ import { HashedChunks } from './hashed-chunks.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
 import { StoredFile } from './stored-file.ts';
-import type { StoredLine } from './stored-file.ts';
+import type { StoredEvidence, StoredLine } from './stored-file.ts';
 import { vaultStatementOf } from './vault-statements.ts';
 
 /** Writes one file as a whole, durable when the promise resolves (temporary, sync, rename, sync of the folder). */
@@ -27,6 +27,13 @@ export type StreamFile = (
   path: string,
   content: Uint8Array | string | AsyncIterable<Uint8Array>,
 ) => Promise<void>;
+
+/** Where the artefacts of a file go. */
+export type Put = {
+  readonly one: StreamFile;
+  /** Evidence, in any order among itself; all of it is durable when the promise resolves. */
+  readonly evidence: (documents: readonly StoredEvidence[]) => Promise<void>;
+};
 
 /** One artefact of a cut, with its path below the output folder. */
 export type Artefact = { readonly path: string; readonly bytes: Uint8Array | string };
@@ -106,6 +113,18 @@ async function* linesChunks(stored: StoredFile, chunks: HashedChunks): AsyncGene
   yield chunks.end();
 }
 
+/** Name of a document of evidence in its folder. */
+export const evidenceName = (id: string): string => `${id}.cbor`;
+
+/** Writes evidence one by one, for a writer that knows no more. */
+export const oneByOne =
+  (put: StreamFile): Put['evidence'] =>
+  async (documents) => {
+    for (const { id, document } of documents) {
+      await put(`${EVIDENCE_FOLDER}/${evidenceName(id)}`, document);
+    }
+  };
+
 /** Takes what comes in pieces as a whole, for a writer that knows no pieces. */
 export const asWhole =
   (writeFile: WriteFile): StreamFile =>
@@ -118,7 +137,7 @@ export const asWhole =
     return writeFile(path, new Uint8Array(Buffer.concat(chunks)));
   };
 
-type Put = { readonly sha256: Uint8Array; readonly totals: IpmTotals };
+type FilePut = { readonly sha256: Uint8Array; readonly totals: IpmTotals };
 
 /**
  * Puts every artefact of one file where it belongs, in the order in which they are written: evidence, settlement file,
@@ -129,12 +148,10 @@ const putFile = async (
   fileName: string,
   stored: StoredFile,
   signer: Signer,
-  put: StreamFile,
-): Promise<Put> => {
+  { one: put, evidence }: Put,
+): Promise<FilePut> => {
   const { document } = stored;
-  for await (const { id, document: evidence } of stored.evidence()) {
-    await put(`${EVIDENCE_FOLDER}/${id}.cbor`, evidence);
-  }
+  for await (const page of stored.evidence()) await evidence(page);
   const base = `${CLEARING_FOLDER}/${fileName}`;
   const ipmFile = ipmName(fileName, document.profile);
   const passed: Passed = {
@@ -183,7 +200,7 @@ export const rebuildFile = async (
   const stored = await StoredFile.open(database, fileName);
   const artefacts: Artefact[] = [];
   const keep = asWhole(async (path, bytes) => void artefacts.push({ path, bytes }));
-  await putFile(fileName, stored, signer, keep);
+  await putFile(fileName, stored, signer, { one: keep, evidence: oneByOne(keep) });
   const statement = await database.transaction((session) => vaultStatementOf(session, fileName));
   return statement ? [...artefacts, statementArtefact(fileName, statement)] : artefacts;
 };
@@ -263,8 +280,7 @@ export type WrittenFile = {
 export const writeAssigned = async (
   database: SqlDatabase,
   signer: Signer,
-  outFolder: string,
-  writeFile: StreamFile,
+  put: Put,
   nowS: number,
 ): Promise<WrittenFile[]> => {
   const rows = await database.transaction((session) =>
@@ -274,9 +290,7 @@ export const writeAssigned = async (
   for (const row of rows) {
     const fileName = textOf(row, 'file_name');
     const stored = await StoredFile.open(database, fileName);
-    const { sha256, totals } = await putFile(fileName, stored, signer, (path, content) =>
-      writeFile(`${outFolder}/${path}`, content),
-    );
+    const { sha256, totals } = await putFile(fileName, stored, signer, put);
     await database.transaction(async (session) => {
       const changed = await session.run(
         `UPDATE files SET state = 'written', sha256 = ?, written_s = ?

@@ -1,14 +1,25 @@
-import { bookReceipt } from './book-receipt.ts';
+import { bookReceipts, RUN_MAX } from './book-receipt.ts';
 import { bookVoid } from './book-void.ts';
 import { bookCredit } from './book-credit.ts';
 import { Books } from './books.ts';
 import type { SettlementDirectory } from './core/directory.ts';
-import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
+import type { RejectedItem, VerifiedItem, VerifiedReceipt } from './core/ingest.ts';
 import { noCounts, noteFinding } from './ingest-scope.ts';
 import type { IngestCounts, IngestScope } from './ingest-scope.ts';
 import { takeRows } from './taken-rows.ts';
 import { isStorable } from './sql.ts';
 import type { SqlSession } from './sql.ts';
+
+/** Keys of receipts that were looked at: thousands of receipts share one. */
+const USABLE = new WeakSet<VerifiedReceipt['key']>();
+
+/** Whether the store can keep every name in a receipt's key. */
+const isUsable = (key: VerifiedReceipt['key']): boolean => {
+  if (USABLE.has(key)) return true;
+  if (!Object.values(key).every((part) => isStorable(String(part)))) return false;
+  USABLE.add(key);
+  return true;
+};
 
 /** One batch inside one transaction. Items see what the items before them in the batch did. */
 export class IngestBatch {
@@ -21,6 +32,7 @@ export class IngestBatch {
       nowS,
       books,
       met: [],
+      closed: new Map(),
       counts: noCounts(),
       ...(directory && { directory }),
     };
@@ -30,25 +42,35 @@ export class IngestBatch {
     return this.#scope.counts;
   }
 
-  async add(item: VerifiedItem | RejectedItem): Promise<void> {
-    // A name that the store cannot keep costs its own record, not the batch.
-    if ('key' in item && !Object.values(item.key).every((part) => isStorable(String(part)))) {
-      const { origin, leafIndex } = item;
-      const detail = 'a name in its documents holds NUL or half a character';
-      return this.#reject({ kind: 'rejected', code: 'NAME_UNUSABLE', detail, origin, leafIndex });
+  /** Books items in their order. Receipts that follow each other are asked for and written together. */
+  async add(items: readonly (VerifiedItem | RejectedItem)[]): Promise<void> {
+    let run: VerifiedReceipt[] = [];
+    const endRun = async (): Promise<void> => {
+      if (run.length > 0) await bookReceipts(this.#scope, run);
+      run = [];
+    };
+    for (const item of items) {
+      switch (item.kind) {
+        case 'receipt':
+          if (!isUsable(item.key)) await this.#reject(unusable(item));
+          else if (run.push(item) === RUN_MAX) await endRun();
+          break;
+        case 'void':
+          await endRun();
+          await bookVoid(this.#scope, item);
+          break;
+        case 'credit':
+          await endRun();
+          await bookCredit(this.#scope, item);
+          break;
+        case 'rejected':
+          await this.#reject(item);
+          break;
+        default:
+          item satisfies never;
+      }
     }
-    switch (item.kind) {
-      case 'receipt':
-        return bookReceipt(this.#scope, item);
-      case 'void':
-        return bookVoid(this.#scope, item);
-      case 'credit':
-        return bookCredit(this.#scope, item);
-      case 'rejected':
-        return this.#reject(item);
-      default:
-        item satisfies never;
-    }
+    await endRun();
   }
 
   async #reject({ code, detail, origin, leafIndex }: RejectedItem): Promise<void> {
@@ -62,3 +84,12 @@ export class IngestBatch {
     await takeRows(session, met.splice(0));
   }
 }
+
+/** A name that the store cannot keep costs its own record, not the batch. */
+const unusable = ({ origin, leafIndex }: VerifiedReceipt): RejectedItem => ({
+  kind: 'rejected',
+  code: 'NAME_UNUSABLE',
+  detail: 'a name in its documents holds NUL or half a character',
+  origin,
+  leafIndex,
+});

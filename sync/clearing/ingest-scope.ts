@@ -39,6 +39,8 @@ export interface IngestScope {
   readonly books: Books;
   /** Rows of approvers that the batch met. */
   readonly met: MetRow[];
+  /** Ends of the windows that are closed, by programme, as far as the batch has read them. */
+  readonly closed: Map<string, number>;
   readonly counts: IngestCounts;
   /** Says which account follows an ended one; absent: accounts stay. */
   readonly directory?: SettlementDirectory;

@@ -18,7 +18,7 @@ const IDLE_IN_TRANSACTION_MS = 600_000;
 /** A killed holder's session is gone within this; one that works on keeps the lock. */
 const LOCK_TIMEOUT_MS = 3000;
 /** Statements that the server keeps parsed; the clearing has fewer. */
-const STATEMENTS_MAX = 256;
+const STATEMENTS_MAX = 512;
 
 /**
  * A holder whose machine lost its power answers no probe: its session, and the lock with it, ends after 10 + 3 × 5

@@ -62,12 +62,43 @@ export interface PullResult {
   readonly stoppedAt?: number;
 }
 
+/** Bundles booked in one transaction: each costs its commit, and its accounts their balances, once. */
+const BUNDLES_TOGETHER = 4;
+
 /** A bundle whose records are being checked. */
 interface CheckedBundle {
   readonly bundle: Bundle;
   readonly rejected: readonly RejectedItem[];
   readonly items: Promise<readonly CheckedItem[]>;
 }
+
+/** The items of the next bundles, in the order of the log; fewer where one behind the first was not judged. */
+const takeChecked = async (
+  ahead: CheckedBundle[],
+): Promise<{ readonly last: Bundle; readonly checked: CheckedItem[] }> => {
+  const first = ahead.shift()!;
+  let last = first.bundle;
+  const checked = inOrder(first.rejected, await first.items);
+  for (let taken = 1; taken < BUNDLES_TOGETHER; taken += 1) {
+    const [next] = ahead;
+    // What was not judged fails when it comes first.
+    const items = await next?.items.catch(() => undefined);
+    if (!next || !items) break;
+    ahead.shift();
+    last = next.bundle;
+    for (const item of inOrder(next.rejected, items)) checked.push(item);
+  }
+  return { last, checked };
+};
+
+const inOrder = (
+  rejected: readonly RejectedItem[],
+  items: readonly CheckedItem[],
+): CheckedItem[] => {
+  const all = [...rejected, ...items];
+  if (rejected.length > 0) all.sort((a, b) => a.leafIndex - b.leafIndex);
+  return all;
+};
 
 interface Served extends SeenHead {
   readonly head: FinalHead;
@@ -216,7 +247,7 @@ export class LogPuller {
         }
         continue;
       }
-      await this.#book(clearing, ahead.shift()!, nowS, signed.note);
+      await this.#book(clearing, ahead, nowS, signed.note);
     }
     if (failure) throw failure.error;
   }
@@ -234,18 +265,17 @@ export class LogPuller {
     return { bundle, rejected, items };
   }
 
-  /** Books a bundle, its entries in the order of the log. */
+  /** Books the next bundles, their entries in the order of the log. */
   async #book(
     clearing: ClearingService,
-    { bundle, rejected, items }: CheckedBundle,
+    ahead: CheckedBundle[],
     nowS: number,
     note: string,
   ): Promise<void> {
-    const checked = [...rejected, ...(await items)];
-    if (rejected.length > 0) checked.sort((a, b) => a.leafIndex - b.leafIndex);
+    const { last, checked } = await takeChecked(ahead);
     const { origin } = this;
-    const nextIndex = bundle.index * TILE_WIDTH + bundle.from + bundle.leaves.length;
-    await clearing.ingestBatch(checked, nowS, { origin, nextIndex, rootHex: bundle.rootHex, note });
+    const nextIndex = last.index * TILE_WIDTH + last.from + last.leaves.length;
+    await clearing.ingestBatch(checked, nowS, { origin, nextIndex, rootHex: last.rootHex, note });
     for (const item of checked) if (item.kind === 'rejected') this.#fault(item);
   }
 

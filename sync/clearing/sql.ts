@@ -46,9 +46,11 @@ export const inTurn = (): Turns => {
 };
 
 const UNKEPT = /\0|\p{Surrogate}/u;
+/** Whether it has to be looked at closely: nearly no text has. */
+const SUSPECT = /[\0\ud800-\udfff]/;
 
 /** PostgreSQL keeps no NUL in a text, and neither server nor file a half of a surrogate pair. */
-export const isStorable = (text: string): boolean => !UNKEPT.test(text);
+export const isStorable = (text: string): boolean => !SUSPECT.test(text) || !UNKEPT.test(text);
 
 /**
  * Texts that one of the databases could not keep are refused alike on both.
@@ -66,8 +68,12 @@ export const checkValues = (values: readonly SqlValue[]): void => {
 };
 
 /** Compiled statements kept; the clearing has fewer than this. */
-const STATEMENTS_MAX = 256;
+const STATEMENTS_MAX = 512;
 const BUSY_TIMEOUT_MS = 5000;
+/** Pages held in memory: an insert touches a page of each index, and one that is gone has to be read again. */
+const CACHE_KIB = 16_384;
+/** Pages of 4 KiB in the write-ahead log before they go to their places: what is touched often is then written once. */
+const CHECKPOINT_PAGES = 8_192;
 
 const sessionOn = (database: InstanceType<typeof DatabaseSync>): SqlSession => {
   const statements = new Map<string, StatementSyncInstance>();
@@ -134,6 +140,9 @@ export const openSqlite = (path: string): SqlDatabase => {
   try {
     database = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON');
+    database.exec(
+      `PRAGMA cache_size = ${-CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
+    );
   } catch (cause) {
     unlock?.();
     throw new KiriError('STORE_UNAVAILABLE', `clearing store ${path} cannot be opened`, { cause });

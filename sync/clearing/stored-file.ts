@@ -1,4 +1,5 @@
 /** A settlement file as the store holds it, read in pages: a file of a million lines is never held as a whole. */
+import { MAX_FILES_IN_FLIGHT } from '../../platform/durable-file.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PresentmentRecord } from './core/ipm-record.ts';
 import { decodeFileDocument, decodeRecord } from './file-document.ts';
@@ -8,8 +9,8 @@ import type { SqlDatabase, SqlRow, SqlValue } from './sql.ts';
 
 /** Lines held at a time. */
 const LINES_PAGE = 1_024;
-/** Documents of evidence held at a time, each at most a megabyte. */
-const EVIDENCE_PAGE = 32;
+/** Documents of evidence held and written at a time, each at most a megabyte. */
+const EVIDENCE_PAGE: number = MAX_FILES_IN_FLIGHT;
 
 /** One line as it stands in the file: its record number, from 2, its aggregate and its record. */
 export type StoredLine = {
@@ -74,17 +75,17 @@ export class StoredFile {
     }
   }
 
-  /** Of every line, also of one that came by another cut, then of the silent aggregates. */
-  async *evidence(): AsyncGenerator<StoredEvidence> {
+  /** Of every line, also of one that came by another cut, then of the silent aggregates; a page at a time. */
+  async *evidence(): AsyncGenerator<readonly StoredEvidence[]> {
     const pages = this.#pages(
       `SELECT l.number, a.aggregate_id, a.document FROM file_lines l
          JOIN aggregates a ON a.aggregate_id = l.aggregate_id
        WHERE l.file_name = ? AND l.number > ? ORDER BY l.number LIMIT ${EVIDENCE_PAGE}`,
     );
-    for await (const rows of pages) yield* rows.map(evidenceOf);
+    for await (const rows of pages) yield rows.map(evidenceOf);
     for (const id of this.silent) {
       const sql = 'SELECT aggregate_id, document FROM aggregates WHERE aggregate_id = ?';
-      yield* (await this.#all(sql, id)).map(evidenceOf);
+      yield (await this.#all(sql, id)).map(evidenceOf);
     }
   }
 

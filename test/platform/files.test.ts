@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { readIfPresent, writeFileDurable } from '../../platform/durable-file.ts';
+import { readIfPresent, writeFileDurable, writeFilesDurable } from '../../platform/durable-file.ts';
 import { openSettings } from '../../platform/settings.ts';
 import { systemClock } from '../../platform/system-clock.ts';
 import { systemRandom } from '../../platform/system-random.ts';
@@ -33,6 +33,23 @@ t.test('a write that fails keeps the old content and says which file', async (t)
   await t.rejects(writeFileDurable(join(folder, 'file', 'x'), 'new'), { code: 'DISK_FAILED' });
   await t.rejects(readIfPresent(join(folder, 'taken')), { code: 'DISK_FAILED' });
   t.same(fs.readdirSync(folder).toSorted(), ['file', 'taken']);
+});
+
+t.test('many files of one folder: each whole, and none half written where one fails', async (t) => {
+  const folder = join(t.testdir(), 'new');
+  const files = Array.from({ length: 150 }, (_, at) => ({ name: `${at}`, bytes: `file ${at}` }));
+  await writeFilesDurable(folder, files);
+  await writeFilesDurable(folder, []);
+  t.equal(fs.readdirSync(folder).length, 150);
+  t.ok(files.every(({ name, bytes }) => fs.readFileSync(join(folder, name), 'utf8') === bytes));
+  fs.mkdirSync(join(folder, 'taken'));
+  const more = ['5', 'taken', 'more'].map((name) => ({ name, bytes: 'new' }));
+  await t.rejects(writeFilesDurable(folder, more), { code: 'DISK_FAILED', message: /taken/ });
+  t.equal(fs.readFileSync(join(folder, 'more'), 'utf8'), 'new', 'those that were begun are whole');
+  t.same(
+    fs.readdirSync(folder).filter((name) => name.endsWith('.tmp')),
+    [],
+  );
 });
 
 t.test('settings: defaults only for an absent file, then what was written last', async (t) => {
