@@ -22,9 +22,10 @@ import {
   verifyTariff,
 } from '../../identity/core/centre.ts';
 import { openDocument } from '../../identity/core/document.ts';
+import type { NamedPeriod } from '../../identity/core/period.ts';
 import { ALLOWANCE } from '../../identity/core/documents/allowance.ts';
 import { APPROVER_CLOSING } from '../../identity/core/documents/approver-closing.ts';
-import { BINDING } from '../../identity/core/documents/binding.ts';
+import { BINDING, type Binding } from '../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
   CLEARING_CREDENTIAL,
@@ -43,11 +44,20 @@ export interface KnownPayee {
   readonly verified: VerifiedPayee;
 }
 
-const push = <T>(chains: Map<string, T[]>, id: string, chain: T): void => {
-  const list = chains.get(id);
-  if (list) list.push(chain);
-  else chains.set(id, [chain]);
+const push = <T>(chains: Map<string, T[]>, id: string, chain: T): T[] => {
+  const list = chains.get(id) ?? [];
+  chains.set(id, list);
+  list.push(chain);
+  return list;
 };
+
+const latestFirst = (
+  a: { readonly period: NamedPeriod },
+  b: { readonly period: NamedPeriod },
+): number => b.period.notBeforeS - a.period.notBeforeS;
+
+const newestFirst = (a: VerifiedPayer, b: VerifiedPayer): number =>
+  b.allowance.generation - a.allowance.generation || b.party.notBeforeS - a.party.notBeforeS;
 
 /** A document whose key must stand on the table before it can be opened. */
 const UNKNOWN_SIGNER = 'its signer has no valid credential in trust/documents';
@@ -63,16 +73,20 @@ interface Authority {
  */
 export class DocumentBook {
   readonly trust: Trust;
-  readonly parties: Map<string, Authority> = new Map();
+  /** By key id, as registrars and acquirers; renewals stand beside what they renew. */
+  readonly parties: Map<string, Authority[]> = new Map();
   /** By party: every account that a credential of it has named. */
   readonly accounts: Map<string, Set<string>> = new Map();
-  readonly registrars: Map<string, Authority> = new Map();
-  readonly acquirers: Map<string, Authority> = new Map();
+  readonly registrars: Map<string, Authority[]> = new Map();
+  readonly acquirers: Map<string, Authority[]> = new Map();
   /** By line; more than one after a rotation. */
   readonly bindings: Map<string, VerifiedBinding[]> = new Map();
-  /** By line: a binding with one allowance each. */
+  /**
+   * By line: every chain of party, registrar, binding and allowance that holds, in the order in which clearing asks them: the
+   * newest allowance first, then the party's newest credential.
+   */
   readonly payers: Map<string, VerifiedPayer[]> = new Map();
-  /** By payee id; renewals stand beside what they renew, as for approvers. */
+  /** By payee id, the latest to begin first, as for approvers. */
   readonly payees: Map<string, KnownPayee[]> = new Map();
   /** By approver id. */
   readonly approvers: Map<string, VerifiedMandate[]> = new Map();
@@ -126,7 +140,7 @@ export class DocumentBook {
       case ALLOWANCE.typ:
         return this.#checkAllowance(cose, single.value.payload);
       case POLICY.typ:
-        return this.#checkSigned(this.parties.get(signer)?.key, (key) =>
+        return this.#checkSigned(this.parties.get(signer)?.[0]?.key, (key) =>
           openDocument(this.trust.verifier, key, POLICY, cose),
         );
       case TARIFF.typ:
@@ -155,7 +169,7 @@ export class DocumentBook {
 
   #addAuthority(
     codec: typeof PARTY_CREDENTIAL | typeof REGISTRAR_CREDENTIAL | typeof ACQUIRER_CREDENTIAL,
-    into: Map<string, Authority>,
+    into: Map<string, Authority[]>,
     cose: Uint8Array,
   ): Checked<readonly PublicKey[]> {
     const { verifier, issuerKey } = this.trust;
@@ -163,7 +177,7 @@ export class DocumentBook {
     const opened = openDocument(verifier, issuerKey, codec as typeof REGISTRAR_CREDENTIAL, cose);
     if (!opened.ok) return opened;
     const { key } = opened.value.value;
-    into.set(key.hex, { key: this.#know(key), cose });
+    push(into, key.hex, { key: this.#know(key), cose });
     return accepted([key]);
   }
 
@@ -179,18 +193,29 @@ export class DocumentBook {
     const opened = verifyMandate(this.trust, cose, undefined);
     if (!opened.ok) return opened;
     const { gatewayKey } = opened.value;
-    push(this.approvers, this.#know(gatewayKey).hex, opened.value);
+    push(this.approvers, this.#know(gatewayKey).hex, opened.value).sort(latestFirst);
     return accepted([gatewayKey]);
   }
 
   #addMerchant(cose: Uint8Array, signer: string): Checked<readonly PublicKey[]> {
-    const acquirer = this.acquirers.get(signer);
-    if (!acquirer) return refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
-    const opened = verifyPayee(this.trust, { acquirer: acquirer.cose, merchant: cose }, undefined);
-    if (!opened.ok) return opened;
-    const keys = [...opened.value.payeeKeys.values()];
-    for (const key of keys) push(this.payees, this.#know(key).hex, { key, verified: opened.value });
-    return accepted(keys);
+    let found: Checked<readonly PublicKey[]> = refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
+    for (const acquirer of this.acquirers.get(signer) ?? []) {
+      const documents = { acquirer: acquirer.cose, merchant: cose };
+      const opened = verifyPayee(this.trust, documents, undefined);
+      if (!opened.ok) {
+        if (!found.ok) found = opened;
+        continue;
+      }
+      const verified = opened.value;
+      const keys = [...verified.payeeKeys.values()];
+      for (const key of keys) {
+        push(this.payees, this.#know(key).hex, { key, verified }).sort((a, b) =>
+          latestFirst(a.verified, b.verified),
+        );
+      }
+      found = accepted(keys);
+    }
+    return found;
   }
 
   #addBinding(cose: Uint8Array, otherwise: string): Checked<readonly PublicKey[]> {
@@ -198,11 +223,9 @@ export class DocumentBook {
     if (!opened.ok) return opened;
     const { lineHex, deviceKey } = opened.value;
     push(this.bindings, lineHex, opened.value);
-    this.#coses.set(lineHex, {
-      party: this.parties.get(opened.value.partyHex)!.cose,
-      registrar: this.registrars.get(toHex(opened.value.binding.issuer))!.cose,
-      binding: cose,
-    });
+    for (const documents of this.#chainsOf(opened.value.binding, cose)) {
+      push(this.#coses, lineHex, documents);
+    }
     return accepted([this.#know(deviceKey)]);
   }
 
@@ -212,27 +235,42 @@ export class DocumentBook {
     if (!message.ok) return refused('MALFORMED', `${otherwise}; ${message.reason}`);
     const binding = BINDING.decode(message.value.payload);
     if (!binding.ok) return binding;
-    const party = this.parties.get(toHex(binding.value.party));
-    const registrar = this.registrars.get(toHex(binding.value.issuer));
-    if (!party || !registrar) return refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
-    const documents = { party: party.cose, registrar: registrar.cose, binding: cose };
-    const verified = verifyBinding(this.trust, documents, undefined);
-    if (!verified.ok) return verified;
-    return verified;
+    let found: Checked<VerifiedBinding> = refused('CREDENTIAL_INVALID', UNKNOWN_SIGNER);
+    for (const documents of this.#chainsOf(binding.value, cose)) {
+      const verified = verifyBinding(this.trust, documents, undefined);
+      if (verified.ok || !found.ok) found = verified;
+    }
+    return found;
   }
 
-  /** The documents behind each line's last binding: an allowance is opened together with them. */
-  readonly #coses = new Map<string, BindingDocuments>();
+  /** A binding with each credential that its party and its registrar have. */
+  #chainsOf({ party, issuer }: Binding, binding: Uint8Array): BindingDocuments[] {
+    const registrars = this.registrars.get(toHex(issuer)) ?? [];
+    return (this.parties.get(toHex(party)) ?? []).flatMap((one) =>
+      registrars.map(({ cose }) => ({ party: one.cose, registrar: cose, binding })),
+    );
+  }
+
+  /** The documents behind each line's bindings: an allowance is opened together with them. */
+  readonly #coses = new Map<string, BindingDocuments[]>();
 
   #checkAllowance(cose: Uint8Array, payload: Uint8Array): Checked<readonly PublicKey[]> {
     const allowance = ALLOWANCE.decode(payload);
     if (!allowance.ok) return allowance;
-    const bound = this.#coses.get(toHex(allowance.value.line));
-    if (!bound) return refused('UNKNOWN_LINE', 'no valid binding of its line in trust/documents');
-    const verified = verifyPayer(this.trust, { ...bound, allowance: cose }, undefined);
-    if (!verified.ok) return verified;
-    push(this.payers, verified.value.lineHex, verified.value);
-    return accepted([]);
+    let found: Checked<readonly PublicKey[]> = refused(
+      'UNKNOWN_LINE',
+      'no valid binding of its line in trust/documents',
+    );
+    for (const bound of this.#coses.get(toHex(allowance.value.line)) ?? []) {
+      const verified = verifyPayer(this.trust, { ...bound, allowance: cose }, undefined);
+      if (verified.ok) {
+        push(this.payers, verified.value.lineHex, verified.value).sort(newestFirst);
+        found = accepted([]);
+      } else if (!found.ok) {
+        found = verified;
+      }
+    }
+    return found;
   }
 }
 

@@ -1,5 +1,7 @@
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import { FLAG_TIME_QUALITY } from '../../protocol/messages/receipt.ts';
+import type { VerifiedPayer } from '../../identity/core/chain.ts';
 import { keyIdOf, type AggregateKey } from '../../sync/clearing/core/aggregate.ts';
 import { netOfEntries, verifyEvidence, type Evidence } from '../../sync/clearing/core/evidence.ts';
 import { conflictBetween } from '../../sync/clearing/core/ingest.ts';
@@ -45,18 +47,40 @@ function open({ files, findings }: EvidenceContext, path: string): Opened | unde
   return { path, id, keyId, value };
 }
 
-/** Whose money goes where, as the documents behind a receipt say it (DESIGN §6). */
-const keyOf = ({ bound, payee, payment }: CheckedReceipt): AggregateKey => ({
-  issuer: toHex(bound.party.issuer),
+/** Whose money goes where, as the documents behind a receipt and the credential of its account say it (DESIGN §6). */
+const keyOf = (
+  { payee, payment }: CheckedReceipt,
+  { party, partyHex }: Pick<VerifiedPayer, 'party' | 'partyHex'>,
+): AggregateKey => ({
+  issuer: toHex(party.issuer),
   acquirer: toHex(payee.acquirer.subject),
   merchant: payee.merchant.merchantId,
   programme: payee.merchant.programme,
-  account: bound.party.fundingAccount,
-  party: bound.partyHex,
+  account: party.fundingAccount,
+  party: partyHex,
   mcc: String(payee.merchant.mcc).padStart(4, '0'),
   currency: payment.currency,
   sign: 'debit',
 });
+
+/** From the first payment of an aggregate to its last, UTC seconds. */
+type Span = Pick<Evidence, 'firstPaidS' | 'lastPaidS'>;
+
+/**
+ * The chains that may have been charged. Clearing takes the one in force at the receipt's own time; where that is unknown, or
+ * later than its first cosignature, one that was in force while the aggregate's payments were made.
+ */
+function chargedChains(
+  receipt: CheckedReceipt,
+  { firstPaidS, lastPaidS }: Span,
+): readonly VerifiedPayer[] {
+  const { timeS, flags } = receipt.receipt;
+  const isTimed = (flags & FLAG_TIME_QUALITY) !== 0;
+  if (isTimed && firstPaidS <= timeS && timeS <= lastPaidS) return [receipt.payer];
+  return receipt.payers.filter(
+    ({ period }) => period.notBeforeS <= lastPaidS && firstPaidS < period.expiresS,
+  );
+}
 
 /** Every leaf is a receipt that verified, charges what it says, and lies where it says in the log. */
 function checkLeaves(
@@ -76,7 +100,7 @@ function checkLeaves(
       const same =
         bytesEqual(receipt.paymentHash, leaf.paymentHash) &&
         receipt.chargedMicro === leaf.amountMicro &&
-        keyIdOf(keyOf(receipt)) === keyId;
+        chargedChains(receipt, value).some((chain) => keyIdOf(keyOf(receipt, chain)) === keyId);
       if (!same) findings.fault(path, `receipt ${hash} says otherwise than its leaf`);
     }
     const origin = value.origins[leaf.origin];
@@ -120,11 +144,13 @@ function checkRefunds(
     if (refunded > receipt.chargedMicro) {
       findings.fault(path, `more is given back of Payment ${payment} than it charged`);
     }
-    const own = keyOf(receipt);
-    // Where the account was replaced since, it is the party's new one.
-    const isOfParty = accounts?.get(own.party)?.has(value.key.account) === true;
-    const account = isOfParty ? value.key.account : own.account;
-    if (keyIdOf({ ...own, account, sign: 'credit' }) !== keyId) {
+    const own = keyOf(receipt, receipt.payer);
+    // Where the account was replaced since, it is the party's new one; where the receipt has no time, any that it had.
+    const { account } = value.key;
+    const isOfParty =
+      accounts?.get(own.party)?.has(account) === true ||
+      receipt.payers.some(({ party }) => party.fundingAccount === account);
+    if (!isOfParty || keyIdOf({ ...own, account, sign: 'credit' }) !== keyId) {
       findings.fault(path, `credit ${hash} is not on the key of its Payment`);
     }
   }

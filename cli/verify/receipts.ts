@@ -1,5 +1,5 @@
 import { checkPeriod, type NamedPeriod } from '../../identity/core/period.ts';
-import type { VerifiedBinding, VerifiedPayee } from '../../identity/core/chain.ts';
+import type { VerifiedBinding, VerifiedPayee, VerifiedPayer } from '../../identity/core/chain.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, verifySign1, type Sign1 } from '../../protocol/cose.ts';
 import { offerHash, payloadHash } from '../../protocol/ids.ts';
@@ -23,6 +23,10 @@ export interface CheckedReceipt {
   readonly chargedMicro: bigint;
   readonly bound: VerifiedBinding;
   readonly payee: VerifiedPayee;
+  /** The payer's chain in force when it was accepted; of a receipt without a time the newest, unjudged. */
+  readonly payer: VerifiedPayer;
+  /** Every chain of its line, in the order in which clearing asks them. */
+  readonly payers: readonly VerifiedPayer[];
 }
 
 /** By SHA-256 of the Receipt's payload, in hex. */
@@ -163,7 +167,7 @@ class SetCheck {
     return true;
   }
 
-  /** The chain in force when the approver accepted; with an unknown clock the last one, unjudged. */
+  /** The newest chain in force when the approver accepted; with an unknown clock the newest, unjudged. */
   #inForce<T>(
     chains: readonly T[] | undefined,
     periodOf: (chain: T) => NamedPeriod,
@@ -173,7 +177,7 @@ class SetCheck {
     const isTimed = (receipt.flags & FLAG_TIME_QUALITY) !== 0;
     const held = (chain: T): boolean => !isTimed || checkPeriod(periodOf(chain), receipt.timeS).ok;
     return (
-      chains?.findLast(held) ?? this.#fault('receipt', `no ${what} was in force when it was given`)
+      chains?.find(held) ?? this.#fault('receipt', `no ${what} was in force when it was given`)
     );
   }
 
@@ -186,7 +190,8 @@ class SetCheck {
     const { approvers, payers } = this.#book;
     const { value: said } = receipt;
     const mandate = this.#inForce(approvers.get(toHex(value.approver)), period, said, 'mandate');
-    const payer = this.#inForce(payers.get(bound.lineHex), period, said, 'allowance');
+    const chains = payers.get(bound.lineHex) ?? [];
+    const payer = this.#inForce(chains, period, said, 'allowance');
     const payee = this.#inForce(payees, (one) => one.verified.period, said, 'merchant credential');
     if (!mandate || !payer || !payee) return undefined;
     const currencies = [mandate.mandate.currency, payee.verified.merchant.currency];
@@ -202,6 +207,8 @@ class SetCheck {
       chargedMicro: said.chargedMicro ?? value.amountMicro,
       bound,
       payee: payee.verified,
+      payer,
+      payers: chains,
     };
   }
 
@@ -230,15 +237,15 @@ export function checkReceipts(
     const path = `${stem}.receipt.cbor`;
     const checked = findings.guard(path, () => new SetCheck(files, stem, book, findings).run());
     if (!checked) continue;
-    const { payment, receipt, bound, chargedMicro } = checked;
+    const { payment, receipt, payer, chargedMicro } = checked;
     receipts.set(toHex(checked.receiptHash), checked);
     const place = `${toHex(payment.approver)} ${receipt.sequence}`;
     const twin = sequences.get(place);
     if (twin !== undefined) findings.fault(path, `its approver used the sequence in ${twin} too`);
     sequences.set(place, stem);
     findings.liable({
-      party: bound.partyHex,
-      reference: bound.party.reference,
+      party: payer.partyHex,
+      reference: payer.party.reference,
       amountMicro: chargedMicro,
       currency: payment.currency,
     });

@@ -14,13 +14,17 @@ const YEN = 1_000_000n;
 const id = (byte: number): Uint8Array => new Uint8Array(16).fill(byte);
 const paymentHash = hashOf('payment');
 
-/** What `kiri verify` knows of a Payment of 100 yen; of its chains only what a key is made of. */
+/** Of a chain only what a key is made of. */
+const payer = { party: { issuer: id(1), fundingAccount: 'ACC-1' }, partyHex: 'party' };
+
+/** What `kiri verify` knows of a Payment of 100 yen. */
 const receipt = {
   paymentHash,
   receiptHash: hashOf('receipt'),
   chargedMicro: 100n * YEN,
   payment: { currency: 392 },
-  bound: { party: { issuer: id(1), fundingAccount: 'ACC-1' }, partyHex: 'party' },
+  payer,
+  payers: [payer],
   payee: {
     acquirer: { subject: id(2) },
     merchant: { merchantId: 'M1', programme: 'BILATERAL', mcc: 4784 },
