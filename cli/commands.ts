@@ -121,8 +121,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '                           [--cycle first|arbitration] [--text TEXT] [--json]\n' +
       '       kiri issuer retrieval --arn ARN --reason CODE DESK [--text TEXT] [--json]\n' +
       '         DESK is --key FILE --member ID --state DIR --out DIR\n' +
-      '  FILE               a settlement file, its manifest and lines file beside it\n' +
-      "  --trust DIR        the issuer's public key and the clearing's credential\n" +
+      '  FILE               a settlement file, its manifest and lines file beside it; with card numbers\n' +
+      "                     also its vault's statement (.vault)\n" +
+      "  --trust DIR        the issuer's public key, the clearing's credential, keys of vaults in vaults/\n" +
       "  --member ID        11 digits: the issuer in its own files' ids\n" +
       '  --state DIR        what the desk took and answered; one process at a time\n' +
       '  --out DIR          (desk) the folder that the clearing reads the answers from\n' +
@@ -249,7 +250,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri clearing archive --store STORE --folder DIR --key FILE --from DATE --to DATE --out FOLDER\n' +
       '                            [--trust DIR] [--ledger DIR] [--receipts DIR] [--answers DIR] [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
-      '       kiri clearing line-accounts --store FILE --key FILE --out FILE [--json]\n' +
+      '       kiri clearing line-accounts --store STORE --key FILE --out FILE [--json]\n' +
       '       kiri clearing cost --store STORE [--out DIR] [--json]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
       '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +

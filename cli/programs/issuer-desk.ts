@@ -6,6 +6,7 @@ import { lockFolder } from '../../platform/folder-lock.ts';
 import { makeFolder } from '../../platform/make-folder.ts';
 import { MICRO_PER_MAJOR, parseMajor } from '../../protocol/amount.ts';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import type { PublicKey } from '../../protocol/public-key.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
 import type { AccountState } from '../../sync/issuer/core/desk.ts';
 import { IssuerDesk } from '../../sync/issuer/issuer-desk.ts';
@@ -16,11 +17,15 @@ import { say, toolOptions, type ToolOptions } from './tool-options.ts';
 /** What every command of the desk takes. */
 export const DESK_OPTIONS: readonly string[] = ['key', 'member', 'state', 'out'];
 
-/** Opens the desk of the state folder for this process alone, which also writes what a crash kept back. */
+/**
+ * Opens the desk of the state folder for this process alone, which also writes what a crash kept back.
+ * @param vaults whose statements about files with card numbers are believed
+ */
 export async function withDesk<T>(
   options: ToolOptions,
   account: (reference: string) => AccountState,
   work: (desk: IssuerDesk) => Promise<T>,
+  vaults: readonly PublicKey[] = [],
 ): Promise<T> {
   const [state, out] = [options.need('state'), options.need('out')];
   const signer = loadSigner(options.need('key'));
@@ -32,7 +37,8 @@ export async function withDesk<T>(
     const writeFile = (name: string, bytes: Uint8Array): Promise<void> =>
       writeFileDurable(join(out, name), bytes, 0o644);
     const verifier = nodeVerifier();
-    const desk = await IssuerDesk.open({ database, signer, member, verifier, account, writeFile });
+    const own = { database, signer, member, verifier, vaults, account, writeFile };
+    const desk = await IssuerDesk.open(own);
     return await work(desk);
   } finally {
     await database.close();

@@ -8,7 +8,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import { MANIFEST } from '../../sync/clearing/core/manifest.ts';
 import type { AccountState, Arrival } from '../../sync/issuer/core/desk.ts';
-import type { DeskAnswer } from '../../sync/issuer/issuer-desk.ts';
+import type { DeskAnswer, IssuerDesk } from '../../sync/issuer/issuer-desk.ts';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../command.ts';
 import { Artefacts, MAX_ARTEFACT_BYTES } from '../verify/artefacts.ts';
 import { Findings } from '../verify/findings.ts';
@@ -40,8 +40,14 @@ function accountsIn(path: string | undefined): (reference: string) => AccountSta
   return (reference) => states.get(reference) ?? 'unknown';
 }
 
+/** Who signed the manifest, and whose statements about filled files count. */
+interface Signers {
+  readonly clearing: PublicKey;
+  readonly vaults: readonly PublicKey[];
+}
+
 /** The clearing that signed the manifest, if the issuer credentialed it for the time of the cut. */
-function clearingOf(manifest: Uint8Array, trust: string): PublicKey {
+function signersOf(manifest: Uint8Array, trust: string): Signers {
   const findings = new Findings();
   const store = loadTrust(new Artefacts(trust, findings), '', findings);
   const sign1 = decodeSign1(manifest);
@@ -55,7 +61,7 @@ function clearingOf(manifest: Uint8Array, trust: string): PublicKey {
   const found = store?.book.clearings.find(
     (one) => kid && bytesEqual(one.key.id, kid) && checkPeriod({ typ, ...one }, cutS).ok,
   );
-  if (found) return found.key;
+  if (found) return { clearing: found.key, vaults: store?.vaults ?? [] };
   // Faults of what else lies in the folder are told only where they may be the reason.
   const [fault] = findings.report().faults;
   const hint = fault ? ` (${trust}: ${fault.path}: ${fault.reason})` : '';
@@ -64,6 +70,8 @@ function clearingOf(manifest: Uint8Array, trust: string): PublicKey {
 }
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+type Ingested = Awaited<ReturnType<IssuerDesk['ingest']>>;
 
 interface Found {
   readonly arrival: Arrival;
@@ -88,6 +96,7 @@ function readArrival(path: string, evidenceFolder: string | undefined): Found {
   }
   const manifest = read('.manifest');
   const view = `${name}.manifest.json`;
+  const statement = `${name}.vault`;
   return {
     manifest,
     arrival: {
@@ -96,6 +105,7 @@ function readArrival(path: string, evidenceFolder: string | undefined): Found {
       file: read('.ipm', MAX_ARTEFACT_BYTES),
       lines: text(read('.lines.jsonl', MAX_ARTEFACT_BYTES)),
       hasEvidence,
+      ...(files.has(statement) ? { vaultStatement: read('.vault') } : {}),
       ...(files.has(view) ? { manifestView: text(read('.manifest.json')) } : {}),
       evidence: (id) => {
         const file = join(evidence, `${id}.cbor`);
@@ -125,9 +135,10 @@ export async function runIngest([path, ...rest]: readonly string[]): Promise<num
   const trust = options.need('trust');
   const account = accountsIn(options.text('accounts'));
   const { arrival, manifest } = readArrival(path, options.text('evidence'));
-  const clearing = clearingOf(manifest, trust);
+  const { clearing, vaults } = signersOf(manifest, trust);
   const nowS = Math.floor(Date.now() / 1000);
-  const answer = await withDesk(options, account, (desk) => desk.ingest(arrival, clearing, nowS));
+  const ingest = (desk: IssuerDesk): Promise<Ingested> => desk.ingest(arrival, clearing, nowS);
+  const answer = await withDesk(options, account, ingest, vaults);
   if (!answer.ok) {
     process.stderr.write(`kiri issuer: ${path}: ${answer.reason}; nothing was taken or answered\n`);
     return EXIT_REFUSED;

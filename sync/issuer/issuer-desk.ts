@@ -21,6 +21,8 @@ export type DeskOptions = {
   readonly signer: Signer;
   readonly member: string;
   readonly verifier: Verifier;
+  /** Vaults whose statements are believed; none by default: then no file with card numbers is taken. */
+  readonly vaults?: readonly PublicKey[];
   readonly account: (reference: string) => AccountState;
   /** Writes one file as a whole below the folder that the clearing reads, durable when it resolves. */
   readonly writeFile: (name: string, bytes: Uint8Array) => Promise<void>;
@@ -152,22 +154,22 @@ export class IssuerDesk {
     judgement: Judgement,
     nowS: number,
   ): Promise<AnsweredFile> {
-    const { manifest, profile, fileSha256, presentments } = received;
+    const { manifest, fileName, profile, fileSha256, fileBytes, presentments } = received;
     const { number, sequence } = await store.nextNumbers(session, clearing);
     const mode = modeOf(manifest);
     const acknowledgement = signAcknowledgement(this.#options.signer, {
       clearing: fromHex(clearing),
       number,
       fileId: manifest.fileId,
-      fileName: manifest.fileName,
+      fileName,
       fileSha256,
-      fileBytes: manifest.fileBytes,
+      fileBytes,
       records: received.records,
       totals: judgement.totals,
       verdict: judgement.verdict,
       receivedS: nowS,
     });
-    const base = manifest.fileName.replace(/\.ipm$/, '');
+    const base = fileName.replace(/\.ipm$/, '');
     const name = `${base}.${String(number).padStart(10, '0')}`;
     await store.saveOutgoing(session, clearing, { number, name, signed: acknowledgement }, 0);
     const numbers = { number: number + 1, sequence };
@@ -195,8 +197,8 @@ export class IssuerDesk {
    * @throws KiriError DISK_*, STORE_*
    */
   async ingest(arrival: Arrival, clearing: PublicKey, nowS: number): Promise<Checked<DeskAnswer>> {
-    const { database, verifier } = this.#options;
-    const received = receive(arrival, { verifier, clearings: [clearing] }, nowS);
+    const { database, verifier, vaults = [] } = this.#options;
+    const received = receive(arrival, { verifier, clearings: [clearing], vaults }, nowS);
     if (!received.ok) return received;
     const { value } = received;
     type Done = Pick<DeskAnswer, 'file' | 'isRepeated' | 'remarks'>;

@@ -148,6 +148,14 @@ const fileOf = (records: readonly Uint8Array[], profile: IpmProfile): Coded<Uint
   return coded(file);
 };
 
+/** A final file without DE2, as the profile frames it; what else is wrong with it is not looked at. */
+export const withoutCardNumbers = (final: Uint8Array, profile: IpmProfile): Coded<Uint8Array> => {
+  const records = decodeVbs(final, profile.blocking);
+  if (!records.ok) return records;
+  const plain = records.value.map(({ bytes }) => takeCardNumber(bytes, profile.charset).record);
+  return fileOf(plain, profile);
+};
+
 /** References asked for in one call. */
 const LOOKUP_MAX = 10_000;
 

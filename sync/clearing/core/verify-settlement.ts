@@ -45,26 +45,20 @@ export type SettlementReport = {
   readonly lines?: LinesFile;
 };
 
+/** Clearings whose manifests are believed. */
+type ClearingTrust = { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] };
+
 type Note = (artefact: SettlementFinding['artefact'], detail: string, record?: number) => void;
 
-const openManifest = (
-  bytes: Uint8Array,
-  trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
-  note: Note,
-): Manifest | undefined => {
+/** The manifest, if one of these clearings signed it; else why not, in words. */
+export const openManifest = (bytes: Uint8Array, trust: ClearingTrust): Manifest | string => {
   const sign1 = decodeSign1(bytes);
   const decoded = sign1.ok ? MANIFEST.decode(sign1.value.payload) : sign1;
-  if (!sign1.ok || !decoded.ok) {
-    note('manifest', decoded.ok ? 'unreadable' : decoded.reason);
-    return undefined;
-  }
+  if (!sign1.ok || !decoded.ok) return decoded.ok ? 'unreadable' : decoded.reason;
   const { kid, typ } = sign1.value.header;
   const key = trust.clearings.find((known) => kid && bytesEqual(known.id, kid));
-  if (typ !== MANIFEST_TYP || !key || !verifySign1(trust.verifier, key, sign1.value)) {
-    note('manifest', 'not signed as a manifest by a known clearing');
-    return undefined;
-  }
-  return decoded.value;
+  const isSigned = typ === MANIFEST_TYP && key && verifySign1(trust.verifier, key, sign1.value);
+  return isSigned ? decoded.value : 'not signed as a manifest by a known clearing';
 };
 
 const checkTotals = (
@@ -171,13 +165,16 @@ const checkEvidence = (
  */
 export const verifySettlement = (
   artefacts: SettlementArtefacts,
-  trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
+  trust: ClearingTrust,
 ): SettlementReport => {
   const findings: SettlementFinding[] = [];
   const note: Note = (artefact, detail, record) =>
     findings.push({ artefact, detail, ...(record === undefined ? {} : { record }) });
-  const manifest = openManifest(artefacts.manifest, trust, note);
-  if (!manifest) return { findings };
+  const manifest = openManifest(artefacts.manifest, trust);
+  if (typeof manifest === 'string') {
+    note('manifest', manifest);
+    return { findings };
+  }
   const view = artefacts.manifestView;
   if (view !== undefined && manifestView(manifest) !== view) {
     note('manifest view', 'does not say what the signed manifest says');

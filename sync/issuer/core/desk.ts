@@ -18,20 +18,27 @@ import { MANIFEST_TOTALS_MAX } from '../../clearing/core/manifest.ts';
 import type { Manifest, ManifestTotal } from '../../clearing/core/manifest.ts';
 import { verifyIpm } from '../../clearing/core/verify-ipm.ts';
 import type { IpmFindingCode } from '../../clearing/core/verify-ipm.ts';
-import { verifySettlement } from '../../clearing/core/verify-settlement.ts';
+import { openManifest, verifySettlement } from '../../clearing/core/verify-settlement.ts';
 import type {
   SettlementArtefacts,
   SettlementReport,
 } from '../../clearing/core/verify-settlement.ts';
 import { fileErrors, lineErrors, tooManyErrors } from './desk-errors.ts';
 import type { LineTrouble } from './desk-errors.ts';
+import { finalName, tiedToManifest } from './final-form.ts';
 
 /** What a clearing handed over; `hasEvidence` is false where its evidence stayed behind. */
-export type Arrival = SettlementArtefacts & { readonly hasEvidence: boolean };
+export type Arrival = SettlementArtefacts & {
+  readonly hasEvidence: boolean;
+  /** COSE_Sign1 of the vault that filled DE2 in; only files with card numbers have one. */
+  readonly vaultStatement?: Uint8Array;
+};
 
 /** A file that arrived as its clearing signed it, whatever it says. */
 export type Received = {
   readonly manifest: Manifest;
+  /** As it came here: of a pre-file the name without its mark. */
+  readonly fileName: string;
   readonly profile: IpmProfile;
   readonly header: FileHeader | undefined;
   /** With header and trailer; 0 where the file does not read. */
@@ -40,7 +47,17 @@ export type Received = {
   readonly fileFindings: readonly IpmFindingCode[];
   readonly presentments: readonly PresentmentRecord[];
   readonly hasEvidence: boolean;
+  /** Of the file as it came, with card numbers where its profile has them. */
   readonly fileSha256: Uint8Array;
+  readonly fileBytes: number;
+};
+
+/** Whose signatures count at the desk. */
+export type DeskTrust = {
+  readonly verifier: Verifier;
+  readonly clearings: readonly PublicKey[];
+  /** Who may have filled card numbers in. */
+  readonly vaults: readonly PublicKey[];
 };
 
 /** Why a file is not answered at all: nothing that could be answered has arrived. */
@@ -54,40 +71,42 @@ const notReceived = (reason: string): NotReceived => ({ ok: false, reason });
  */
 export const receive = (
   arrival: Arrival,
-  trust: { readonly verifier: Verifier; readonly clearings: readonly PublicKey[] },
+  trust: DeskTrust,
   nowS: number,
 ): { readonly ok: true; readonly value: Received } | NotReceived => {
-  const report = verifySettlement(arrival, trust);
-  const { manifest } = report;
-  if (!manifest) return notReceived(report.findings[0]?.detail ?? 'no manifest');
-  if (manifest.fileName !== arrival.fileName) {
+  const { fileName, file, hasEvidence, vaultStatement: statement } = arrival;
+  const manifest = openManifest(arrival.manifest, trust);
+  if (typeof manifest === 'string') return notReceived(manifest);
+  if (finalName(manifest) !== fileName) {
     return notReceived(`the manifest is of ${manifest.fileName}`);
-  }
-  const fileSha256 = sha256(arrival.file);
-  if (!bytesEqual(fileSha256, manifest.fileSha256)) {
-    return notReceived('the file is not the one that was signed; fetch it again');
-  }
-  if (!bytesEqual(sha256(utf8ToBytes(arrival.lines)), manifest.linesSha256)) {
-    return notReceived('the lines file is not the one that was signed; fetch it again');
   }
   const profile = ipmProfile(manifest.profile);
   if (!profile) return notReceived(`profile ${manifest.profile} is not known here`);
-  if (!isFileName(manifest.fileName) || !isFileId(manifest.fileId)) {
+  const forms = tiedToManifest(file, manifest, profile, { ...trust, statement });
+  if (typeof forms === 'string') return notReceived(forms);
+  if (!bytesEqual(sha256(utf8ToBytes(arrival.lines)), manifest.linesSha256)) {
+    return notReceived('the lines file is not the one that was signed; fetch it again');
+  }
+  if (!isFileName(fileName) || !isFileId(manifest.fileId)) {
     return notReceived('its name or id is none');
   }
-  const { findings, header, records } = verifyIpm(arrival.file, profile, new Set(), nowS);
+  const signed = { ...arrival, fileName: manifest.fileName, file: forms.signed };
+  const report = verifySettlement(signed, trust);
+  const { findings, header, records } = verifyIpm(file, profile, new Set(), nowS);
   return {
     ok: true,
     value: {
       manifest,
+      fileName,
       profile,
       header,
       records,
       report,
       fileFindings: findings.map((one) => one.code),
       presentments: report.presentments ?? [],
-      hasEvidence: arrival.hasEvidence,
-      fileSha256,
+      hasEvidence,
+      fileSha256: forms.sha256,
+      fileBytes: file.length,
     },
   };
 };
@@ -202,7 +221,7 @@ const rejected = (received: Received, errors: readonly RejectError[]): Judgement
 
 /** The mode that the name of a file states. */
 export const modeOf = (manifest: Manifest): 'P' | 'T' =>
-  manifest.fileName.endsWith('.P.ipm') ? 'P' : 'T';
+  finalName(manifest).endsWith('.P.ipm') ? 'P' : 'T';
 
 /** Whether the file is inside what its manifest says outside. */
 const isNamed = ({ header, manifest }: Received): boolean =>

@@ -2,6 +2,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
 import { utf8ToBytes } from '../../../protocol/bytes.ts';
 import { decodeSign1, signSign1 } from '../../../protocol/cose.ts';
+import type { ClearingOptions, ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { InboundTrust } from '../../../sync/clearing/core/inbound-documents.ts';
 import { openAcknowledgement } from '../../../sync/clearing/core/inbound-documents.ts';
 import type { FileAcknowledgement } from '../../../sync/clearing/core/inbound-documents.ts';
@@ -19,7 +20,7 @@ import { NOON_S, anchors, history, inMemory, signer as clearing } from '../clear
 export { NOON_S, clearing };
 const issuer: ReturnType<typeof testSigner> = testSigner(41);
 
-const trust: InboundTrust = {
+export const trust: InboundTrust = {
   verifier: nodeVerifier(),
   issuers: [issuer.key],
   clearing: clearing.key.id,
@@ -27,12 +28,18 @@ const trust: InboundTrust = {
 };
 
 /** A real cut of six lines in three accounts, as it arrives. */
-export const cutFile = async (): Promise<Arrival> => {
-  const { service } = await inMemory();
+export const cutFile = async (more: Partial<ClearingOptions> = {}): Promise<Arrival> => {
+  const { service } = await inMemory(more);
+  const arrival = await cutOf(service);
+  await service.close();
+  return arrival;
+};
+
+/** What the next cut of this clearing hands over. */
+export const cutOf = async (service: ClearingService): Promise<Arrival> => {
   await service.ingestBatch(history(), NOON_S);
   const { files } = await service.cut(NOON_S, anchors, true);
-  const artefacts = await service.rebuild(files[0]!.fileName.replace('.ipm', ''));
-  await service.close();
+  const artefacts = await service.rebuild(files[0]!.fileName.replace(/(\.pre)?\.ipm$/, ''));
   const bytesOf = (value: string | Uint8Array): Uint8Array =>
     typeof value === 'string' ? utf8ToBytes(value) : value;
   const find = (end: string): Uint8Array =>

@@ -1,8 +1,17 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import t from 'tap';
+import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
+import { openAcknowledgement } from '../../../sync/clearing/core/inbound-documents.ts';
+import { readInbound } from '../../../sync/clearing/core/inbound.ts';
+import { vaultOver, type CardStore } from '../../../sync/clearing/core/vault.ts';
+import {
+  signVaultStatement,
+  type VaultStatement,
+} from '../../../sync/clearing/core/vault-statement.ts';
+import { inMemory } from '../clearing/sample.ts';
 import type { Chargeback, InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
 import { readSettlementFile } from '../../../sync/clearing/core/ipm-file.ts';
-import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
+import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
 import { openTestStore } from '../clearing/store.ts';
 import { testSigner } from '../../protocol/helpers.ts';
 import {
@@ -10,10 +19,12 @@ import {
   answered,
   clearing,
   cutFile,
+  cutOf,
   deskOn,
   manifestOf,
   readBack,
   signedAnew,
+  trust,
 } from './desk-sample.ts';
 
 const arrival = await cutFile();
@@ -156,6 +167,81 @@ t.test('what did not arrive as it was signed is not answered, and comes again', 
   t.match(await refused({}, testSigner(9).key), /known clearing/);
   t.equal(out.size, 0);
   t.match(await answered(desk, arrival), { isRepeated: false, file: { number: 1 } });
+});
+
+t.test('a member file after its vault: tied by the statement, answered as it came', async (t) => {
+  const profile = ipmProfile('kiri-ipm-member')!;
+  const [vaultKey, other] = [testSigner(77), testSigner(78)];
+  const cards: CardStore = {
+    cardNumbers: async (references) => new Map(references.map((one) => [one, '4111111111111111'])),
+  };
+  const vaults = { verifier: nodeVerifier(), vaults: [vaultKey.key] };
+  const { service } = await inMemory({ profile, vaults });
+  t.teardown(() => service.close());
+  const pre = await cutOf(service);
+  const vault = vaultOver(profile, cards, vaultKey);
+  const filled = await vault.fill(pre.file, NOON_S + 60);
+  if (!filled.ok) throw new Error(filled.fault.detail);
+  const { bytes: file, statement, signed: vaultStatement } = filled.value;
+  const fileName = pre.fileName.replace('.pre.ipm', '.ipm');
+  const final = { ...pre, fileName, file, vaultStatement };
+  const desk = await deskOn(await openTestStore(), { vaults: [vaultKey.key] });
+  const reasonOf = async (part: Partial<typeof final>): Promise<string> => {
+    const answer = await desk.desk.ingest({ ...final, ...part }, clearing.key, NOON_S + 90);
+    return answer.ok ? 'answered' : answer.reason;
+  };
+  const { vaultStatement: _, ...bare } = final;
+  const unstated = await desk.desk.ingest(bare, clearing.key, NOON_S + 90);
+  t.match(unstated, { ok: false, reason: /wants the statement of its vault/ });
+  const strange = signVaultStatement(other, statement);
+  t.match(await reasonOf({ vaultStatement: strange }), /not signed by a vault that is known here/);
+  t.match(await reasonOf({ file: pre.file }), /not the one that the vault states/);
+  const flipped = file.slice();
+  flipped[700] = (flipped[700] as number) ^ 1;
+  t.match(await reasonOf({ file: flipped }), /not the one that the vault states/);
+  const liesOf = (part: Partial<VaultStatement>): Uint8Array =>
+    signVaultStatement(vaultKey, { ...statement, ...part });
+  t.match(
+    await reasonOf({
+      file: flipped,
+      vaultStatement: liesOf({ finalSha256: sha256(flipped), finalBytes: flipped.length }),
+    }),
+    /without card numbers the file is not the one that the clearing signed|does not read/,
+    'a vault that changed more is not believed',
+  );
+  for (const lie of [
+    { direction: 'inward' as const },
+    { preSha256: sha256(file) },
+    { records: statement.records + 1 },
+    { totals: [] },
+  ]) {
+    t.match(await reasonOf({ vaultStatement: liesOf(lie) }), /states another file/);
+  }
+  t.match(await reasonOf({ fileName: pre.fileName }), /the manifest is of/);
+  t.equal(desk.out.size, 0, 'nothing of these was answered');
+
+  const answer = await answered(desk.desk, final, NOON_S + 90);
+  t.match(answer, { remarks: [], file: { verdict: 'accepted', mode: 'T' } });
+  const name = answer.written.find((one) => one.endsWith('.ack')) ?? '';
+  t.match(name, /^KIRI\.kiri-ipm-member\.\d{11}\.D\d{6}\.S\d{5}\.T\.\d{10}\.ack$/);
+  const at = { ...trust, nowS: NOON_S + 120 };
+  const document = openAcknowledgement(desk.out.get(name)!, at);
+  if (!document.ok) throw new Error(document.fault.detail);
+  const { value } = document.value;
+  t.match(value, { verdict: 'accepted', fileName, fileBytes: file.length });
+  t.same(value.fileSha256, sha256(file), 'the final SHA-256');
+  const inbound = { kind: 'acknowledgement', document: document.value, sha256: 'aa' } as const;
+  t.match(await service.takeVaultStatement(vaultStatement, NOON_S + 100), { kind: 'taken' });
+  t.match(await service.readBack(inbound, NOON_S + 120), { messages: [{ kind: 'moved' }] });
+  // Its messages go back through the vault.
+  const messages = answer.written.find((one) => one.startsWith('ISSUER') && one.endsWith('.ipm'));
+  const back = await vault.tokenise(desk.out.get(messages ?? '')!, NOON_S + 100);
+  if (!back.ok) throw new Error(back.fault.detail);
+  const manifestOut = desk.out.get(messages!.replace('.ipm', '.manifest'))!;
+  const trusted = { ...at, vaults: [vaultKey.key] };
+  const inward = readInbound(back.value.bytes, manifestOut, trusted, back.value.signed);
+  t.match(inward, { ok: true, value: { messages: [{ kind: 'reconciliation' }] } });
+  t.match(await answered(desk.desk, final, NOON_S + 99), { isRepeated: true });
 });
 
 t.test('after a crash between commit and writing the same answer comes out', async (t) => {

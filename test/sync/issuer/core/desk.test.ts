@@ -5,7 +5,7 @@ import type { DeskFacts, Judgement, Received } from '../../../../sync/issuer/cor
 import { fileErrors } from '../../../../sync/issuer/core/desk-errors.ts';
 import { NOON_S, clearing, cutFile } from '../desk-sample.ts';
 
-const trust = { verifier: nodeVerifier(), clearings: [clearing.key] };
+const trust = { verifier: nodeVerifier(), clearings: [clearing.key], vaults: [] };
 const arrived = receive(await cutFile(), trust, NOON_S);
 if (!arrived.ok) throw new Error(arrived.reason);
 const received: Received = arrived.value;
