@@ -1,16 +1,18 @@
 import { loadSigner } from '../../identity/edge/key-file.ts';
 import { writeLineAccounts } from '../../sync/clearing/line-accounts-file.ts';
+import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { checkVersion } from '../../sync/clearing/schema.ts';
-import { openSqliteReadOnly } from '../../sync/clearing/sql.ts';
 import { EXIT_OK } from '../command.ts';
+import { storePlace } from './store-place.ts';
 import { say, toolOptions } from './tool-options.ts';
 
 /** `kiri clearing line-accounts`: what the store knows of every line, signed, for the issuer's Statements. */
 export async function runLineAccounts(argv: readonly string[]): Promise<number> {
-  const options = toolOptions(argv, ['store', 'key', 'out']);
-  const [store, out] = [options.need('store'), options.need('out')];
+  const options = toolOptions(argv, ['store', 'store-password-file', 'key', 'out']);
+  const place = storePlace(options.need('store'), options.text('store-password-file'));
+  const out = options.need('out');
   const clearing = loadSigner(options.need('key'));
-  const database = openSqliteReadOnly(store);
+  const database = await openStoreReadOnly(place.location, place.access);
   try {
     await checkVersion(database);
     const nowS = Math.floor(Date.now() / 1000);

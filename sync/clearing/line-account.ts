@@ -102,6 +102,30 @@ const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM receipts r
     'chargedBack')
   ORDER BY r.counter, r.payment_hash LIMIT ${MAX_LISTED}`;
 
+/** Refunds and corrections that go to the payer, of the line's last payments; those of one payment stand together. */
+const CREDITS_MAX: number = MAX_LISTED * 16;
+const CREDITS = `SELECT c.payment_hash, c.amount_micro FROM receipts r
+  JOIN credits c ON c.payment_hash = r.payment_hash
+  WHERE r.line = ? AND c.state IN ('pending', 'aggregated')
+  ORDER BY r.counter DESC, c.payment_hash, c.id LIMIT ${CREDITS_MAX}`;
+
+/** What was given back of each payment in all, the last payments first. */
+const creditsOf = async (session: SqlSession, line: Uint8Array): Promise<ListedPayment[]> => {
+  const rows = await session.all(CREDITS, line);
+  const sums = new Map<string, bigint>();
+  for (const row of rows) {
+    const hash = toHex(bytesOf(row, 'payment_hash'));
+    sums.set(hash, (sums.get(hash) ?? 0n) + amountOf(row, 'amount_micro'));
+  }
+  // Of the last one there may be more than was read.
+  const last = rows.length === CREDITS_MAX ? rows.at(-1) : undefined;
+  if (last) sums.delete(toHex(bytesOf(last, 'payment_hash')));
+  return [...sums].slice(0, MAX_LISTED).map(([hash, sum]) => ({
+    paymentHash: fromHex(hash),
+    amountMicro: amountMicro(sum),
+  }));
+};
+
 const listed = async (
   session: SqlSession,
   sql: string,
@@ -142,7 +166,7 @@ const accountOf = async (
     line,
     party: textOf(owner ?? {}, 'party'),
     currency: numberOf(owner ?? {}, 'currency'),
-    credits: [],
+    credits: await creditsOf(session, line),
     disputes: await listed(session, DISPUTES, line),
     heads: await headsOf(session, line),
   });
