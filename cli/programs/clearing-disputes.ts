@@ -5,8 +5,10 @@ import type { PublicKey, Verifier } from '../../protocol/public-key.ts';
 import type { ClearingOptions, ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { DISPUTE_LIMITS } from '../../sync/clearing/core/dispute-rules.ts';
 import { liftDecline, readDeclined } from '../../sync/clearing/declined.ts';
+import type { DocumentWatch } from '../../sync/clearing/document-watch.ts';
 import { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import type { LineDecision } from '../../sync/clearing/line-desk.ts';
+import { withAlerts } from '../../sync/clearing/read-back-alerts.ts';
 import type { Request } from '../serve.ts';
 import type { Config } from './config.ts';
 
@@ -46,20 +48,26 @@ export function inboxOf(
   return new InboxFolder(folder, (nowS) => ({ ...trust, nowS }));
 }
 
-/** Takes in what has arrived and writes the evidence that was asked for. */
+/** Takes in what has arrived, writes the evidence that was asked for, and answers what was sent. */
 export async function readBack(
   service: ClearingService,
   inbox: InboxFolder,
   nowS: number,
 ): Promise<Request> {
   const answers = await inbox.take(service, nowS);
-  return { inbox: answers, retrievals: await service.answerRetrievals(nowS) };
+  const retrievals = await service.answerRetrievals(nowS);
+  return { inbox: answers, retrievals, answers: await service.writeAnswers(nowS) };
 }
 
 /** What is open with the issuer: alerts with their age, and accounts that pay for nothing further. */
-export async function openMatters(service: ClearingService, nowS: number): Promise<Request> {
+export async function openMatters(
+  service: ClearingService,
+  watched: readonly (DocumentWatch | InboxFolder)[],
+  nowS: number,
+): Promise<Request> {
   const declined = await service.within(readDeclined);
-  return { alerts: await service.alerts(nowS), declined };
+  const more = watched.flatMap((one) => one.alerts(nowS));
+  return { alerts: withAlerts(await service.alerts(nowS), more), declined };
 }
 
 const text = (request: Request, key: string): string => {

@@ -14,9 +14,9 @@ import { ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { CheckThreads } from '../../sync/clearing/check-threads.ts';
 import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { nextWeekday, type PayoutTerms } from '../../sync/clearing/core/payout-terms.ts';
-import { buildRegistry, type Registry } from '../../sync/clearing/core/registry.ts';
 import { removeLeftovers } from '../../sync/clearing/leftovers.ts';
-import { LogPuller } from '../../sync/clearing/pull-log.ts';
+import type { DocumentWatch } from '../../sync/clearing/document-watch.ts';
+import { LogPuller, type RuleChanges } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
 import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
@@ -25,7 +25,6 @@ import { openStore } from '../../sync/clearing/open-store.ts';
 import { parseShard, quarterOf } from '../../sync/ledger/core/shard.ts';
 import { httpSource } from '../../sync/ledger/log-source.ts';
 import { serve, type Request } from '../serve.ts';
-import { statusListsOf } from './status-lists.ts';
 import {
   DISPUTE_COMMANDS,
   answerDispute,
@@ -37,6 +36,7 @@ import {
 import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import { DISPUTE_HORIZON_DAYS } from '../../sync/clearing/core/retention.ts';
 import { liftHold, setHold } from '../../sync/clearing/retention.ts';
+import { changesOf, documentsOf } from './clearing-documents.ts';
 import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
@@ -54,7 +54,9 @@ interface Clearing {
   readonly service: ClearingService;
   /** The logs that are followed now: a chain of shards grows with the calendar. */
   readonly pullers: () => readonly LogPuller[];
-  readonly registry: Registry;
+  readonly documents: DocumentWatch;
+  /** What of them is new comes into force before a request, and between two chunks of a log. */
+  readonly changes: RuleChanges;
   /** Evidence of forks: what is put there is read, what is found is written there. */
   readonly evidence: EvidenceFolder;
   /** Where the issuer's files arrive. */
@@ -112,11 +114,8 @@ async function openClearing(config: Config): Promise<Clearing> {
   makeFolder(folder);
   const verifier = nodeVerifier();
   const trust = { issuerKey: config.publicKey('issuerKey'), verifier };
-  const lists = statusListsOf(config, trust);
-  const registry = buildRegistry(trust, config.files('documents'), lists);
-  if (registry.faults.length > 0) {
-    throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
-  }
+  const documents = await documentsOf(config, trust);
+  const programmes = configuredProgrammes(config);
   const policy = policyOf(config);
   // What is wrong with the terms of payouts is said at the start, before any store is opened.
   const payouts = payoutsOf(config);
@@ -130,7 +129,7 @@ async function openClearing(config: Config): Promise<Clearing> {
       database,
       signer,
       outFolder: config.path('outFolder'),
-      directory: directoryOf(registry, configuredProgrammes(config)),
+      directory: directoryOf(documents.registry, programmes),
       policyHash: (atS) => policyAt(policy, atS).hash,
       mode: MODE,
       ...disputeOptions(config),
@@ -138,8 +137,9 @@ async function openClearing(config: Config): Promise<Clearing> {
     },
     nowS(),
   );
-  const rules: CheckRules = { registry, clearing: signer.key.id };
+  const rules: CheckRules = { registry: documents.registry, clearing: signer.key.id };
   const checker = new CheckThreads(rules, checkInLine(rules, verifier), availableParallelism());
+  const changes = changesOf(documents, checker, service, programmes);
   const logs = logsOf(config);
   const contentKey = createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile'))));
   const known = new Map<string, LogPuller>();
@@ -153,6 +153,7 @@ async function openClearing(config: Config): Promise<Clearing> {
         ...rules,
         verifier,
         checker,
+        changes,
         erasure: trust,
         contentKey,
       });
@@ -173,7 +174,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     await service.close();
   };
   const inbox = inboxOf(config, { ...trust, clearing: signer.key.id, mode: MODE });
-  return { config, service, payouts, pullers, registry, evidence, inbox, sites, close };
+  const parts = { service, payouts, pullers, documents, changes, evidence, inbox, sites };
+  return { config, ...parts, close };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -206,7 +208,8 @@ async function acknowledge({ config, service }: Clearing, request: Request): Pro
 }
 
 /** By approver id in hex. */
-async function exposureOf({ sites, registry }: Clearing): Promise<Record<string, Exposure>> {
+async function exposureOf({ sites, documents }: Clearing): Promise<Record<string, Exposure>> {
+  const { registry } = documents;
   const told = await Promise.all(sites.map((url) => pullTotals(url, registry, nodeVerifier())));
   return Object.fromEntries(told.flatMap((one) => [...one]));
 }
@@ -247,7 +250,8 @@ function holdOf(request: Request): { kind: string; reference: string; reason: st
 }
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
-  const { service, pullers, evidence, inbox } = clearing;
+  const { service, pullers, evidence, inbox, documents, changes } = clearing;
+  if (await changes.waits()) changes.take();
   const pull = async (): Promise<PullRound & Told> => {
     // Evidence first: nothing above a last common head is read, or paid by the cut that follows.
     const evidenceFaults = await evidence.take(service, nowS());
@@ -280,7 +284,10 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     case 'payout':
       return payOut(clearing, request);
     case 'reconcile':
-      return { ...(await service.reconcile()), ...(await openMatters(service, nowS())) };
+      return {
+        ...(await service.reconcile()),
+        ...(await openMatters(service, [documents, inbox], nowS())),
+      };
     case 'retain': {
       const days = clearing.config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
       return { ...(await service.eraseExpired(days, nowS())) };

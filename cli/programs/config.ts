@@ -100,9 +100,14 @@ export class Config {
     return parsed.value;
   }
 
+  /** Several paths, each as {@link path}. */
+  paths(key: string): string[] {
+    return this.texts(key).map((entry) => resolve(dirname(this.#file), entry));
+  }
+
   /** Contents of several files. */
   files(key: string): Uint8Array[] {
-    return this.texts(key).map((entry) => readBytes(resolve(dirname(this.#file), entry)));
+    return this.paths(key).map(readBytes);
   }
 
   part(key: string): Config {

@@ -1,7 +1,9 @@
 import { Worker } from 'node:worker_threads';
 import { invariant, KiriError } from '../../protocol/kiri-error.ts';
+import type { Registry } from './core/registry.ts';
+import type { RegistryChange } from './core/registry-change.ts';
 import { ItemUnpacker, type PackedItems } from './packed-items.ts';
-import type { CheckedItem, CheckRules, RecordBatch, RecordChecker } from './record-check.ts';
+import type { CheckedItem, CheckRules, RecordBatch, RegistryChecker } from './record-check.ts';
 
 /** Batches handed in and not answered, at most: whoever hands in waits for earlier ones first. */
 export const MAX_BATCHES = 64;
@@ -28,9 +30,9 @@ interface Thread {
  * (worker_threads; the registry is copied into each once, its chains are not verified again). A thread that dies fails the
  * batches that it held, and no other; the next batch starts a new one. Threads keep no process alive.
  */
-export class CheckThreads implements RecordChecker {
-  readonly #rules: CheckRules;
-  readonly #inLine: RecordChecker;
+export class CheckThreads implements RegistryChecker {
+  #rules: CheckRules;
+  readonly #inLine: RegistryChecker;
   readonly #most: number;
   readonly #threads = new Set<Thread>();
   readonly #waiting: Task[] = [];
@@ -41,7 +43,7 @@ export class CheckThreads implements RecordChecker {
    * @param inLine checks small batches while no thread runs
    * @param most threads at most, one for each core as a rule
    */
-  constructor(rules: CheckRules, inLine: RecordChecker, most: number) {
+  constructor(rules: CheckRules, inLine: RegistryChecker, most: number) {
     this.#rules = rules;
     this.#inLine = inLine;
     this.#most = most;
@@ -59,6 +61,14 @@ export class CheckThreads implements RecordChecker {
     }).finally(() => (this.#open -= 1));
     this.#handOut();
     return answer;
+  }
+
+  /** Threads that run get the change alone; one that starts later copies the whole. A batch is judged by one registry. */
+  follow(registry: Registry, change: RegistryChange): void {
+    invariant(this.#open === 0, 'clearing: documents change while records are under check');
+    this.#rules = { ...this.#rules, registry };
+    this.#inLine.follow(registry, change);
+    for (const { worker } of this.#threads) worker.postMessage(change);
   }
 
   /** Ends every thread; batches without an answer fail. */

@@ -32,7 +32,8 @@ import { takeInbound } from './read-back.ts';
 import type { Inbound, Taken as TakenInbound } from './read-back.ts';
 import { markSilent, readAlerts } from './read-back-alerts.ts';
 import type { Alerts } from './read-back-alerts.ts';
-import { closeAlert } from './quarantine.ts';
+import { closeAlert, keepApart, type KeptApart } from './quarantine.ts';
+import { answerRefused, answerTaken, writeAnswers } from './inbound-answers.ts';
 import { answerRetrievals } from './retrievals.ts';
 import type { AnsweredRetrieval } from './retrievals.ts';
 import { IngestBatch } from './ingest-batch.ts';
@@ -60,8 +61,7 @@ export type ClearingOptions = {
   /** Gets `clearing/` and `evidence/`. */
   readonly outFolder: string;
   readonly directory: SettlementDirectory;
-  /** SHA-256 of the finality policy that made the ingested receipts L2. */
-  /** Of the policy in force at a cut; its time is handed over where versions follow each other. */
+  /** SHA-256 of the finality policy in force at a cut; its time is handed over where versions follow each other. */
   readonly policyHash: Uint8Array | ((atS: number) => Uint8Array);
   readonly mode: 'P' | 'T';
   /** The profile of lines that neither `profiles` nor their programme gives another one; on us by default. */
@@ -117,9 +117,11 @@ const BATCH_ITEMS = 2_048;
 export class ClearingService {
   readonly #options: ClearingOptions;
   readonly #writeFile: StreamFile;
+  #directory: SettlementDirectory;
 
   private constructor(options: ClearingOptions) {
     this.#options = options;
+    this.#directory = options.directory;
     this.#writeFile = options.writeFile ? asWhole(options.writeFile) : writeFileDurable;
   }
 
@@ -132,6 +134,11 @@ export class ClearingService {
     return service;
   }
 
+  /** From the next batch or cut on: documents have changed. */
+  follow(directory: SettlementDirectory): void {
+    this.#directory = directory;
+  }
+
   /**
    * Books verified items. With `cursor`, the position in the log moves in the transaction of the last batch, so a
    * crash in between repeats items (as duplicates) and never skips one.
@@ -142,12 +149,13 @@ export class ClearingService {
     cursor?: IngestCursor,
   ): Promise<IngestCounts> {
     const counts = noCounts();
+    const directory = this.#directory;
     const batches = Math.max(1, Math.ceil(items.length / BATCH_ITEMS));
     for (let index = 0; index < batches; index++) {
       const part = items.slice(index * BATCH_ITEMS, (index + 1) * BATCH_ITEMS);
       const isLast = index === batches - 1;
       const done = await this.#options.database.transaction(async (session) => {
-        const batch = new IngestBatch(session, nowS, this.#options.directory);
+        const batch = new IngestBatch(session, nowS, directory);
         await batch.add(part);
         await batch.flush();
         if (isLast && cursor) {
@@ -222,12 +230,27 @@ export class ClearingService {
 
   /** Takes in one document of the issuer; see read-back.ts. */
   async readBack(inbound: Inbound, nowS: number): Promise<TakenInbound> {
-    return takeInbound(
-      this.#options.database,
-      inbound,
-      { limits: this.#limits, finalHash: finalHashOf },
-      nowS,
+    const { database, signer } = this.#options;
+    const rules = { limits: this.#limits, finalHash: finalHashOf };
+    return takeInbound(database, inbound, rules, nowS, (session, taken) =>
+      answerTaken(session, signer, taken, nowS),
     );
+  }
+
+  /** Keeps apart what is not read and answers `issuer` (id in hex); false where as many as may be are kept already. */
+  async keepApart(one: KeptApart, issuer: string, nowS: number): Promise<boolean> {
+    const { signer } = this.#options;
+    return this.within(async (session) => {
+      if (!(await keepApart(session, one, nowS))) return false;
+      await answerRefused(session, signer, { ...one, issuer }, nowS);
+      return true;
+    });
+  }
+
+  /** Writes what issuers are told about their documents; see inbound-answers.ts. @returns paths below the output folder */
+  async writeAnswers(nowS: number): Promise<string[]> {
+    const { database, outFolder } = this.#options;
+    return writeAnswers(database, outFolder, this.#writeFile, nowS);
   }
 
   /** Everything that is done in the store alone, in one transaction: what is kept apart, answered, lifted. */
@@ -341,7 +364,7 @@ export class ClearingService {
     anchors: readonly LedgerAnchor[],
     closeOut: boolean,
   ): CutAssigner {
-    const { directory, policyHash, mode, zone } = this.#options;
+    const { policyHash, mode, zone } = this.#options;
     const { profiles = [], profile = DEFAULT_IPM_PROFILE } = this.#options;
     return new CutAssigner(session, {
       nowS,
@@ -350,7 +373,7 @@ export class ClearingService {
       profiles,
       mode,
       zone: zone ?? JST,
-      directory,
+      directory: this.#directory,
       anchors,
       policyHash: typeof policyHash === 'function' ? policyHash(nowS) : policyHash,
     });

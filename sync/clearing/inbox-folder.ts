@@ -6,20 +6,21 @@ import { createHash } from 'node:crypto';
 import { readFile, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../platform/make-folder.ts';
+import { invariant } from '../../protocol/kiri-error.ts';
 import type { ClearingService } from './clearing-service.ts';
 import { INBOUND_BYTES_MAX, readInbound } from './core/inbound.ts';
 import { openAcknowledgement, openInboundManifest } from './core/inbound-documents.ts';
 import type { InboundManifest, InboundTrust } from './core/inbound-documents.ts';
 import { ipmProfile, isPreStage } from './core/ipm-profile.ts';
-import { keepApart } from './quarantine.ts';
+import type { ClearingAlert } from './read-back-alerts.ts';
 import type { Inbound, QuarantineCode, Taken } from './read-back.ts';
 
 /** Documents looked at in one round; the rest waits for the next. */
 const MAX_DOCUMENTS = 1_000;
 /** A signed statement is a few hundred bytes. */
 const STATEMENT_BYTES_MAX = 65_536;
-/** A file of an issuer without a manifest for so long is unsigned; before that its manifest may be on the way. */
-const UNSIGNED_AFTER_MS = 600_000;
+/** A file without its manifest, or a manifest without its file: before that the other may be on the way. */
+const ALONE_AFTER_MS = 600_000;
 
 const ACKNOWLEDGEMENT = '.ack';
 const MANIFEST = '.manifest';
@@ -88,6 +89,8 @@ const partsOf = ({ fileName, profile }: InboundManifest): Parts => {
 export class InboxFolder {
   readonly #folder: string;
   readonly #trust: (nowS: number) => InboundTrust;
+  /** Manifests whose file was not there when the folder was read last, with their time, UTC seconds. */
+  #waiting: ReadonlyMap<string, number> = new Map();
 
   constructor(folder: string, trust: (nowS: number) => InboundTrust) {
     this.#folder = folder;
@@ -105,16 +108,42 @@ export class InboxFolder {
       .toSorted();
     const documents: Document[] = [];
     const answers: InboxAnswer[] = [];
+    const waiting = new Map<string, number>();
     for (const name of names.filter(isStatement).slice(0, MAX_DOCUMENTS)) {
       const document = await this.#open(name, names, trust);
-      if (document) documents.push(document);
-      else answers.push({ name, kind: 'waiting', detail: 'its file is not there yet' });
+      if (document) {
+        documents.push(document);
+        continue;
+      }
+      answers.push({ name, kind: 'waiting', detail: 'its file is not there yet' });
+      const { mtimeMs } = await stat(join(this.#folder, name));
+      waiting.set(name, Math.floor(mtimeMs / 1000));
     }
+    this.#waiting = waiting;
     const numberOf = ({ opened }: Document): number => (opened.ok ? opened.number : 0);
     for (const document of documents.toSorted((a, b) => numberOf(a) - numberOf(b))) {
       answers.push(await this.#takeOne(document, service, nowS));
     }
     return [...answers, ...(await this.#unsigned(names, service, nowS))];
+  }
+
+  /** Manifests whose files have not come in ten minutes. A file without a manifest is kept apart by then. */
+  alerts(nowS: number): ClearingAlert[] {
+    return [...this.#waiting]
+      .map(([reference, sinceS]) => ({ reference, sinceS, ageS: Math.max(0, nowS - sinceS) }))
+      .filter(({ ageS }) => ageS * 1000 >= ALONE_AFTER_MS)
+      .map((one) => ({
+        kind: 'FILE_MISSING',
+        detail: 'the file that it speaks of has not come',
+        ...one,
+      }));
+  }
+
+  /** Whom a document that nobody signed is answered to: who else would put one here. */
+  #issuer(nowS: number): string {
+    const [issuer] = this.#trust(nowS).issuers;
+    invariant(issuer !== undefined, 'clearing: an inbox without an issuer');
+    return issuer.hex;
   }
 
   async #read(name: string, bytesMax: number): Promise<Uint8Array | undefined> {
@@ -141,7 +170,7 @@ export class InboxFolder {
         ? {
             ok: true,
             number: document.value.value.number,
-            inbound: { kind: 'acknowledgement', document: document.value, sha256 },
+            inbound: { kind: 'acknowledgement', document: document.value, sha256, name },
           }
         : refusedBy(document.fault);
       return { name, names: [name], sha256, opened };
@@ -161,7 +190,7 @@ export class InboxFolder {
         : await this.#read(parts.statement, STATEMENT_BYTES_MAX);
     const file = content && readInbound(content, bytes, trust, stated);
     const opened: Opened = file?.ok
-      ? { ok: true, number, inbound: { kind: 'file', file: file.value, sha256 } }
+      ? { ok: true, number, inbound: { kind: 'file', file: file.value, sha256, name } }
       : file
         ? refusedBy(file.fault)
         : tooLong('file of an issuer');
@@ -184,9 +213,8 @@ export class InboxFolder {
     service: ClearingService,
     nowS: number,
   ): Promise<InboxAnswer> {
-    const kept = await service.within((session) =>
-      keepApart(session, { ...taken, name, sha256 }, nowS),
-    );
+    const { code, detail } = taken;
+    const kept = await service.keepApart({ code, detail, name, sha256 }, this.#issuer(nowS), nowS);
     if (!kept) return { name, kind: 'waiting', detail: 'the quarantine is full' };
     // By hash: an issuer's names come again.
     for (const one of names) await this.#move(one, `quarantine/${sha256.slice(0, 16)}.${one}`);
@@ -202,7 +230,7 @@ export class InboxFolder {
     const answers: InboxAnswer[] = [];
     for (const name of names.filter((one) => !isStatement(one))) {
       const info = await stat(join(this.#folder, name)).catch(() => undefined);
-      if (!info || nowS * 1000 - info.mtimeMs < UNSIGNED_AFTER_MS) continue;
+      if (!info || nowS * 1000 - info.mtimeMs < ALONE_AFTER_MS) continue;
       const ending = [`${PRE}${FILE}`, FILE, STATEMENT].find((one) => name.endsWith(one));
       const manifest = ending && name.slice(0, -ending.length) + MANIFEST;
       if ((manifest && names.includes(manifest)) || answers.length === MAX_DOCUMENTS) continue;

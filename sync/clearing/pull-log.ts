@@ -36,6 +36,14 @@ export const MAX_FAULTS = 100;
 const MAX_CHUNK_BUNDLES = 16;
 const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
+/** Documents that change while a log is read: see document-watch.ts. */
+export interface RuleChanges {
+  /** Whether a change waits to come into force. */
+  readonly waits: () => Promise<boolean>;
+  /** Puts it in force; nothing may be under check or being booked. */
+  readonly take: () => void;
+}
+
 export interface PullOptions extends CheckRules {
   /** The log itself, then its mirrors: the one that has got farthest is read, the others stand in for what it lacks. */
   readonly sources: readonly LogSource[];
@@ -44,6 +52,8 @@ export interface PullOptions extends CheckRules {
   readonly verifier: Verifier;
   /** Checks the records; without one this thread does, with `verifier`. */
   readonly checker?: RecordChecker;
+  /** Asked between two chunks; without it the rules stay as they are. */
+  readonly changes?: RuleChanges;
   /** Opens the wrapped content keys: P-256, private. */
   readonly contentKey: KeyObject;
   /** Whose request explains a content key that is gone; without it the payload counts as one that cannot be opened. */
@@ -236,7 +246,8 @@ export class LogPuller {
     const ahead: CheckedBundle[] = [];
     let failure: { readonly error: unknown } | undefined;
     while (ahead.length > 0 || (tree.size < end && !failure)) {
-      if (tree.size < end && !failure && wantsMore(ahead)) {
+      const mayRead = tree.size < end && !failure && wantsMore(ahead);
+      if (mayRead && !(await this.#isHeldUp(ahead.length))) {
         try {
           const bundles = await this.#nextChunk(served, tree, end);
           await this.#prove(served, tree);
@@ -250,6 +261,15 @@ export class LogPuller {
       await this.#book(clearing, ahead, nowS, signed.note);
     }
     if (failure) throw failure.error;
+  }
+
+  /** While a change waits no more is read, until what is under check is booked; then it comes into force. */
+  async #isHeldUp(underCheck: number): Promise<boolean> {
+    const { changes } = this.#options;
+    if (!changes || !(await changes.waits())) return false;
+    if (underCheck > 0) return true;
+    changes.take();
+    return false;
   }
 
   /** Begins to check a bundle, on whatever thread that happens. */

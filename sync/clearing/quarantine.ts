@@ -6,15 +6,18 @@ import type { SqlSession } from './sql.ts';
 /** Documents kept apart at most; beyond it they stay in the inbox. */
 const QUARANTINE_MAX = 1_000;
 
+/** A document that is not read, and why; SHA-256 in hex. */
+export type KeptApart = {
+  readonly sha256: string;
+  readonly name: string;
+  readonly code: QuarantineCode;
+  readonly detail: string;
+};
+
 /** Notes a document that is kept apart; false where as many as may be are kept already. The same one again is noted once. */
 export const keepApart = async (
   session: SqlSession,
-  one: {
-    readonly sha256: string;
-    readonly name: string;
-    readonly code: QuarantineCode;
-    readonly detail: string;
-  },
+  one: KeptApart,
   nowS: number,
 ): Promise<boolean> => {
   const [known] = await session.all(

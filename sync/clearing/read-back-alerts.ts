@@ -13,9 +13,13 @@ type AlertKind =
   | 'LINE_PARKED'
   | 'DISPUTE_OPEN'
   | 'DISPUTE_OVERDUE'
-  | 'RETRIEVAL_UNANSWERED';
+  | 'RETRIEVAL_UNANSWERED'
+  | 'FILE_MISSING'
+  | 'DOCUMENT_REFUSED'
+  | 'DOCUMENT_GONE';
 
-type ClearingAlert = {
+/** Something open; `reference` names it, times are UTC seconds. */
+export type ClearingAlert = {
   readonly kind: AlertKind;
   readonly reference: string;
   readonly detail: string;
@@ -141,4 +145,16 @@ export const readAlerts = async (session: SqlSession, nowS: number): Promise<Ale
     listed.push(...rows.map((one) => alertOf(kind, one, nowS)));
   }
   return { counts, listed };
+};
+
+/** With alerts that no store knows of, counted and listed like the others. */
+export const withAlerts = ({ counts, listed }: Alerts, more: readonly ClearingAlert[]): Alerts => {
+  const all: Partial<Record<AlertKind, number>> = { ...counts };
+  const kept: ClearingAlert[] = [];
+  for (const one of more.toSorted((a, b) => a.sinceS - b.sinceS)) {
+    const count = (all[one.kind] ?? 0) + 1;
+    all[one.kind] = count;
+    if (count <= LISTED_MAX) kept.push(one);
+  }
+  return { counts: all, listed: [...listed, ...kept] };
 };

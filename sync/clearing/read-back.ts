@@ -8,6 +8,7 @@ import { Books } from './books.ts';
 import type { FileAcknowledgement, FromIssuer } from './core/inbound-documents.ts';
 import type { InboundFile } from './core/inbound.ts';
 import { ipmProfile } from './core/ipm-profile.ts';
+import type { TakenDocument } from './inbound-answers.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { MessageReader } from './read-back-messages.ts';
@@ -15,8 +16,11 @@ import type { MessageOutcome, ReadBackRules } from './read-back-messages.ts';
 import { textOf } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
 
-/** A document whose signature and form hold. `sha256` (hex) is of the signed statement, which binds the file. */
-export type Inbound = { readonly sha256: string } & (
+/**
+ * A document whose signature and form hold. `sha256` (hex) is of the signed statement, which binds the file; `name` is the
+ * statement's in the inbox: what came by no inbox is answered by nothing.
+ */
+export type Inbound = { readonly sha256: string; readonly name?: string } & (
   | { readonly kind: 'acknowledgement'; readonly document: FromIssuer<FileAcknowledgement> }
   | { readonly kind: 'file'; readonly file: InboundFile }
 );
@@ -142,15 +146,28 @@ const takeAll = async (
   return { kind: 'taken', number, messages };
 };
 
-/** Takes one document in, or says why it is kept apart. Safe to repeat: what was taken moves nothing again. */
+/** Notes what its issuer is told about a document, in the transaction that takes it in. */
+type Answer = (session: SqlSession, taken: TakenDocument) => Promise<void>;
+
+/**
+ * Takes one document in, or says why it is kept apart. Safe to repeat: what was taken moves nothing again, and is answered as
+ * before.
+ */
 export const takeInbound = async (
   database: SqlDatabase,
   inbound: Inbound,
   rules: ReadBackRules,
   nowS: number,
+  answer?: Answer,
 ): Promise<Taken> =>
   database.transaction(async (session) => {
     const head = headOf(inbound);
-    const before = await known(session, inbound, head);
-    return before ?? takeAll(session, inbound, head, rules, nowS);
+    const taken =
+      (await known(session, inbound, head)) ?? (await takeAll(session, inbound, head, rules, nowS));
+    const { sha256, name } = inbound;
+    if (answer && name !== undefined && taken.kind !== 'quarantined') {
+      const { issuer, number: documentNumber } = head;
+      await answer(session, { issuer, documentNumber, sha256, name });
+    }
+    return taken;
   });

@@ -4,6 +4,7 @@ import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { itemsOf, readEvidence } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
+import type { RegistryChange } from './core/registry-change.ts';
 
 /** What every record of a clearing is held against. */
 export interface CheckRules {
@@ -33,6 +34,11 @@ export type CheckedItem = VerifiedItem | RejectedItem;
 export interface RecordChecker {
   /** @throws KiriError CHECK_THREAD_FAILED: the batch was not judged and may be handed in again */
   check(batch: RecordBatch): Promise<readonly CheckedItem[]>;
+}
+
+/** A checker whose registry may be followed by a later one; never while a batch is under check. */
+export interface RegistryChecker extends RecordChecker {
+  follow(registry: Registry, change: RegistryChange): void;
 }
 
 /** For a record that is noted and booked nowhere. */
@@ -68,6 +74,10 @@ export const checkRecords = (
   });
 
 /** Checks on the thread that asks. */
-export const checkInLine = (rules: CheckRules, verifier: Verifier): RecordChecker => ({
-  check: async (batch) => checkRecords(rules, verifier, batch),
-});
+export const checkInLine = (rules: CheckRules, verifier: Verifier): RegistryChecker => {
+  let held = rules;
+  return {
+    check: async (batch) => checkRecords(held, verifier, batch),
+    follow: (registry) => (held = { ...held, registry }),
+  };
+};

@@ -242,6 +242,15 @@ const LANE_ENTRIES: readonly string[] = [
   'CREATE INDEX lane_entries_unnamed ON lane_entries (key_id, lane, id) WHERE number IS NULL',
 ];
 
+// What the issuer is told about each of its documents (inbound-answers.ts); one without a time is still to be written.
+const INBOUND_ANSWERS: readonly string[] = [
+  `CREATE TABLE inbound_answers (
+     issuer TEXT NOT NULL, number BIGINT NOT NULL, sha256 TEXT NOT NULL, code TEXT NOT NULL,
+     document BLOB NOT NULL, written_s BIGINT, PRIMARY KEY (issuer, number))`,
+  'CREATE INDEX inbound_answers_by_hash ON inbound_answers (sha256)',
+  'CREATE INDEX inbound_answers_unwritten ON inbound_answers (issuer, number) WHERE written_s IS NULL',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -257,6 +266,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   RETENTION,
   JUDGED,
   LANE_ENTRIES,
+  INBOUND_ANSWERS,
 ];
 
 /**

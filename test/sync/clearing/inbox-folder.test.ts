@@ -1,8 +1,15 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
+import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
+import { fromHex } from '../../../protocol/bytes.ts';
+import {
+  openInboundAnswer,
+  type InboundAnswer,
+} from '../../../sync/clearing/core/inbound-answer.ts';
 import { InboxFolder } from '../../../sync/clearing/inbox-folder.ts';
 import { ipmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
@@ -10,7 +17,7 @@ import { vaultOver } from '../../../sync/clearing/core/vault.ts';
 import { testSigner } from '../../protocol/helpers.ts';
 import { cutThree, fileReject, lineOf, messageReject, standing } from './issuer-side.ts';
 import type { IssuerSide } from './issuer-side.ts';
-import { NOON_S } from './sample.ts';
+import { NOON_S, signer } from './sample.ts';
 
 const inboxFor = async (
   test: Test,
@@ -65,6 +72,72 @@ t.test('after a crash between commit and move the same file moves nothing', asyn
   await service.close();
 });
 
+t.test('the issuer is told of each document, once, in signed answers without a gap', async (t) => {
+  const { service, issuer, file, files } = await cutThree();
+  const { folder, inbox } = await inboxFor(t, issuer);
+  const told = (): InboundAnswer[] =>
+    [...files]
+      .filter(([path]) => path.startsWith('out/inbound-answers/'))
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([path, hex], at) => {
+        const name = `${issuer.trust(NOON_S).issuers[0]!.hex}.${String(at + 1).padStart(10, '0')}`;
+        t.equal(path, `out/inbound-answers/${name}.answer`);
+        const trust = { verifier: nodeVerifier(), clearing: signer.key };
+        const opened = openInboundAnswer(fromHex(hex), trust);
+        if (!opened.ok) throw new Error(opened.reason);
+        const damaged = fromHex(hex);
+        damaged[damaged.length - 1]! ^= 1;
+        t.notOk(openInboundAnswer(damaged, trust).ok);
+        return opened.value;
+      });
+  const forged = issuer.acknowledgement(file, 'accepted', NOON_S, { number: 9 }).slice();
+  forged[forged.length - 1]! ^= 1;
+  await writeFile(join(folder, 'b.ack'), forged);
+  // Of 259 refused messages the first 256 stand in one answer, the rest in the next.
+  const unknown = Array.from({ length: 259 }, (_, at) => messageReject(file, at + 10));
+  const many = issuer.file([...unknown, messageReject(file, 2)], NOON_S);
+  await put(folder, many);
+  await writeFile(join(folder, 'a.ack'), issuer.acknowledgement(file, 'partly', NOON_S));
+  await inbox.take(service, NOON_S);
+  t.equal((await service.writeAnswers(NOON_S + 5)).length, 4);
+  t.same(await service.writeAnswers(NOON_S + 5), [], 'once');
+  const manifest = many.fileName.replace('.ipm', '.manifest');
+  const sha256 = (bytes: Uint8Array): Uint8Array =>
+    new Uint8Array(createHash('sha256').update(bytes).digest());
+  const whole = { part: 1, parts: 1, answeredS: NOON_S };
+  t.match(told(), [
+    { number: 1, name: 'b.ack', verdict: 'refused', code: 'UNTRUSTED', refusals: [], ...whole },
+    { number: 2, name: manifest, verdict: 'partly', code: '', part: 1, parts: 2 },
+    { number: 3, name: manifest, verdict: 'partly', code: '', part: 2, parts: 2 },
+    { number: 4, name: 'a.ack', verdict: 'taken', code: '', refusals: [], ...whole },
+  ]);
+  t.same(
+    told()
+      .slice(0, 3)
+      .map((one) => one.sha256),
+    [forged, many.manifest, many.manifest].map(sha256),
+  );
+  t.same(
+    told().map(({ refusals }) => refusals.length),
+    [0, 256, 3, 0],
+  );
+  t.same(told()[2]?.refusals.at(-1), { record: 260, code: 'UNKNOWN_RECORD' });
+  t.ok(told()[1]?.refusals.every(({ code }) => code === 'UNKNOWN_RECORD'));
+  const before = new Map(files);
+  files.clear();
+  for (const name of await readdir(join(folder, 'taken'))) {
+    await rename(join(folder, 'taken', name), join(folder, name));
+  }
+  await inbox.take(service, NOON_S + 60);
+  t.equal(
+    (await service.writeAnswers(NOON_S + 65)).length,
+    3,
+    'a repeated document: the same again',
+  );
+  for (const [path, hex] of files) t.equal(hex, before.get(path), path);
+  await service.close();
+});
+
 t.test(
   'unsigned, wrongly signed, changed, oversized: kept apart with the reason, nothing moved',
   async (t) => {
@@ -108,17 +181,25 @@ t.test(
   },
 );
 
-t.test('a manifest whose file is not there yet waits', async (t) => {
-  const { service, issuer, file } = await cutThree();
-  const { folder, inbox } = await inboxFor(t, issuer);
-  const written = issuer.file([messageReject(file, 2)], NOON_S);
-  await writeFile(join(folder, written.fileName.replace('.ipm', '.manifest')), written.manifest);
-  t.match(await inbox.take(service, NOON_S), [{ kind: 'waiting' }]);
-  await put(folder, written);
-  t.match(await inbox.take(service, NOON_S), [{ kind: 'taken' }]);
-  t.ok(lineOf(file, 30n));
-  await service.close();
-});
+t.test(
+  'a manifest whose file is not there yet waits; after ten minutes it is an alert',
+  async (t) => {
+    const { service, issuer, file } = await cutThree();
+    const { folder, inbox } = await inboxFor(t, issuer);
+    const written = issuer.file([messageReject(file, 2)], NOON_S);
+    const name = written.fileName.replace('.ipm', '.manifest');
+    await writeFile(join(folder, name), written.manifest);
+    await utimes(join(folder, name), NOON_S, NOON_S);
+    t.match(await inbox.take(service, NOON_S), [{ kind: 'waiting' }]);
+    t.same(inbox.alerts(NOON_S + 599), []);
+    t.match(inbox.alerts(NOON_S + 600), [{ kind: 'FILE_MISSING', reference: name, ageS: 600 }]);
+    await put(folder, written);
+    t.match(await inbox.take(service, NOON_S), [{ kind: 'taken' }]);
+    t.same(inbox.alerts(NOON_S + 600), []);
+    t.ok(lineOf(file, 30n));
+    await service.close();
+  },
+);
 
 t.test(
   'a file with card numbers is read as the vault’s form of it, with its statement',

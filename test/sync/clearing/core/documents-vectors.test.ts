@@ -6,6 +6,11 @@ import { decodeCanonical } from '../../../../protocol/cbor/decode.ts';
 import { decodeSign1, signSign1, verifySign1 } from '../../../../protocol/cose.ts';
 import { amountMicro } from '../../../../protocol/amount.ts';
 import { encodeEvidence, verifyEvidence } from '../../../../sync/clearing/core/evidence.ts';
+import {
+  openInboundAnswer,
+  signInboundAnswer,
+  type InboundAnswer,
+} from '../../../../sync/clearing/core/inbound-answer.ts';
 import { LINE_ACCOUNT, RUN_SETTLED } from '../../../../sync/clearing/core/line-account.ts';
 import {
   LINE_ACCOUNTS_MANIFEST,
@@ -142,6 +147,20 @@ const evidence = {
   conflicts: [{ paymentHash: fill(32, 0xa1), otherHash: fill(32, 0xa2), rule: 'COUNTER_REUSED' }],
 } as const;
 
+const answer: InboundAnswer = {
+  issuer: fill(16, 0xc1),
+  number: 3,
+  name: 'ISSUER.1.manifest',
+  sha256: fill(32, 0xf4),
+  verdict: 'partly',
+  code: '',
+  detail: '',
+  refusals: [{ record: 2, code: 'UNKNOWN_ARN' }],
+  part: 1,
+  parts: 1,
+  answeredS: AT_S,
+};
+
 const byClearing = (payload: Uint8Array, typ: string): Uint8Array =>
   signSign1(clearing, payload, { kid: clearing.key.id, typ });
 
@@ -152,6 +171,7 @@ const made = (): Record<string, string> => ({
   ),
   'payout-manifest': toHex(byClearing(PAYOUT_MANIFEST.encode(payout), PAYOUT_MANIFEST_TYP)),
   'vault-statement': toHex(signVaultStatement(vault, statement)),
+  'inbound-answer': toHex(signInboundAnswer(clearing, answer)),
   'retention-statement': toHex(signRetention(clearing, retention)),
   'line-accounts-manifest': toHex(
     byClearing(LINE_ACCOUNTS_MANIFEST.encode(exported), LINE_ACCOUNTS_TYP),
@@ -194,6 +214,13 @@ t.test(
     t.match(read('retention-statement', RETENTION), { ok: true, value: retention });
     t.match(read('line-accounts-manifest', LINE_ACCOUNTS_MANIFEST), { ok: true, value: exported });
     t.match(read('line-account', LINE_ACCOUNT), { ok: true, value: account });
+    const told = { verifier: testVerifier, clearing: clearing.key };
+    t.match(openInboundAnswer(fromHex(golden['inbound-answer']!), told), { value: answer });
+    t.notOk(openInboundAnswer(fromHex(golden['vault-statement']!), told).ok);
+    t.notOk(openInboundAnswer(fromHex(golden['retention-statement']!), told).ok, 'another type');
+    t.notOk(
+      openInboundAnswer(fromHex(golden['inbound-answer']!), { ...told, clearing: vault.key }).ok,
+    );
     const trust = { verifier: testVerifier, vaults: [vault.key] };
     t.match(openVaultStatement(fromHex(golden['vault-statement']!), trust), { value: statement });
     t.match(verifyEvidence(fromHex(golden['aggregate-evidence']!)), { ok: true, value: evidence });

@@ -8,18 +8,33 @@ import { readInboundBody } from '../../../../sync/clearing/core/read-inbound-rec
 import { ACKNOWLEDGEMENT, BODIES, issuer, trust, written } from './inbound-sample.ts';
 
 const page = readFileSync('docs/clearing.md', 'utf8');
-const section = page.slice(page.indexOf('## What you send us'), page.indexOf('## Manifest'));
+const between = (from: string, to: string): string =>
+  page.slice(page.indexOf(from), page.indexOf(to));
+const section = between('## What you send us', '## Manifest');
 
-/** The bytes of the annotated blocks of the section, each row's text held against its bytes. */
-const blocks = [...section.matchAll(/```hex\n([\s\S]*?)```/g)].map(([, block = '']) => {
-  let hex = '';
-  for (const row of block.split('\n').filter((one) => one !== '')) {
-    const [, bytes = '', text] = /^([0-9a-f]+) {2,}(?:"([^"]*)"|-)(?: {2,}.+)?$/.exec(row) ?? [];
-    t.ok(bytes.length > 0 && bytes.length % 2 === 0, `a row of the page reads: ${row}`);
-    if (text !== undefined) t.equal(Buffer.from(bytes, 'hex').toString('latin1'), text);
-    hex += bytes;
-  }
-  return hex;
+/** The bytes of the annotated blocks of a section, each row's text held against its bytes. */
+const blocksOf = (words: string): string[] =>
+  [...words.matchAll(/```hex\n([\s\S]*?)```/g)].map(([, block = '']) => {
+    let hex = '';
+    for (const row of block.split('\n').filter((one) => one !== '')) {
+      const [, bytes = '', text] = /^([0-9a-f]+) {2,}(?:"([^"]*)"|-)(?: {2,}.+)?$/.exec(row) ?? [];
+      t.ok(bytes.length > 0 && bytes.length % 2 === 0, `a row of the page reads: ${row}`);
+      if (text !== undefined) t.equal(Buffer.from(bytes, 'hex').toString('latin1'), text);
+      hex += bytes;
+    }
+    return hex;
+  });
+const blocks = blocksOf(section);
+
+t.test('the answer of docs/clearing.md to a document is the golden one', async (t) => {
+  const vectors = JSON.parse(readFileSync('test/vectors/clearing.json', 'utf8')) as Readonly<
+    Record<string, string>
+  >;
+  const told = between(
+    '**What the issuer is told.**',
+    'Numbers run per issuer without gaps. The same',
+  );
+  t.same(blocksOf(told), [vectors['inbound-answer']]);
 });
 
 t.test('the acknowledgement of docs/clearing.md opens as what the page says', async (t) => {
