@@ -7,6 +7,11 @@ const RUNS = [
   [{ KIRI_LEDGER_KILLS: '1000' }, ['build/test/soak/ledger-kills.test.js']],
   [{ KIRI_CLEARING_HISTORIES: '10000' }, ['build/test/soak/clearing-histories.test.js']],
   [{ KIRI_CLEARING_KILLS: '500' }, ['build/test/soak/clearing-kills.test.js']],
+  [{ KIRI_MONTH_PARTIES: '500' }, ['build/test/sync/clearing/month.test.js']],
+  [{ KIRI_GATEWAY_KILLS: '50' }, ['build/test/system/gateway-kill.test.js']],
+  [{ KIRI_GATEWAY_KILLS: '50' }, ['build/test/fog-gateway/sigkill.test.js']],
+  [{ KIRI_TAMPER_CHANGES: '200' }, ['build/test/system/tamper.test.js']],
+  [{ KIRI_DEMO_STORIES: '4' }, ['build/test/system/demo.test.js']],
 ];
 
 for (const [counts, args] of RUNS) {

@@ -16,6 +16,7 @@ import * as fixture from '../identity/fixture.ts';
 
 import { documentsOf, newKit, type Kit } from './harness.ts';
 import { Site } from './site.ts';
+import '../plain-children.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const PROGRAM = join(ROOT, 'build/agent/main.js');

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { isMissed, section, table } from '../../bench/figure.ts';
 import { median, quantile } from '../../bench/measure.ts';
+import '../plain-children.ts';
 
 const MAIN = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
 

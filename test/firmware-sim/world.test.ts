@@ -8,6 +8,7 @@ import type { Hooks } from '../../firmware-sim/core/world.ts';
 import { nobleSigner, nobleVerifier } from '../../identity/core/noble-signatures.ts';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { ALG_EDDSA } from '../../protocol/public-key.ts';
+import '../plain-children.ts';
 
 const STAND_INS = { signer: stubSigner, verifier: stubVerifier() };
 const kiri = ['bin/kiri.js', 'sim'];
@@ -161,7 +162,7 @@ t.test('kiri sim says what happened and ends as scripts expect', async (t) => {
   t.match(text.stdout, '2 seeds (1 with true Ed25519)');
   t.match(text.stdout, 'every invariant held in every world');
   const [alone, shared] = await Promise.all(
-    ['1', '3'].map((jobs) => sim('--seeds', '5', '--jobs', jobs, '--json')),
+    ['1', '2'].map((jobs) => sim('--seeds', '3', '--jobs', jobs, '--json')),
   );
   const told = ({ stdout }: { stdout: string }): object => ({ ...JSON.parse(stdout), realMs: 0 });
   t.same(told(shared!), told(alone!), 'the summary does not depend on the number of threads');

@@ -6,6 +6,7 @@ import t from 'tap';
 import { journalReader } from '../../platform/journal-reader.ts';
 import { openJournal } from '../../platform/journal.ts';
 import type { JournalPosition } from '../../platform/ports.ts';
+import '../plain-children.ts';
 
 const CHILD = fileURLToPath(new URL('journal-child.js', import.meta.url));
 const KILLS = 20;

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 
-/** `.ci/run` asks for ten thousand. */
+/** `npm run soak` asks for ten thousand. */
 const HISTORIES = Number(process.env['KIRI_CLEARING_HISTORIES'] ?? 40);
 /** Seeds of npm test's own histories come first. */
 const FIRST_SEED = 1_001;

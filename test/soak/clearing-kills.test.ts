@@ -14,8 +14,9 @@ import { directory } from '../sync/clearing/history-world.ts';
 import { readPlainIpm } from '../sync/clearing/plain-ipm.ts';
 import { NOON_S, policyHash, signer } from '../sync/clearing/sample.ts';
 import { itemsOf } from './clearing-kills-items.ts';
+import '../plain-children.ts';
 
-/** `.ci/run` asks for five hundred. */
+/** `npm run soak` asks for five hundred. */
 const KILLS = Number(process.env['KIRI_CLEARING_KILLS'] ?? 12);
 /** Stores that are worked on at once; every boundary is visited by one of them. */
 const STORES = 2;

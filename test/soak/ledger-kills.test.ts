@@ -8,8 +8,8 @@ import { bundleChild } from './child-bundle.ts';
 import { LedgerRig } from './ledger-rig.ts';
 import type { Shape } from './soak-keys.ts';
 
-/** `.ci/run` asks for a thousand. */
-const KILLS = Number(process.env['KIRI_LEDGER_KILLS'] ?? 30);
+/** `npm run soak` asks for a thousand. */
+const KILLS = Number(process.env['KIRI_LEDGER_KILLS'] ?? 10);
 /** Rigs that run at once. In a pair every single process is needed; the full policy lives on without one of them. */
 const SHAPES: readonly Shape[] = KILLS > 100 ? ['pair', 'full', 'pair', 'full'] : ['pair', 'full'];
 /** A kill falls within this time after all came up. */

@@ -1,6 +1,7 @@
 /** One process that is killed with SIGKILL and started again. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import type { SoakTask } from './soak-keys.ts';
+import '../plain-children.ts';
 
 const START_TIMEOUT_MS = 60_000;
 

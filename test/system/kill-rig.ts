@@ -17,6 +17,7 @@ import { fetchBytes } from '../../platform/http-client.ts';
 import { amountMicro } from '../../protocol/amount.ts';
 import { TARIFF_UNITS } from '../../protocol/tariff.ts';
 import { LAUNCHER } from './command.ts';
+import '../plain-children.ts';
 
 const YEN_MICRO = 1_000_000n;
 const PRICE_MICRO = amountMicro(3n * YEN_MICRO);

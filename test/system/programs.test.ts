@@ -11,6 +11,7 @@ import { Program, type Json } from '../../cli/demo/processes.ts';
 import { openReport } from '../../cli/demo/report.ts';
 import { startSite, stopSite, type Site } from '../../cli/demo/site.ts';
 import { LAUNCHER } from './command.ts';
+import '../plain-children.ts';
 
 t.setTimeout(180_000);
 const WAIT_MS = 60_000;

@@ -18,6 +18,7 @@ import { startWitnessService } from '../../sync/ledger/witness-service.ts';
 import { ORIGIN, policyText, realLog, realVerify, realWitness } from '../sync/ledger/keys.ts';
 import { WITNESS, makeRig, temporaryFolder, until } from '../sync/ledger/rig.ts';
 import { LAUNCHER, kiri } from './command.ts';
+import '../plain-children.ts';
 
 t.setTimeout(120_000);
 const ROLL_UP = 'rollup.example/2026';

@@ -25,6 +25,7 @@ import { fetchBytes } from '../../platform/http-client.ts';
 import { originFolder } from '../../sync/ledger/mirror-log.ts';
 import { LAUNCHER } from './command.ts';
 import { missingLine, stepsOf, type Step } from './runbook.ts';
+import '../plain-children.ts';
 
 const LIMITS = { timeoutMs: 5_000, maxBytes: 65_536 };
 const FINAL_TIMEOUT_MS = 30_000;

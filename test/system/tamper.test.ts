@@ -6,11 +6,12 @@ import { verifyFolder } from '../../cli/verify/verify.ts';
 import { seedOf } from '../../firmware-sim/core/seed.ts';
 import { kiri } from './command.ts';
 
-const CHANGES = 200;
+/** `npm run soak` makes it 200. */
+const CHANGES = Number(process.env['KIRI_TAMPER_CHANGES'] ?? 60);
 /** Every so many changes is looked for by the command itself; the others by the same check in this process. */
-const BY_COMMAND_EVERY = 40;
+const BY_COMMAND_EVERY = 20;
 
-t.setTimeout(300_000);
+t.setTimeout(900_000);
 const seedNumber = Number(process.env['KIRI_SEED'] ?? Date.now() % 1_000_000);
 const seed = seedOf(seedNumber);
 const folder = mkdtempSync(join(tmpdir(), 'kiri-tamper-'));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { LAUNCHER, kiri } from '../../system/command.ts';
 import { makeDeskFolders } from './desk-sample.ts';
+import '../../plain-children.ts';
 
 /** More on demand: KIRI_DESK_KILLS=200. */
 const KILLS = Number(process.env['KIRI_DESK_KILLS'] ?? 6);

@@ -36,6 +36,7 @@ import {
 } from '../clearing/purchases.ts';
 import { policyText, realVerify, realWitness } from './keys.ts';
 import { temporaryFolder, until, WITNESS } from './rig.ts';
+import '../../plain-children.ts';
 
 const INTAKE_ORIGIN = 'intake.example/2026q4';
 

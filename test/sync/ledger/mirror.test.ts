@@ -25,6 +25,7 @@ import { type MirrorService, startMirrorService } from '../../../sync/ledger/mir
 import { ORIGIN, realLog, realVerify, realWitness } from './keys.ts';
 import { MadeLog } from './made-log.ts';
 import { MIRROR, temporaryFolder, until } from './rig.ts';
+import '../../plain-children.ts';
 
 const post = async (url: string, body: Uint8Array): Promise<[number, string]> => {
   const answer = await fetchBytes(`${url}/add-checkpoint`, {
@@ -292,7 +293,8 @@ t.test(
 
 const KIRI = fileURLToPath(new URL('../../../cli/kiri.js', import.meta.url));
 const PROCESS = fileURLToPath(new URL('./mirror-process.js', import.meta.url));
-const KILLS = 10;
+/** test/soak/ledger-kills does it for longer. */
+const KILLS = 4;
 
 const launch = async (args: string[]): Promise<{ child: ChildProcess; url: string }> => {
   const child = spawn(process.execPath, [PROCESS, ...args], {

@@ -18,6 +18,7 @@ import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.t
 import { prepareLogFolder, writeLogFiles } from '../../../sync/ledger/tile-store.ts';
 import { ORIGIN, policyOf, realLog, realVerify } from './keys.ts';
 import { temporaryFolder } from './rig.ts';
+import '../../plain-children.ts';
 
 const CHILD = fileURLToPath(new URL('./append-process.js', import.meta.url));
 const PORTS = {

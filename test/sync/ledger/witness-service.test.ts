@@ -22,6 +22,7 @@ import {
 import { ORIGIN, realLog, realVerify, realWitness } from './keys.ts';
 import { WITNESS, temporaryFolder } from './rig.ts';
 import { mth, proof } from './rfc6962.ts';
+import '../../plain-children.ts';
 
 const log = realLog();
 const leaves = Array.from({ length: 400 }, (_, at) => utf8ToBytes(`leaf ${at}`));
@@ -238,7 +239,8 @@ t.test('the client turns every answer into one input', async (t) => {
 });
 
 const PROCESS = fileURLToPath(new URL('./witness-process.js', import.meta.url));
-const KILLS = 15;
+/** test/soak/ledger-kills does it for longer. */
+const KILLS = 5;
 
 const launch = async (root: string): Promise<{ child: ChildProcess; url: string }> => {
   const child = spawn(process.execPath, [PROCESS, root], { stdio: ['ignore', 'pipe', 'inherit'] });
