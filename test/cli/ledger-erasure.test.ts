@@ -10,6 +10,7 @@ import { coseKeyOf, type PublicKey } from '../../protocol/public-key.ts';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import { temporaryFolder } from '../sync/ledger/rig.ts';
 import { kiri } from '../system/command.ts';
+import '../plain-children.ts';
 import { buildOut, newOutWorld, ORIGIN } from './verify/out.ts';
 
 t.test('the issuer orders an erasure, each holder carries it out, anybody checks it', async (t) => {

@@ -20,7 +20,6 @@ import { testSigner } from '../protocol/helpers.ts';
 import { RECEIPT_SAMPLE } from '../protocol/samples.ts';
 import { ORIGIN, policyText, realLog, realVerify, realWitness } from '../sync/ledger/keys.ts';
 import { makeRig, until, WITNESS, type Rig } from '../sync/ledger/rig.ts';
-import '../plain-children.ts';
 
 const KIRI = fileURLToPath(new URL('../../cli/kiri.js', import.meta.url));
 const approver = testSigner(9);

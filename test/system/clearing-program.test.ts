@@ -15,7 +15,6 @@ import { ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
 import { anchors, directoryOf, history, policyHash } from '../sync/clearing/sample.ts';
 import { LAUNCHER, kiri } from './command.ts';
-import '../plain-children.ts';
 
 type Json = Record<string, unknown>;
 

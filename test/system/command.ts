@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import '../plain-children.ts';
 
 export const LAUNCHER: string = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
 

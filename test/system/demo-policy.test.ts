@@ -6,6 +6,7 @@ import t from 'tap';
 import { verifyFinalCheckpoint } from '../../sync/ledger/core/final-checkpoint.ts';
 import { parsePolicy } from '../../sync/ledger/core/policy.ts';
 import { kiri } from './command.ts';
+import '../plain-children.ts';
 import { realVerify } from '../sync/ledger/keys.ts';
 
 t.setTimeout(180_000);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { assertRight } from '../c2sp/run.ts';
 import { kiri, noonZone, type Ended } from './command.ts';
+import '../plain-children.ts';
 
 t.setTimeout(900_000);
 const folder = mkdtempSync(join(tmpdir(), 'kiri-demo-test-'));

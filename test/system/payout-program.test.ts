@@ -11,7 +11,6 @@ import { ZENGIN_PROFILE, readZenginFile } from '../../sync/clearing/core/zengin-
 import { enterMerchant } from '../../sync/clearing/merchant-accounts.ts';
 import { migrate } from '../../sync/clearing/schema.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
-import '../plain-children.ts';
 
 t.test('the clearing pays merchants by a bank file when it is asked to', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'kiri-payout-'));

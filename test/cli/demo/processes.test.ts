@@ -1,6 +1,5 @@
 import t from 'tap';
 import { Program } from '../../../cli/demo/processes.ts';
-import '../../plain-children.ts';
 
 t.test('a program that ends before it is ready is told with its own words', async (t) => {
   const running = new Set<Program>();

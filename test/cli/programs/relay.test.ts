@@ -17,7 +17,6 @@ import { logSigner } from '../../../sync/ledger/core/note-ports.ts';
 import { startWitnessService } from '../../../sync/ledger/witness-service.ts';
 import { ORIGIN, policyText, realVerify, realWitness } from '../../sync/ledger/keys.ts';
 import { makeRig, source, temporaryFolder, until, WITNESS } from '../../sync/ledger/rig.ts';
-import '../../plain-children.ts';
 
 const KIRI = fileURLToPath(new URL('../../../cli/kiri.js', import.meta.url));
 

@@ -21,7 +21,6 @@ import { judgeProof, readProofFile } from '../../c2sp/tlog.ts';
 import { entryOf } from '../../c2sp/run.ts';
 import { LAUNCHER, kiri } from '../../system/command.ts';
 import { ORIGIN, buildOut } from './out.ts';
-import '../../plain-children.ts';
 
 t.setTimeout(120_000);
 const root = mkdtempSync(join(tmpdir(), 'kiri-receipt-proof-'));

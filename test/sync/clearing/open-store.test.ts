@@ -7,7 +7,6 @@ import { openStore } from '../../../sync/clearing/open-store.ts';
 import { bytesOf, numberOf, textOf } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import { makeTestStore, openTestStore } from './store.ts';
-import '../../plain-children.ts';
 
 const run = (database: SqlDatabase, sql: string, ...values: (string | bigint | Uint8Array)[]) =>
   database.transaction((session) => session.run(sql, ...values));

@@ -8,7 +8,6 @@ import { csvRow } from '../../../sync/clearing/core/csv.ts';
 import { creditMerchant } from '../../../sync/clearing/merchant-accounts.ts';
 import { LineOfReceipts, NOON_S, anchors, hashOf, history, inMemory, keyWith } from './sample.ts';
 import { makeTestStore } from './store.ts';
-import '../../plain-children.ts';
 
 const run = promisify(execFile);
 const YEN = 1_000_000n;

@@ -19,7 +19,6 @@ import {
   keyWith,
 } from './sample.ts';
 import { SERVER, makeTestStore, openTestStore } from './store.ts';
-import '../../plain-children.ts';
 
 const collect = async (database: SqlDatabase, query: SearchQuery): Promise<FoundReceipt[]> => {
   const all: FoundReceipt[] = [];

@@ -23,7 +23,6 @@ import { finalHashOf } from '../../../sync/clearing/vault-statements.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import { NOON_S, anchors, directoryOf, history, policyHash, programme, signer } from './sample.ts';
 import { makeTestStore, openTestStore } from './store.ts';
-import '../../plain-children.ts';
 
 const MEMBER = ipmProfile('kiri-ipm-member') as IpmProfile;
 const run = promisify(execFile);

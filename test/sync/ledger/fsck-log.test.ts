@@ -9,7 +9,6 @@ import { fsckLog } from '../../../sync/ledger/fsck-log.ts';
 import { realVerify } from './keys.ts';
 import { makeFullRig } from './full-rig.ts';
 import { until } from './rig.ts';
-import '../../plain-children.ts';
 
 const KIRI = fileURLToPath(new URL('../../../cli/kiri.js', import.meta.url));
 

@@ -18,7 +18,6 @@ import { nodeJournalFs } from '../../../platform/journal-fs.ts';
 import { ORIGIN, policyOf, realLog, realVerify, realWitness } from './keys.ts';
 import { type FullRig, makeFullRig } from './full-rig.ts';
 import { source, temporaryFolder, until } from './rig.ts';
-import '../../plain-children.ts';
 
 const KIRI = fileURLToPath(new URL('../../../cli/kiri.js', import.meta.url));
 

@@ -9,7 +9,6 @@ import type { Evidence } from '../../../../sync/clearing/core/evidence.ts';
 import { evidenceHtml } from '../../../../sync/clearing/core/evidence-html.ts';
 import { sumTreeRoot } from '../../../../sync/clearing/core/sum-tree.ts';
 import { hashOf, keyWith } from '../sample.ts';
-import '../../../plain-children.ts';
 
 const leaves = [3_850_000n, 150_001n].map((amountMicro, at) => ({
   receiptHash: hashOf(`receipt ${at}`),

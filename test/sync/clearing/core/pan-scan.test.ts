@@ -8,7 +8,6 @@ import type { PanHit } from '../../../../sync/clearing/core/pan-scan.ts';
 import { openSqlite } from '../../../../sync/clearing/sql.ts';
 import { ClearingService } from '../../../../sync/clearing/clearing-service.ts';
 import { NOON_S, anchors, directoryOf, history, policyHash, signer } from '../sample.ts';
-import '../../../plain-children.ts';
 
 // Published test numbers of the card networks, 13 to 19 digits.
 const TEST_NUMBERS = [

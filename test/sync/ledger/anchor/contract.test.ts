@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import '../../../plain-children.ts';
 
 t.test('the committed ABI and code are what the pinned compiler makes of the source', (t) => {
   const run = spawnSync(process.execPath, ['packaging/contract.js', '--check'], {
