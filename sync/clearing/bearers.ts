@@ -15,8 +15,8 @@ type Borne = {
   /** Of the approver's mandate; absent in direct mode or where it is not at hand. */
   readonly operator: string | undefined;
   readonly amountMicro: bigint;
-  /** The charge itself is not presented, so nothing else pays the merchant. */
-  readonly isMerchantUnpaid: boolean;
+  /** Of it, what no line pays the merchant: the charge is not presented, or was charged back. */
+  readonly unpaidMicro: bigint;
 };
 
 /**
@@ -25,7 +25,7 @@ type Borne = {
  */
 export const noteBearer = async (
   { session, nowS }: Pick<IngestScope, 'session' | 'nowS'>,
-  { paymentHash, operator, amountMicro, isMerchantUnpaid }: Borne,
+  { paymentHash, operator, amountMicro, unpaidMicro }: Borne,
 ): Promise<void> => {
   if (amountMicro === 0n) return;
   const [row] = await session.all(
@@ -48,13 +48,13 @@ export const noteBearer = async (
     amountMicro.toString(),
     BigInt(nowS),
   );
-  if (added === 0 || isDirect || !isMerchantUnpaid) return;
+  if (added === 0 || isDirect || unpaidMicro === 0n) return;
   await enterMerchant(session, {
     acquirer: textOf(row, 'acquirer'),
     merchant,
     currency: numberOf(row, 'currency'),
     kind: 'borne',
-    amountMicro,
+    amountMicro: unpaidMicro,
     reference: `${OPERATOR_RULE} ${toHex(paymentHash)}`,
     nowS,
   });

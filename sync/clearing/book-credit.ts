@@ -2,13 +2,14 @@ import { toHex } from '../../protocol/bytes.ts';
 import { keyOf } from './books.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
-import { WAITING_CREDITS_MAX, decideCredit } from './core/credit.ts';
+import { WAITING_CREDITS_MAX, decideCredit, supersededBy } from './core/credit.ts';
 import type { CreditFacts, CreditRefusal, VerifiedCredit } from './core/credit.ts';
+import { fitsBeside } from './core/dispute-rules.ts';
 import { takeFromOther } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
-import { isReturned } from './returned-charges.ts';
+import { givenBackOfLine, returnedCharge } from './returned-charges.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -42,9 +43,21 @@ export const givenBackOf = async (
 
 const PAYABLE: readonly string[] = ['pending', 'aggregated'];
 
+/** True where the payer got so much of the charge back already, or was never asked for it. */
+const isBackAlready = async (
+  session: SqlSession,
+  paymentHash: Uint8Array,
+  increaseMicro: bigint,
+): Promise<boolean> => {
+  const line = await returnedCharge(session, paymentHash);
+  if (!line || line.isWhole) return line !== undefined;
+  const { outMicro, waitingMicro } = await givenBackOfLine(session, line.aggregateId);
+  return !fitsBeside(line, { outMicro: outMicro + waitingMicro }, increaseMicro);
+};
+
 const factsOf = async (
   session: SqlSession,
-  { paymentHash, creditHash }: VerifiedCredit,
+  { paymentHash, creditHash, refundedMicro }: VerifiedCredit,
 ): Promise<{ facts: CreditFacts; keyId: string | undefined }> => {
   const [row] = await session.all(
     'SELECT key_id, state, charge_micro FROM receipts WHERE payment_hash = ?',
@@ -52,20 +65,25 @@ const factsOf = async (
   );
   const voids = await session.all('SELECT counter FROM voids WHERE payment_hash = ?', paymentHash);
   const waiting = await session.all(
-    'SELECT credit_hash FROM waiting_credits WHERE payment_hash = ? ORDER BY credit_hash',
+    'SELECT credit_hash, refunded_micro FROM waiting_credits WHERE payment_hash = ? ORDER BY credit_hash',
     paymentHash,
   );
   const state = PAYABLE.includes(row ? textOf(row, 'state') : '') ? 'payable' : 'held';
+  const bookedMicro = await refundedOf(session, paymentHash);
+  const isReturned = await isBackAlready(session, paymentHash, refundedMicro - bookedMicro);
   const facts: CreditFacts = {
     ...(row && {
       original: {
         chargeMicro: amountOf(row, 'charge_micro'),
-        state: (await isReturned(session, paymentHash)) ? 'returned' : state,
+        state: isReturned ? 'returned' : state,
       },
     }),
     isVoided: voids.length > 0,
-    bookedMicro: await refundedOf(session, paymentHash),
-    waiting: waiting.length,
+    bookedMicro,
+    waiting: waiting.map((one) => ({
+      creditHash: bytesOf(one, 'credit_hash'),
+      refundedMicro: amountOf(one, 'refunded_micro'),
+    })),
     isWaiting: waiting.some((one) => toHex(bytesOf(one, 'credit_hash')) === toHex(creditHash)),
   };
   return { facts, keyId: row && textOf(row, 'key_id') };
@@ -94,7 +112,15 @@ export const waitingCount = async (scope: IngestScope): Promise<number> => {
   return scope.waitingCredits;
 };
 
-const keepWaiting = async (scope: IngestScope, credit: VerifiedCredit): Promise<void> => {
+const keepWaiting = async (
+  scope: IngestScope,
+  credit: VerifiedCredit,
+  facts: CreditFacts,
+): Promise<void> => {
+  for (const { creditHash } of supersededBy(credit, facts)) {
+    scope.waitingCredits = (await waitingCount(scope)) - 1;
+    await scope.session.run('DELETE FROM waiting_credits WHERE credit_hash = ?', creditHash);
+  }
   const waiting = await waitingCount(scope);
   if (waiting >= WAITING_CREDITS_MAX) return refuse(scope, credit, 'CREDIT_WAITING_FULL');
   scope.counts.waiting++;
@@ -111,6 +137,18 @@ const keepWaiting = async (scope: IngestScope, credit: VerifiedCredit): Promise<
     credit.origin,
     BigInt(credit.leafIndex),
     BigInt(scope.nowS),
+  );
+  await forgetRefusal(scope, credit);
+};
+
+/** There was no room for it once; handed in again it counts, so nobody has to look at it any more. */
+const forgetRefusal = async (
+  { session }: IngestScope,
+  { creditHash }: VerifiedCredit,
+): Promise<void> => {
+  await session.run(
+    "DELETE FROM findings WHERE kind = 'CREDIT_WAITING_FULL' AND reference = ?",
+    toHex(creditHash),
   );
 };
 
@@ -193,11 +231,12 @@ export const bookCredit = async (scope: IngestScope, credit: VerifiedCredit): Pr
       else counts.duplicate++;
       return;
     case 'wait':
-      return keepWaiting(scope, credit);
+      return keepWaiting(scope, credit, facts);
     case 'book': {
       const key = keyId as string;
       const lane = await laneOf(session, key, credit.businessTimeS);
       const amountMicro = decision.increaseMicro;
+      await forgetRefusal(scope, credit);
       return enterCredit(scope, { ...credit, keyId: key, amountMicro, lane, cause: REFUND });
     }
     default:

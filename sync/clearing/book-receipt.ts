@@ -3,7 +3,8 @@ import { chargeOf, decideReceipt } from './core/ingest.ts';
 import type { Placement, ReceiptFacts, VerifiedReceipt } from './core/ingest.ts';
 import { noteBearer, OPERATOR_RULE } from './bearers.ts';
 import { bookWaiting, refundedOf, waitingCount } from './book-credit.ts';
-import { releaseCreditsOf } from './held-credits.ts';
+import { correctCharge, voidBesideRefund } from './book-void.ts';
+import { FORKED, releaseCreditsOf } from './held-credits.ts';
 import { noteFinding } from './ingest-scope.ts';
 import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
@@ -11,7 +12,6 @@ import { manyRows, ROWS_MAX, writeRows } from './many-rows.ts';
 import { RunFacts } from './receipt-facts.ts';
 import type { StoredReceipt } from './receipt-facts.ts';
 import type { SqlValue } from './sql.ts';
-import { FORKED } from './stopped-logs.ts';
 
 const CAUSE = 'ingest';
 
@@ -56,10 +56,18 @@ const factsOf = async (
       isForkedElsewhere: stored.state === FORKED && stored.origin !== receipt.origin,
     },
   }),
-  isVoided: run.facts.isVoided(receipt),
+  isVoided: run.facts.isVoided(receipt) && !(await isPresentedAllTheSame(run, receipt, stored)),
   ...(await run.facts.neighbours(receipt, () => writeBooked(run))),
   closedThroughS: run.facts.closedThroughS(receipt),
 });
+
+/** Voided while it was held for a fork, and a refund of it is out: presented and corrected, so that all cancel out. */
+const isPresentedAllTheSame = async (
+  { scope }: Run,
+  { paymentHash }: VerifiedReceipt,
+  stored: StoredReceipt | undefined,
+): Promise<boolean> =>
+  stored?.state === FORKED && (await voidBesideRefund(scope.session, paymentHash)) !== undefined;
 
 const keepSecond = async (scope: IngestScope, receipt: VerifiedReceipt): Promise<void> => {
   scope.counts.secondReceipt++;
@@ -154,6 +162,8 @@ const promote = async (
   await placed(run, receipt, keyId, chargeMicro, placement);
   if (isForked && 'lane' in placement) {
     await releaseCreditsOf(run.scope, receipt.paymentHash, FORKED, CAUSE);
+    const voided = await voidBesideRefund(session, receipt.paymentHash);
+    if (voided) await correctCharge(run.scope, voided, { keyId, chargeMicro });
   }
 };
 
@@ -176,7 +186,7 @@ const placed = async (
       const { operator } = receipt;
       await writeBooked(run);
       const amountMicro = charge - (await refundedOf(session, paymentHash));
-      const borne = { paymentHash, operator, amountMicro, isMerchantUnpaid: true };
+      const borne = { paymentHash, operator, amountMicro, unpaidMicro: amountMicro };
       await noteBearer(scope, borne);
     }
   }

@@ -197,12 +197,14 @@ export class ClearingService {
 
   /** Stops a log that signed two histories: see stopped-logs.ts. Returns whether anything is new. */
   async stopLog(fork: ProvenFork, evidence: string, nowS: number): Promise<boolean> {
-    return this.#options.database.transaction((session) => stopLog(session, fork, evidence, nowS));
+    const { database, directory } = this.#options;
+    return database.transaction((session) => stopLog({ session, nowS, directory }, fork, evidence));
   }
 
   /** A person's decision to follow a stopped log again; false where it was not stopped. */
   async liftStop(origin: string, nowS: number): Promise<boolean> {
-    return this.#options.database.transaction((session) => liftStop(session, origin, nowS));
+    const { database, directory } = this.#options;
+    return database.transaction((session) => liftStop({ session, nowS, directory }, origin));
   }
 
   /** Logs that are stopped now. */

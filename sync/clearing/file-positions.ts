@@ -60,18 +60,28 @@ export const fileTotals = async (
 const isCurrent = (row: SqlRow, fileName: string): boolean =>
   (row['cycle'] === 1n ? textOf(row, 'first_file') : textOrNull(row, 'second_file')) === fileName;
 
-/** Aggregate ids of the lines that stand in a file now. */
+const NOT_TAKEN: ReadonlySet<PresentmentState> = new Set(['queued', 'parked', 'released']);
+
+const isArbitrated = (row: SqlRow): boolean => (textOrNull(row, 'arbitrated_micro') ?? '0') !== '0';
+
+/** True for a line that was refused by itself (691) in the file in which it stands. */
+const isRefused = (row: SqlRow): boolean => {
+  const state = textOf(row, 'state') as PresentmentState;
+  if (row['cycle'] === 1n) return NOT_TAKEN.has(state);
+  // A second presentment that was refused is disputed as before, until somebody gives it up.
+  return state === 'disputed' || (state === 'chargedBack' && !isArbitrated(row));
+};
+
+/** Aggregate ids of the lines that stand in a file now and were not refused by themselves. */
 export const linesInFile = async (
   session: SqlSession,
   fileName: string,
 ): Promise<readonly string[]> => {
   const rows = await session.all(FILE_LINES, fileName);
-  return rows.filter((row) => isCurrent(row, fileName)).map((row) => textOf(row, 'aggregate_id'));
+  return rows
+    .filter((row) => isCurrent(row, fileName) && !isRefused(row))
+    .map((row) => textOf(row, 'aggregate_id'));
 };
-
-const NOT_TAKEN: ReadonlySet<PresentmentState> = new Set(['queued', 'parked', 'released']);
-
-const isArbitrated = (row: SqlRow): boolean => (textOrNull(row, 'arbitrated_micro') ?? '0') !== '0';
 
 /** True for a line that the issuer did not refuse in this file. */
 const isTaken = (row: SqlRow, fileName: string): boolean => {

@@ -14,6 +14,9 @@ type Bookkeeping = {
 
 const PENDING = 'pending';
 
+/** State of a receipt that is withheld since its log forked below it, and of refunds with it; its lane stays where it was. */
+export const FORKED = 'forked';
+
 /**
  * Holds refunds back that are in no aggregate yet, or lets them go again: as their Payment's charge is held back, or as
  * the log they came by turned out to have two histories. A refund is paid only where its charge is.

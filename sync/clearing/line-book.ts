@@ -22,6 +22,8 @@ export type Line = {
   readonly account: string;
   readonly party: string;
   readonly arn: string;
+  /** `2026-11-21`: an ARN comes back after ten years. */
+  readonly arnDate: string;
   /** The file of its first presentment, and of its second. */
   readonly fileName: string;
   readonly secondFile: string | undefined;
@@ -54,6 +56,7 @@ const lineOf = (row: SqlRow | undefined): Line | undefined => {
     account: textOf(row, 'account'),
     party: textOf(row, 'party'),
     arn: textOf(row, 'arn'),
+    arnDate: textOf(row, 'arn_date'),
     fileName: textOf(row, 'file_name'),
     secondFile: textOrNull(row, 'second_file'),
     state: textOf(row, 'state') as PresentmentState,

@@ -7,6 +7,7 @@ import { FILE_TABLE } from './core/file-states.ts';
 import type { FileRefusal, FileState } from './core/file-states.ts';
 import type { PresentmentRefusal, PresentmentState } from './core/presentment-states.ts';
 import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
+import { closeDispute, isRefundedBeside, presentAgain } from './disputes.ts';
 import { happen, lineByArn } from './line-book.ts';
 import type { Line } from './line-book.ts';
 import { queuedLines } from './queued-lines.ts';
@@ -21,7 +22,10 @@ type DeskRefusal =
   | 'UNKNOWN_FILE'
   | 'UNKNOWN_RECEIPT'
   | 'NOTHING_LEFT'
-  /** A refund of the line's receipts is presented: the charge has to be too, for both to cancel out. */
+  /**
+   * A refund of the line's receipts is presented: the charge has to be too, for both to cancel out. So the line is not
+   * given up, and a chargeback is accepted only less what was refunded.
+   */
   | 'REFUNDED'
   | 'ABOVE_DISPUTED'
   | 'REASON_INVALID'
@@ -52,20 +56,25 @@ export const decideLine = async (
   if (!line) return refused('UNKNOWN_ARN');
   const isGivenUp = decision === 'release' && line.state === 'parked';
   if (isGivenUp && (await isRefundOut(session, line.aggregateId))) return refused('REFUNDED');
+  const allowed = PRESENTMENT_TABLE[line.state][decision];
+  const chargedBackMicro = line.chargedBackMicro + line.disputedMicro;
+  if (decision === 'accept' && allowed.kind === 'move') {
+    // When the time to answer is over nothing can be presented again: the chargeback stands, and a finding says so.
+    const isAnswerable = line.state === 'secondQueued' || nowS <= (line.answerByS ?? nowS);
+    if (isAnswerable && (await isRefundedBeside(session, line, chargedBackMicro))) {
+      return refused('REFUNDED');
+    }
+  }
   const books = new Books(session, nowS);
   const answer = await happen(session, books, line, decision, `${decision} ${arn}`);
   if (answer.kind === 'refused') return answer;
   if (answer.kind === 'repeated') return { kind: 'repeated', state: line.state };
-  if (decision === 'accept') {
-    await session.run(
-      'UPDATE disputes SET closed_s = ? WHERE aggregate_id = ?',
-      BigInt(nowS),
-      line.aggregateId,
-    );
+  const work = { session, books, nowS };
+  if (decision === 'accept')
+    await closeDispute(work, line, { chargedBackMicro, arbitratedMicro: 0n });
+  if (isGivenUp) {
+    await reverseCreditsOf(session, books, { ...line, chargedBackMicro: line.amountMicro }, nowS);
   }
-  const isBack =
-    decision === 'accept' && line.chargedBackMicro + line.disputedMicro === line.amountMicro;
-  if (isGivenUp || isBack) await reverseCreditsOf(session, books, line.aggregateId, nowS);
   await books.flush();
   return { kind: 'moved', state: answer.to };
 };
@@ -134,15 +143,13 @@ export const represent = async (
   if (nowS - (line.presentedS ?? nowS) > limits.evidenceS) return refused('EVIDENCE_EXPIRED');
   const sumMicro = await answerMicro(session, line, answer);
   if (typeof sumMicro === 'string') return refused(sumMicro);
+  const chargedBackMicro = line.chargedBackMicro + line.disputedMicro - sumMicro;
+  const isPart = sumMicro < line.disputedMicro;
+  if (isPart && (await isRefundedBeside(session, line, chargedBackMicro))) {
+    return refused('REFUNDED');
+  }
   const books = new Books(session, nowS);
-  await happen(session, books, line, 'represent', `represent ${answer.arn}`, sumMicro);
-  await session.run(
-    `UPDATE disputes SET second_micro = ?, second_reason = ?, second_file = NULL
-     WHERE aggregate_id = ?`,
-    sumMicro.toString(),
-    answer.reason,
-    line.aggregateId,
-  );
+  await presentAgain({ session, books, nowS }, line, sumMicro, answer.reason);
   await books.flush();
   return { kind: 'moved', state: allowed.to };
 };

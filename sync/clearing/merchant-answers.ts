@@ -52,7 +52,7 @@ export const takeBack = async (
 /** A first chargeback, or an arbitration, takes its sum from the merchant. */
 export const chargeBack = async (
   session: SqlSession,
-  { aggregateId, arn }: Line,
+  { aggregateId, arn, arnDate }: Line,
   cycle: 'first' | 'arbitration',
   sumMicro: bigint,
   nowS: number,
@@ -60,7 +60,8 @@ export const chargeBack = async (
   await debitMerchant(session, {
     aggregateId,
     amountMicro: sumMicro,
-    reference: `${cycle} ${arn}`,
+    // With the date of the ARN: the number alone comes back after ten years, and the entry would count as known.
+    reference: `${cycle} ${arn} ${arnDate}`,
     nowS,
     cause: 'chargedBack',
   });

@@ -1,5 +1,6 @@
 /** What a person should look at between clearing and issuer, each with its age. Nothing here acts by itself. */
 import { FILE_STATES, FILE_TABLE } from './core/file-states.ts';
+import { refundWords } from './disputes.ts';
 import { numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -58,7 +59,7 @@ const QUERIES: readonly (readonly [AlertKind, string])[] = [
   [
     'FILE_SILENT',
     `SELECT file_name AS reference, file_id AS detail, written_s AS since_s FROM files
-     WHERE state = 'silent' ORDER BY written_s, file_name`,
+     WHERE state IN ('silent', 'partlySilent') ORDER BY written_s, file_name`,
   ],
   [
     'FILE_REJECTED',
@@ -98,7 +99,7 @@ const QUERIES: readonly (readonly [AlertKind, string])[] = [
     'DISPUTE_OPEN',
     `SELECT p.arn AS reference,
        d.reason || ' ' || p.disputed_micro || ' micro-units, answer by ' || d.answer_by_s AS detail,
-       d.opened_s AS since_s
+       d.opened_s AS since_s, p.aggregate_id
      FROM presentments p JOIN disputes d ON d.aggregate_id = p.aggregate_id
      WHERE p.state = 'disputed' AND d.answer_by_s >= ? ORDER BY d.answer_by_s, p.arn`,
   ],
@@ -106,7 +107,7 @@ const QUERIES: readonly (readonly [AlertKind, string])[] = [
     'DISPUTE_OVERDUE',
     `SELECT p.arn AS reference,
        d.reason || ' ' || p.disputed_micro || ' micro-units, to be accepted' AS detail,
-       d.answer_by_s AS since_s
+       d.answer_by_s AS since_s, p.aggregate_id
      FROM presentments p JOIN disputes d ON d.aggregate_id = p.aggregate_id
      WHERE p.state = 'disputed' AND d.answer_by_s < ? ORDER BY d.answer_by_s, p.arn`,
   ],
@@ -117,12 +118,19 @@ const QUERIES: readonly (readonly [AlertKind, string])[] = [
   ],
 ];
 
-const alertOf = (kind: AlertKind, row: SqlRow, nowS: number): ClearingAlert => {
+const alertOf = async (
+  session: SqlSession,
+  kind: AlertKind,
+  row: SqlRow,
+  nowS: number,
+): Promise<ClearingAlert> => {
   const sinceS = numberOf(row, 'since_s');
+  const isDispute = kind === 'DISPUTE_OPEN' || kind === 'DISPUTE_OVERDUE';
+  const refunds = isDispute ? await refundWords(session, textOf(row, 'aggregate_id')) : '';
   return {
     kind,
     reference: textOf(row, 'reference'),
-    detail: textOrNull(row, 'detail') ?? '',
+    detail: `${textOrNull(row, 'detail') ?? ''}${refunds}`,
     sinceS,
     ageS: Math.max(0, nowS - sinceS),
   };
@@ -134,15 +142,15 @@ export const readAlerts = async (session: SqlSession, nowS: number): Promise<Ale
   const listed: ClearingAlert[] = [];
   for (const [kind, sql] of QUERIES) {
     const parameters = sql.includes('?') ? [BigInt(nowS)] : [];
-    const [row] = await session.all(
+    const [counted] = await session.all(
       `SELECT count(*) AS open FROM (${sql}) AS found`,
       ...parameters,
     );
-    const open = row ? numberOf(row, 'open') : 0;
+    const open = counted ? numberOf(counted, 'open') : 0;
     if (open === 0) continue;
     counts[kind] = open;
     const rows = await session.all(`${sql} LIMIT ${LISTED_MAX}`, ...parameters);
-    listed.push(...rows.map((one) => alertOf(kind, one, nowS)));
+    for (const row of rows) listed.push(await alertOf(session, kind, row, nowS));
   }
   return { counts, listed };
 };

@@ -20,6 +20,7 @@ import type { IpmProfile } from './core/ipm-profile.ts';
 import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
 import type { PresentmentEvent, PresentmentRefusal } from './core/presentment-states.ts';
 import { decline } from './declined.ts';
+import { closeDispute, openDispute } from './disputes.ts';
 import {
   comparePositions,
   fileCurrency,
@@ -31,7 +32,6 @@ import type { InboundPlace } from './file-positions.ts';
 import { acknowledgeLines, chargeBack, takeBack } from './merchant-answers.ts';
 import { happen, lineByAggregate, lineByArn } from './line-book.ts';
 import type { Line } from './line-book.ts';
-import { reverseCreditsOf } from './returned-charges.ts';
 import { bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -197,7 +197,7 @@ export class MessageReader {
     if (answer.to === 'rejected') {
       const isWhole = await this.#rejectLines(file.fileName);
       if (!isWhole) {
-        const said = 'lines of the file were refused or disputed by themselves already';
+        const said = 'lines of the file were disputed already';
         return { kind: 'refused', code: 'LINES_MOVED_ON', reference, detail: said };
       }
     }
@@ -209,7 +209,7 @@ export class MessageReader {
     await this.#session.run('UPDATE files SET state = ? WHERE file_name = ?', state, file.fileName);
   }
 
-  /** All lines of a file go back to the queue, or none does. */
+  /** All lines of a file that were not refused by themselves go back to the queue, or none does. */
   async #rejectLines(fileName: string): Promise<boolean> {
     const lines: Line[] = [];
     for (const id of await linesInFile(this.#session, fileName)) {
@@ -326,37 +326,23 @@ export class MessageReader {
     );
     if (fault) return refused(fault);
     const sumMicro = amountMinor * line.unitMicro;
+    const rule = profile.inbound.reasons.find((one) => one.code === reason);
     await this.#happen(line, event, `${event} ${arn} ${reason}`, sumMicro);
     await chargeBack(this.#session, line, cycle, sumMicro, this.#nowS);
-    if (cycle === 'first') await this.#openDispute(line, reason, sumMicro);
-    else await this.#closeDispute(line, sumMicro);
-    const rule = profile.inbound.reasons.find((one) => one.code === reason);
-    if (rule?.declines) await decline(this.#session, line, reason, this.#nowS);
-    return { kind: 'moved', reference: arn, detail };
-  }
-
-  async #openDispute(line: Line, reason: string, sumMicro: bigint): Promise<void> {
-    await this.#session.run(
-      `INSERT INTO disputes (aggregate_id, reason, amount_micro, opened_s, answer_by_s, second_micro,
-         arbitrated_micro) VALUES (?, ?, ?, ?, ?, '0', '0')`,
-      line.aggregateId,
-      reason,
-      sumMicro.toString(),
-      BigInt(this.#nowS),
-      BigInt(this.#nowS + this.#rules.limits.answerS),
-    );
-  }
-
-  async #closeDispute(line: Line, sumMicro: bigint): Promise<void> {
-    if (line.chargedBackMicro + sumMicro === line.amountMicro) {
-      await reverseCreditsOf(this.#session, this.#books, line.aggregateId, this.#nowS);
+    const work = { session: this.#session, books: this.#books, nowS: this.#nowS };
+    let words = detail;
+    if (cycle === 'first') {
+      const answerByS = this.#nowS + this.#rules.limits.answerS;
+      const opened = await openDispute(work, line, { reason, sumMicro, answerByS, rule });
+      const covered = opened.refundedMicro / line.unitMicro;
+      if (covered > 0n) words = `${detail}; refunds cover ${covered}`;
+      if (opened.isAnswered) words = `${words}, presented again by itself`;
+    } else {
+      const chargedBackMicro = line.chargedBackMicro + sumMicro;
+      await closeDispute(work, line, { chargedBackMicro, arbitratedMicro: sumMicro });
     }
-    await this.#session.run(
-      'UPDATE disputes SET arbitrated_micro = ?, closed_s = ? WHERE aggregate_id = ?',
-      sumMicro.toString(),
-      BigInt(this.#nowS),
-      line.aggregateId,
-    );
+    if (rule?.declines) await decline(this.#session, line, reason, this.#nowS);
+    return { kind: 'moved', reference: arn, detail: words };
   }
 
   async #retrieve({ arn, reason }: Retrieval, place: InboundPlace): Promise<MessageOutcome> {

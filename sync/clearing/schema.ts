@@ -251,6 +251,16 @@ const INBOUND_ANSWERS: readonly string[] = [
   'CREATE INDEX inbound_answers_unwritten ON inbound_answers (issuer, number) WHERE written_s IS NULL',
 ];
 
+// What a correction names of a Void that came while the charge was held (book-void.ts); and files of which single lines were
+// refused before anybody acknowledged them (core/file-states.ts).
+const VOID_PROOFS: readonly string[] = [
+  'ALTER TABLE voids ADD COLUMN receipt_hash BLOB',
+  'ALTER TABLE voids ADD COLUMN operator TEXT',
+  `UPDATE files SET state = 'partlyRefused' WHERE state = 'partly' AND NOT EXISTS
+     (SELECT 1 FROM inbound_messages m WHERE m.kind = 'acknowledgement' AND m.reference = files.file_id
+        AND m.outcome <> 'refused')`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -267,6 +277,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   JUDGED,
   LANE_ENTRIES,
   INBOUND_ANSWERS,
+  VOID_PROOFS,
 ];
 
 /**

@@ -6,17 +6,28 @@
 import { toHex } from '../../protocol/bytes.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { noteBearer } from './bearers.ts';
-import { refundedOf } from './book-credit.ts';
+import { bookWaiting, refundedOf } from './book-credit.ts';
+import { correctCharge, voidBesideRefund } from './book-void.ts';
 import { Books } from './books.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
-import { holdCreditsOf, moveCreditsOf, releaseCreditsOf } from './held-credits.ts';
+import { FORKED, holdCreditsOf, moveCreditsOf, releaseCreditsOf } from './held-credits.ts';
+import { noCounts } from './ingest-scope.ts';
+import type { IngestScope } from './ingest-scope.ts';
 import { addToLane } from './lane-sum.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
-/** State of a receipt that is withheld for a fork; its lane stays where it was. */
-export const FORKED = 'forked';
+/** One transaction in which a log is stopped or followed again. */
+type StopWork = Pick<IngestScope, 'session' | 'nowS' | 'directory'>;
+
+const scopeOf = (work: StopWork): IngestScope => ({
+  ...work,
+  books: new Books(work.session, work.nowS),
+  met: [],
+  closed: new Map(),
+  counts: noCounts(),
+});
 
 /** Receipts moved at a time. */
 const PAGE = 1_024;
@@ -53,16 +64,16 @@ export const readStopped = async (session: SqlSession): Promise<StoppedLog[]> =>
 
 /** Lane by lane: the receipts of an origin on one side of a size, by pages until none is left. */
 const moveReceipts = async (
-  session: SqlSession,
-  nowS: number,
+  work: StopWork,
   from: 'pending' | typeof FORKED,
   where: { readonly origin: string; readonly fromIndex: number; readonly toIndex: number },
 ): Promise<number> => {
-  const to = from === 'pending' ? FORKED : 'pending';
+  const { session } = work;
   let moved = 0;
   for (;;) {
     const rows = await session.all(
-      `SELECT r.id, r.payment_hash, r.origin, r.key_id, r.lane, r.charge_micro, r.business_time_s, v.payment_hash AS voided
+      `SELECT r.id, r.payment_hash, r.origin, r.key_id, r.lane, r.charge_micro, r.business_time_s,
+         v.payment_hash AS voided, v.operator
        FROM receipts r LEFT JOIN voids v ON v.payment_hash = r.payment_hash
        WHERE r.origin = ? AND r.leaf_index >= ? AND r.leaf_index < ? AND r.state = ?
        ORDER BY r.leaf_index LIMIT ${PAGE}`,
@@ -72,9 +83,12 @@ const moveReceipts = async (
       from,
     );
     if (rows.length === 0) return moved;
-    const books = new Books(session, nowS);
-    for (const row of rows) await moveOne(session, books, nowS, row, to);
-    await books.flush();
+    const scope = scopeOf(work);
+    for (const row of rows) {
+      if (from === 'pending') await holdOne(scope, row);
+      else await letOneGo(scope, row);
+    }
+    await scope.books.flush();
     moved += rows.length;
   }
 };
@@ -101,58 +115,68 @@ const isElsewhere = async (session: SqlSession, row: SqlRow): Promise<boolean> =
   return true;
 };
 
-const moveOne = async (
-  session: SqlSession,
-  books: Books,
-  nowS: number,
-  row: SqlRow,
-  to: 'pending' | typeof FORKED,
-): Promise<void> => {
-  const id = row['id'] as bigint;
-  if (to === 'pending' && row['voided'] !== null) {
-    // Voided meanwhile: it stays where it is, for that reason now.
-    await session.run("UPDATE receipts SET state = 'withheld', lane = NULL WHERE id = ?", id);
-    const paymentHash = bytesOf(row, 'payment_hash');
-    await noteBearer(
-      { session, nowS },
-      {
-        paymentHash,
-        operator: undefined,
-        amountMicro: amountOf(row, 'charge_micro') - (await refundedOf(session, paymentHash)),
-        isMerchantUnpaid: true,
-      },
-    );
+const chargeOf = (row: SqlRow) => ({
+  keyId: textOf(row, 'key_id'),
+  laneName: textOf(row, 'lane') as Lane,
+  amountMicro: amountOf(row, 'charge_micro'),
+  paymentHash: bytesOf(row, 'payment_hash'),
+});
+
+const setState = async (session: SqlSession, row: SqlRow, state: string): Promise<void> => {
+  await session.run('UPDATE receipts SET state = ? WHERE id = ?', state, row['id'] as bigint);
+};
+
+const holdOne = async (scope: IngestScope, row: SqlRow): Promise<void> => {
+  const { session, books } = scope;
+  if (await isElsewhere(session, row)) return;
+  const { keyId, laneName, amountMicro, paymentHash } = chargeOf(row);
+  (await books.lane(keyId, laneName)).pendingMicro -= amountMicro;
+  const from = LANE_BUCKET[laneName];
+  await books.move({ keyId, from, to: 'withheld', amountMicro, cause: 'fork' });
+  await holdCreditsOf(scope, paymentHash, FORKED, 'fork');
+  await setState(session, row, FORKED);
+};
+
+/** Payable again, with the refunds that were held or came meanwhile. */
+const letOneGo = async (scope: IngestScope, row: SqlRow): Promise<void> => {
+  const { session, books, nowS } = scope;
+  const { keyId, laneName, amountMicro, paymentHash } = chargeOf(row);
+  const voided = row['voided'] === null ? undefined : await voidBesideRefund(session, paymentHash);
+  if (row['voided'] !== null && !voided) {
+    await keepVoided(scope, row);
     return;
   }
-  if (to === FORKED && (await isElsewhere(session, row))) return;
-  const keyId = textOf(row, 'key_id');
-  const laneName = textOf(row, 'lane') as Lane;
-  const amountMicro = amountOf(row, 'charge_micro');
-  const lane = await books.lane(keyId, laneName);
-  const bucket = LANE_BUCKET[laneName];
-  if (to === FORKED) {
-    lane.pendingMicro -= amountMicro;
-    await books.move({ keyId, from: bucket, to: 'withheld', amountMicro, cause: 'fork' });
-    await holdCreditsOf({ session, books, nowS }, bytesOf(row, 'payment_hash'), FORKED, 'fork');
-  } else {
-    addToLane(lane, amountMicro, numberOf(row, 'business_time_s'), nowS);
-    await books.move({ keyId, from: 'withheld', to: bucket, amountMicro, cause: 'fork lifted' });
-    const work = { session, books, nowS };
-    await releaseCreditsOf(work, bytesOf(row, 'payment_hash'), FORKED, 'fork lifted');
-  }
-  await session.run('UPDATE receipts SET state = ? WHERE id = ?', to, id);
+  addToLane(await books.lane(keyId, laneName), amountMicro, numberOf(row, 'business_time_s'), nowS);
+  const to = LANE_BUCKET[laneName];
+  await books.move({ keyId, from: 'withheld', to, amountMicro, cause: 'fork lifted' });
+  await releaseCreditsOf(scope, paymentHash, FORKED, 'fork lifted');
+  await setState(session, row, 'pending');
+  if (voided) await correctCharge(scope, voided, { keyId, chargeMicro: amountMicro });
+  else await bookWaiting(scope, paymentHash);
+};
+
+/** Voided meanwhile: it stays where it is, for that reason now. */
+const keepVoided = async (scope: IngestScope, row: SqlRow): Promise<void> => {
+  const { session } = scope;
+  const { amountMicro: chargeMicro, paymentHash } = chargeOf(row);
+  await session.run(
+    "UPDATE receipts SET state = 'withheld', lane = NULL WHERE id = ?",
+    row['id'] as bigint,
+  );
+  const amountMicro = chargeMicro - (await refundedOf(session, paymentHash));
+  const operator = textOrNull(row, 'operator');
+  await noteBearer(scope, { paymentHash, operator, amountMicro, unpaidMicro: amountMicro });
 };
 
 /** Refunds that a log brought go with it as its receipts do, on whatever log their Payments are. */
 const moveCredits = async (
-  session: SqlSession,
-  nowS: number,
+  work: StopWork,
   where: { readonly origin: string; readonly fromIndex: number; readonly toIndex: number },
   isHeld: boolean,
 ): Promise<void> => {
-  const books = new Books(session, nowS);
-  await moveCreditsOf({ session, books, nowS }, where, isHeld);
-  await books.flush();
+  const scope = scopeOf(work);
+  await moveCreditsOf(scope, where, isHeld);
+  await scope.books.flush();
 };
 
 const upsert = async (
@@ -181,11 +205,11 @@ const upsert = async (
  * @returns whether anything is new
  */
 export const stopLog = async (
-  session: SqlSession,
+  work: StopWork,
   fork: ProvenFork,
   evidence: string,
-  nowS: number,
 ): Promise<boolean> => {
+  const { session, nowS } = work;
   const { origin, common } = fork;
   const [row] = await session.all('SELECT * FROM stopped_logs WHERE origin = ?', origin);
   if (row && textOf(row, 'evidence') === evidence) return false;
@@ -198,11 +222,11 @@ export const stopLog = async (
   const size = common?.size ?? 0;
   const toIndex = Number.MAX_SAFE_INTEGER;
   const below = { origin, fromIndex: 0, toIndex: size };
-  await moveReceipts(session, nowS, FORKED, below);
-  await moveCredits(session, nowS, below, false);
+  await moveReceipts(work, FORKED, below);
+  await moveCredits(work, below, false);
   const above = { origin, fromIndex: size, toIndex };
-  await moveCredits(session, nowS, above, true);
-  const moved = await moveReceipts(session, nowS, 'pending', above);
+  await moveCredits(work, above, true);
+  const moved = await moveReceipts(work, 'pending', above);
   await session.run(
     `INSERT INTO findings (noted_s, kind, reference, detail) VALUES (?, 'LOG_FORKED', ?, ?)
      ON CONFLICT DO NOTHING`,
@@ -217,11 +241,8 @@ export const stopLog = async (
  * A person's decision: the log is followed again from where it was booked, and what was withheld is payable.
  * @returns false where it was not stopped
  */
-export const liftStop = async (
-  session: SqlSession,
-  origin: string,
-  nowS: number,
-): Promise<boolean> => {
+export const liftStop = async (work: StopWork, origin: string): Promise<boolean> => {
+  const { session, nowS } = work;
   const lifted = await session.run(
     'UPDATE stopped_logs SET lifted_s = ? WHERE origin = ? AND lifted_s IS NULL',
     BigInt(nowS),
@@ -229,7 +250,7 @@ export const liftStop = async (
   );
   if (lifted === 0) return false;
   const all = { origin, fromIndex: 0, toIndex: Number.MAX_SAFE_INTEGER };
-  await moveReceipts(session, nowS, FORKED, all);
-  await moveCredits(session, nowS, all, false);
+  await moveReceipts(work, FORKED, all);
+  await moveCredits(work, all, false);
   return true;
 };

@@ -18,11 +18,13 @@ export type VerifiedCredit = LogPlace & {
   readonly isTimeFlagged: boolean;
 };
 
+type WaitingRefund = Pick<VerifiedCredit, 'creditHash' | 'refundedMicro'>;
+
 /** What the store knows of the Payment that a refund names. */
 export type CreditFacts = {
   /**
    * `payable`: charged or on its way into a file. `held`: waits for L2, for a fork to be settled or for somebody's look.
-   * `returned`: its line was given up or charged back in full. Absent: it has not come.
+   * `returned`: its line was given up, or charged back so far that this refund has no room. Absent: it has not come.
    */
   readonly original?: {
     readonly chargeMicro: bigint;
@@ -33,7 +35,7 @@ export type CreditFacts = {
   /** The highest cumulative refund that was booked. */
   readonly bookedMicro: bigint;
   /** Refunds that wait for the same Payment, and whether this one is among them. */
-  readonly waiting: number;
+  readonly waiting: readonly WaitingRefund[];
   readonly isWaiting: boolean;
 };
 
@@ -47,10 +49,30 @@ export type CreditDecision =
   | { readonly kind: 'wait' }
   | { readonly kind: 'refused'; readonly code: CreditRefusal };
 
-/** Refunds of one Payment that wait for it at most. */
+/** Refunds of one Payment that wait for it at most, as long as nobody knows what it charged. */
 export const WAITING_PER_PAYMENT_MAX = 16;
 /** Refunds that wait in one store at most; what comes above it is listed with its place in the log. */
 export const WAITING_CREDITS_MAX = 100_000;
+
+/**
+ * Refunds that wait for the same Payment and can count no more beside this one: where the charge is known, of refunds that
+ * are not above it the highest alone counts, so only that one is kept.
+ */
+export const supersededBy = (
+  { refundedMicro }: Pick<VerifiedCredit, 'refundedMicro'>,
+  { original, waiting }: Pick<CreditFacts, 'original' | 'waiting'>,
+): readonly WaitingRefund[] =>
+  original ? waiting.filter((one) => one.refundedMicro <= refundedMicro) : [];
+
+/** A higher one that is not above the charge waits already. */
+const isSuperseded = (
+  refundedMicro: bigint,
+  { original, waiting }: Pick<CreditFacts, 'original' | 'waiting'>,
+): boolean =>
+  original !== undefined &&
+  waiting.some(
+    (one) => one.refundedMicro >= refundedMicro && one.refundedMicro <= original.chargeMicro,
+  );
 
 /**
  * Decides on one refund. Only the increase over what was booked counts, never more than was charged in all; one above the
@@ -58,8 +80,9 @@ export const WAITING_CREDITS_MAX = 100_000;
  */
 export const decideCredit = (
   { refundedMicro }: Pick<VerifiedCredit, 'refundedMicro'>,
-  { original, isVoided, bookedMicro, waiting, isWaiting }: CreditFacts,
+  facts: CreditFacts,
 ): CreditDecision => {
+  const { original, isVoided, bookedMicro, waiting, isWaiting } = facts;
   if (refundedMicro <= bookedMicro) return { kind: 'nothing' };
   if (isVoided) return { kind: 'refused', code: 'CREDIT_FOR_VOID' };
   if (original && refundedMicro > original.chargeMicro) {
@@ -67,9 +90,9 @@ export const decideCredit = (
   }
   if (original?.state === 'returned') return { kind: 'refused', code: 'CREDIT_NOT_CHARGED' };
   if (original?.state !== 'payable') {
-    if (isWaiting) return { kind: 'nothing' };
-    if (waiting >= WAITING_PER_PAYMENT_MAX) return { kind: 'refused', code: 'CREDIT_WAITING_FULL' };
-    return { kind: 'wait' };
+    if (isWaiting || isSuperseded(refundedMicro, facts)) return { kind: 'nothing' };
+    const isFull = original === undefined && waiting.length >= WAITING_PER_PAYMENT_MAX;
+    return isFull ? { kind: 'refused', code: 'CREDIT_WAITING_FULL' } : { kind: 'wait' };
   }
   const increaseMicro = refundedMicro - bookedMicro;
   invariant(increaseMicro > 0n, 'credit: a refund of nothing is booked');

@@ -57,3 +57,61 @@ export const chargebackFault = (
   if (message.cycle === 'first') return ageS > limits.windowS ? 'DISPUTE_WINDOW_CLOSED' : undefined;
   return message.amountMinor > line.secondMinor ? 'ABOVE_SECOND' : undefined;
 };
+
+/** What went back of one line already, or will, in micro-units. */
+export type GivenBack = {
+  /** By refunds and corrections in lines of their own that are out, or in the books of one. */
+  readonly outMicro: bigint;
+  /** By those that wait for a cut. */
+  readonly waitingMicro: bigint;
+};
+
+/** A line and what is charged back of it for good, in micro-units. */
+export type ReturnedLine = {
+  readonly amountMicro: bigint;
+  readonly unitMicro: bigint;
+  readonly chargedBackMicro: bigint;
+};
+
+const leftOf = (
+  { amountMicro, chargedBackMicro }: ReturnedLine,
+  { outMicro }: Pick<GivenBack, 'outMicro'>,
+): bigint => amountMicro - chargedBackMicro - outMicro;
+
+/**
+ * True where `refundMicro` more may go back beside what was charged back of the line: the payer never gets more than the
+ * line in all. What is less than one minor unit goes his way. A line of which nothing is charged back has no such bound:
+ * its refunds are held against their Payments.
+ */
+export const fitsBeside = (
+  line: ReturnedLine,
+  back: Pick<GivenBack, 'outMicro'>,
+  refundMicro: bigint,
+): boolean => {
+  if (line.chargedBackMicro === 0n) return true;
+  const left = leftOf(line, back);
+  return left > 0n && refundMicro < left + line.unitMicro;
+};
+
+/**
+ * Whether so much can be charged back for good beside the refunds of the line. Refunds that wait are reversed where
+ * nothing is left of the line; where only a part of them would find room, nobody can say which.
+ */
+export const isAboveRest = (line: ReturnedLine, back: GivenBack): boolean => {
+  if (line.chargedBackMicro === 0n) return false;
+  const left = leftOf(line, back);
+  if (left <= -line.unitMicro) return true;
+  return left > 0n && back.waitingMicro >= left + line.unitMicro;
+};
+
+/** What the refunds that are out cover of a disputed sum, in whole minor units: to be presented again, not given back. */
+export const refundedPart = (
+  { amountMicro, unitMicro, chargedBackMicro }: ReturnedLine,
+  disputedMicro: bigint,
+  { outMicro }: Pick<GivenBack, 'outMicro'>,
+): bigint => {
+  const whole = outMicro - (outMicro % unitMicro);
+  const above = chargedBackMicro + disputedMicro + whole - amountMicro;
+  if (above <= 0n) return 0n;
+  return above < disputedMicro ? above : disputedMicro;
+};

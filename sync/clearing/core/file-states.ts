@@ -8,8 +8,12 @@ export const FILE_STATES = [
   'written',
   /** No acknowledgement in the configured time. Raises an alert, and never sends anything again by itself. */
   'silent',
+  /** Lines of it were rejected one by one (691), and no acknowledgement says yet what became of the others. */
+  'partlyRefused',
+  /** The same, and the time for an acknowledgement is over. */
+  'partlySilent',
   'accepted',
-  /** Accepted but for lines that were rejected one by one (691). */
+  /** Acknowledged, but for lines that were rejected one by one (691). */
   'partly',
   'rejected',
   /** Rejected, and its lines stand in a new file. */
@@ -41,9 +45,11 @@ const UNANSWERED = {
   partly: to('partly'),
   rejected: to('rejected'),
   fileReject: to('rejected'),
-  messageReject: to('partly'),
   resubmit: refuse('NOT_REJECTED'),
 } as const;
+
+/** A 691 speaks of its line alone: the file stays unanswered, and its other lines may still be refused as a whole. */
+const UNANSWERED_REST = { ...UNANSWERED, accepted: to('partly') } as const;
 
 const REFUSED_WHOLE = {
   write: REPEATED,
@@ -72,8 +78,30 @@ export const FILE_TABLE: StateTable<FileState, FileEvent, FileRefusal> = {
     reconciliation: refuse('NOT_WRITTEN'),
     resubmit: refuse('NOT_REJECTED'),
   },
-  written: { ...UNANSWERED, silence: to('silent'), reconciliation: to('written') },
-  silent: { ...UNANSWERED, silence: REPEATED, reconciliation: to('silent') },
+  written: {
+    ...UNANSWERED,
+    silence: to('silent'),
+    messageReject: to('partlyRefused'),
+    reconciliation: to('written'),
+  },
+  silent: {
+    ...UNANSWERED,
+    silence: REPEATED,
+    messageReject: to('partlySilent'),
+    reconciliation: to('silent'),
+  },
+  partlyRefused: {
+    ...UNANSWERED_REST,
+    silence: to('partlySilent'),
+    messageReject: to('partlyRefused'),
+    reconciliation: to('partlyRefused'),
+  },
+  partlySilent: {
+    ...UNANSWERED_REST,
+    silence: REPEATED,
+    messageReject: to('partlySilent'),
+    reconciliation: to('partlySilent'),
+  },
   accepted: {
     write: REPEATED,
     silence: REPEATED,

@@ -10,6 +10,9 @@ export type ReasonRule = {
   readonly declines: boolean;
 };
 
+/** DE25 of a second presentment that the clearing sends by itself: refunds in lines of their own gave the sum back. */
+export const SECOND_REASON_REFUNDED = '2701';
+
 /** What an issuer may state in the code part of PDS0005. */
 export type RejectRule = {
   readonly code: string;

@@ -97,7 +97,7 @@ t.test(
     const second = issuer.got(cut.files[0]?.fileName ?? '');
     t.same(outcomes(await issuer.send([messageReject(second, 2)], NOON_S + 40)), ['moved']);
     t.match(await service.decideLine(line.arn, 'accept', NOON_S + 50), { kind: 'moved' });
-    t.same(outcomes(await issuer.acknowledge(second, 'partly', NOON_S + 60)), ['repeated']);
+    t.same(outcomes(await issuer.acknowledge(second, 'partly', NOON_S + 60)), ['moved']);
     t.same(await standing(service), { presentedOpen: 230n, presentedChargedBack: 1000n });
     t.equal(await payable(service), 230n * YEN, 'the merchant keeps what is presented, no more');
     await service.close();

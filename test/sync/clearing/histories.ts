@@ -29,6 +29,10 @@ const KINDS = [
   'release',
   'resubmit',
   'repeat',
+  'position',
+  'retrieval',
+  'payout',
+  'look',
 ] as const;
 
 type Kind = (typeof KINDS)[number];
@@ -75,13 +79,36 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   release: 2,
   resubmit: 2,
   repeat: 2,
+  position: 3,
+  retrieval: 2,
+  payout: 3,
+  look: 3,
 };
 const deckOf = (kinds: readonly Kind[]): readonly Kind[] =>
   kinds.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
 const DECK = deckOf(KINDS);
-/** Every other history begins with a cut and is mostly about what became of its lines. */
+/** A history that begins with a cut and is mostly about what became of its lines. */
 const ANSWERED: readonly Kind[] = ['batch', 'batch', 'close'];
 const ANSWERS = deckOf([...KINDS.slice(KINDS.indexOf('refund')), 'pay', 'void', 'cut', 'close']);
+/** A history of charges that are held, given back and let go. */
+const HELD = deckOf([
+  'batch',
+  'again',
+  'void',
+  'fork',
+  'fork',
+  'lift',
+  'lift',
+  'cut',
+  'refund',
+  'early',
+]);
+const STORIES: readonly { readonly start: readonly Kind[]; readonly deck: readonly Kind[] }[] = [
+  { start: ANSWERED, deck: ANSWERS },
+  { start: [], deck: DECK },
+  { start: ANSWERED, deck: ANSWERS },
+  { start: ['batch', 'refund'], deck: HELD },
+];
 
 const STEPS_MIN = 4;
 const STEPS_MAX = 16;
@@ -112,9 +139,7 @@ const amountOf = (random: (below: number) => number): bigint => {
 export const historyOf = (seed: number): Step[] => {
   const random = randomOf(seed);
   const length = STEPS_MIN + random(STEPS_MAX - STEPS_MIN + 1);
-  const isAnswered = seed % 2 === 0;
-  const start = isAnswered ? ANSWERED : [];
-  const deck = isAnswered ? ANSWERS : DECK;
+  const { start, deck } = STORIES[seed % STORIES.length]!;
   return Array.from({ length: start.length + length }, (_, at) => ({
     kind: start[at] ?? deck[random(deck.length)]!,
     waitS: WAITS_S[random(WAITS_S.length)]!,

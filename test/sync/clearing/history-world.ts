@@ -1,5 +1,7 @@
 /** Devices, merchants and logs of a history: turns a step into what the logs bring. */
 import type { VerifiedItem, VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
+import type { PayoutTerms } from '../../../sync/clearing/core/payout-terms.ts';
+import { ZENGIN_PROFILE } from '../../../sync/clearing/core/zengin-file.ts';
 import type { Programme } from '../../../sync/clearing/core/aggregate.ts';
 import type { Step } from './histories.ts';
 import type { AccountName, Fact, Refund, Terms } from './second-facts.ts';
@@ -29,6 +31,31 @@ export const TERMS: Terms = {
     840: { unit: 10_000n, alpha: 'USD' },
     414: { unit: 1_000n, alpha: 'KWD' },
   },
+};
+
+const bank = (number: string): PayoutTerms['account'] => ({
+  bank: '0005',
+  bankName: '',
+  branch: '007',
+  branchName: '',
+  kind: '1',
+  number,
+});
+
+/** One merchant has no bank account, and nobody is paid less than three yen. */
+export const PAYOUT_TERMS: PayoutTerms = {
+  acquirer: 'acquirer-1',
+  profile: ZENGIN_PROFILE,
+  clientCode: '0000012345',
+  clientName: 'KIRI',
+  account: bank('1234567'),
+  minimumYen: 3n,
+  payees: new Map(
+    ['merchant-1', 'merchant-2'].map((merchant, at) => [
+      merchant,
+      { account: bank(`000000${at}`), name: `MISE ${at}`, reference: '' },
+    ]),
+  ),
 };
 
 const RULE: Programme = {

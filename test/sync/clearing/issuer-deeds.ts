@@ -31,6 +31,7 @@ const ABOUT_FILES = [
   'fileReject',
   'resubmit',
   'messageReject',
+  'position',
 ] as const;
 const ABOUT_LINES = [
   'chargeback',
@@ -40,6 +41,7 @@ const ABOUT_LINES = [
   'requeue',
   'park',
   'release',
+  'retrieval',
 ] as const;
 
 const isOf = <Name extends Step['kind']>(kind: Step['kind'], list: readonly Name[]): kind is Name =>
@@ -204,10 +206,10 @@ export class IssuerDeeds {
     const { pick, how } = step;
     const files = this.#books.files.map((file, at) => ({ file, at }));
     const meant = files.filter(({ file }) => {
-      const isAnswered = file.stand !== 'written';
+      const isAnswered = file.stand !== 'written' && file.stand !== 'partlyRefused';
       return kind === 'resubmit'
         ? file.stand === 'rejected'
-        : kind === 'messageReject' || !isAnswered;
+        : kind === 'messageReject' || kind === 'position' || !isAnswered;
     });
     const some = meant.length > 0 && (how & 0x70) !== 0 ? meant : files;
     const chosen = some[pick % Math.max(1, some.length)];
@@ -224,6 +226,7 @@ export class IssuerDeeds {
       const body = { kind: 'file-reject', sourceFileId: fileId, errors: ERRORS } as const;
       return this.#message(body, nowS, () => this.#books.reject(at));
     }
+    if (kind === 'position') return this.#position(at, step, nowS);
     if (kind !== 'messageReject') return this.#acknowledge(at, kind, step, nowS);
     const entry = file.lines[(pick >> 2) % file.lines.length]!;
     const sourceRecordNumber = records.get(entry)!;
@@ -234,6 +237,39 @@ export class IssuerDeeds {
       errors: ERRORS,
     };
     return this.#message(body, nowS, () => this.#books.rejectOne(at, entry));
+  }
+
+  /** What the issuer took as we have it; now and then it counted another line or another sum. */
+  #position(at: number, { pick, how }: Step, nowS: number): Deed {
+    const ours = this.#books.taken(at);
+    const debit = { ...ours.debit };
+    if ((how & 0x180) === 0x100) debit.count += 1;
+    if ((how & 0x180) === 0x180) debit.amountMinor += 1n;
+    const said = { ...ours, debit };
+    const body: InboundBody = {
+      kind: 'reconciliation',
+      position: pick % 2 === 0 ? 'financial' : 'settlement',
+      sourceFileId: this.#gotFile(at).fileId,
+      currency: String(this.#books.files[at]!.currency),
+      debit,
+      credit: ours.credit,
+    };
+    return this.#message(body, nowS, () => this.#books.position(said));
+  }
+
+  /** Answered at once, with all that waits, or left open. */
+  #retrieval(line: Line, { how }: Step, nowS: number): Deed {
+    const isAnswered = (how & 0x80) === 0;
+    const body = { kind: 'retrieval', arn: line.arn, reason: '6323' } as const;
+    const { act, tell } = this.#message(body, nowS, () => this.#books.retrieve(isAnswered));
+    if (!isAnswered) return { act, tell };
+    return {
+      act: async (clearing) => {
+        await act(clearing);
+        await clearing.answerRetrievals(nowS);
+      },
+      tell,
+    };
   }
 
   #lineFor({ pick, how }: Step, isMeant: (line: Line) => boolean): Line | undefined {
@@ -275,15 +311,21 @@ export class IssuerDeeds {
   #aboutLine(step: Step, kind: (typeof ABOUT_LINES)[number], nowS: number): Deed {
     if (kind === 'chargeback') return this.#chargeback(step, 'first', nowS);
     if (kind === 'arbitration') return this.#chargeback(step, 'arbitration', nowS);
-    const from = { represent: 'disputed', accept: 'disputed', park: 'queued' } as const;
+    const from = {
+      represent: 'disputed',
+      accept: 'disputed',
+      park: 'queued',
+      retrieval: 'open',
+    } as const;
     const wanted = kind === 'requeue' || kind === 'release' ? 'parked' : from[kind];
     const line = this.#lineFor(step, ({ stand }) => stand === wanted);
     if (!line) return NOTHING;
+    if (kind === 'retrieval') return this.#retrieval(line, step, nowS);
     const { arn } = line;
     if (kind !== 'represent') {
       return {
         act: (clearing) => clearing.decideLine(arn, kind, nowS),
-        tell: () => this.#books.decide(line, kind),
+        tell: () => this.#books.decide(line, kind, nowS),
       };
     }
     const minor = (step.how & 0x80) === 0 ? undefined : 1n + (step.micro % (line.minor + 1n));

@@ -4,6 +4,7 @@ import { verifyIpm } from '../../../sync/clearing/core/verify-ipm.ts';
 import { readDeclined } from '../../../sync/clearing/declined.ts';
 import {
   IssuerSide,
+  chargeback,
   cutThree,
   fileReject,
   kinds,
@@ -92,7 +93,7 @@ t.test('a gap in the numbers is listed, later documents are taken, and it closes
     { kind: 'NUMBER_GAP', reference: '1-1' },
     { kind: 'LINE_PARKED' },
   ]);
-  t.same(outcomes(await service.readBack(issuer.opened(first, at), at)), ['repeated']);
+  t.same(outcomes(await service.readBack(issuer.opened(first, at), at)), ['moved']);
   t.match((await service.alerts(at)).counts, { LINE_PARKED: 1 });
   t.notOk((await service.alerts(at)).counts.NUMBER_GAP);
   await service.close();
@@ -166,6 +167,77 @@ t.test('a 691 parks one line; requeued it comes with the next cut under its ARN'
   t.same(await service.decideLine(arn, 'release', at), { kind: 'moved', state: 'released' });
   t.same(await service.decideLine(arn, 'requeue', at), { kind: 'refused', code: 'RELEASED' });
   t.match(await standing(service), { reversed: 200n });
+  await service.close();
+});
+
+t.test(
+  'a 691 says nothing of the other lines: the file is silent until it is answered',
+  async (t) => {
+    const { service, issuer, file } = await cutThree({ ackWithinS: 3600 });
+    const at = NOON_S + 60;
+    await issuer.send([messageReject(file, recordOf(file, 200n))], at);
+    t.same(await kinds(service, at), ['LINE_PARKED']);
+    const [silent] = (await service.alerts(NOON_S + 3600)).listed;
+    t.match(silent, {
+      kind: 'FILE_SILENT',
+      reference: file.fileName.replace('.ipm', ''),
+      ageS: 3600,
+    });
+    t.same((await service.reconcile()).merchants, [], 'nobody is paid for the others by silence');
+    await issuer.send([messageReject(file, recordOf(file, 30n))], NOON_S + 4000);
+    t.ok((await kinds(service, NOON_S + 4000)).includes('FILE_SILENT'), 'another 691 is no answer');
+    t.same(outcomes(await issuer.acknowledge(file, 'accepted', NOON_S + 5000)), ['moved']);
+    t.same(await kinds(service, NOON_S + DAY_S), ['LINE_PARKED', 'LINE_PARKED']);
+    t.match((await service.reconcile()).merchants, [{ payableMicro: 1_000_000_000n }]);
+    t.same(outcomes(await issuer.send([fileReject(file)], NOON_S + DAY_S)), ['ALREADY_ACCEPTED']);
+    await service.close();
+  },
+);
+
+t.test('a 699 after a 691 rejects the lines that are left, each exactly once', async (t) => {
+  for (const verdict of [undefined, 'rejected'] as const) {
+    const { service, issuer, file } = await cutThree();
+    const at = NOON_S + 60;
+    const { arn } = lineOf(file, 200n);
+    await issuer.send([messageReject(file, recordOf(file, 200n))], at);
+    // One that was refused and is to come again stays with its file, and leaves with the others.
+    await service.decideLine(lineOf(file, 200n).arn, 'requeue', at);
+    await issuer.send([messageReject(file, recordOf(file, 30n))], at);
+    const told = verdict
+      ? await issuer.acknowledge(file, verdict, at)
+      : await issuer.send([fileReject(file)], at);
+    t.same(outcomes(told), ['moved']);
+    t.same(await standing(service), { queued: 1200n, parked: 30n });
+    t.same(outcomes(await issuer.send([fileReject(file)], at)), ['repeated']);
+    t.match((await service.cut(at, anchors, true)).files, [], 'they wait for the new file');
+    const again = await service.resubmit(file.fileName.replace('.ipm', ''), at);
+    if (again.kind !== 'moved') throw new Error(again.kind);
+    const next = issuer.got(`${again.fileName}.ipm`);
+    t.same(
+      next.lines.map((line) => line.arn).toSorted(),
+      [arn, lineOf(file, 1000n).arn].toSorted(),
+    );
+    await service.decideLine(lineOf(file, 30n).arn, 'requeue', at);
+    t.match((await service.cut(at, anchors, true)).files, [{ presentments: 1, sumMinor: 30n }]);
+    t.same(await standing(service), { presentedOpen: 1230n });
+    await service.close();
+  }
+});
+
+t.test('a 699 leaves a second presentment alone that a 691 refused before', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const at = NOON_S + 60;
+  for (const sum of [1000n, 200n]) {
+    const line = lineOf(file, sum);
+    await issuer.send([chargeback(line)], at);
+    await service.represent({ arn: line.arn, reason: '4853' }, at);
+  }
+  const second = issuer.got((await service.cut(at, anchors, true)).files[0]?.fileName ?? '');
+  await issuer.send([messageReject(second, recordOf(second, 1000n))], at);
+  t.same(outcomes(await issuer.send([fileReject(second)], at)), ['moved']);
+  t.same(await standing(service), { presentedOpen: 30n, presentedDisputed: 1200n });
+  t.match(await service.resubmit(second.fileName.replace('.ipm', ''), at), { kind: 'moved' });
+  t.same(await standing(service), { presentedOpen: 230n, presentedDisputed: 1000n });
   await service.close();
 });
 

@@ -7,14 +7,14 @@ import type { Inbound } from '../../../sync/clearing/read-back.ts';
 import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
 import { openSqlite } from '../../../sync/clearing/sql.ts';
 import { Crash, Fuse, failingDatabase, failingWriter } from './failing-store.ts';
-import { GATEWAY, HistoryWorld, TERMS, directory, itemOf } from './history-world.ts';
+import { GATEWAY, HistoryWorld, PAYOUT_TERMS, TERMS, directory, itemOf } from './history-world.ts';
 import { IssuerDeeds } from './issuer-deeds.ts';
 import { historyOf, printSteps, shrink } from './histories.ts';
 import type { Step } from './histories.ts';
-import { plainPds, readPlainIpm } from './plain-ipm.ts';
-import { NOON_S, anchors, policyHash } from './sample.ts';
+import { DAY_S, NOON_S, anchors, policyHash } from './sample.ts';
 import { SecondBooks } from './second-books.ts';
 import { accountText } from './second-facts.ts';
+import { filesBooked, filesFound, payoutsBooked, payoutsFound } from './written-files.ts';
 
 const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
 
@@ -25,6 +25,13 @@ export type Bend = {
   /** What of a document comes, and how often. */
   readonly inbound?: (inbound: Inbound) => readonly Inbound[];
 };
+
+/** Alerts that no step is about. */
+const ABOUT_DOCUMENTS: ReadonlySet<string> = new Set([
+  'MESSAGE_REFUSED',
+  'NUMBER_GAP',
+  'QUARANTINED',
+]);
 
 const text = (row: SqlRow, column: string): string => String(row[column]);
 
@@ -141,7 +148,7 @@ class Player {
       for (const [part, sum] of Object.entries(sums)) {
         if (sum !== 0n) lines.push(`${name} merchant ${part} ${sum}`);
       }
-      const payable = sums.acknowledged + sums.borne - sums.chargedBack;
+      const payable = sums.acknowledged + sums.borne - sums.chargedBack - sums.fees - sums.paid;
       if (payable !== 0n) lines.push(`${name} merchant payable ${payable}`);
     }
     return sorted(lines);
@@ -177,8 +184,20 @@ class Player {
       const fork = { origin: GATEWAY, first: common, second: common, common };
       await clearing.stopLog(fork, `fork ${this.#evidence}`, this.#nowS);
     } else if (step.kind === 'lift') await clearing.liftStop(GATEWAY, this.#nowS);
+    else if (step.kind === 'payout') await clearing.payout(PAYOUT_TERMS, '1130', this.#nowS);
+    else if (step.kind === 'look') await this.#look(clearing);
     else if (step.kind === 'rebuild') await this.#rebuild(clearing);
     else await clearing.ingestBatch(this.#deeds.map(itemOf), this.#nowS);
+  }
+
+  /** The alerts, by their kind; what concerns documents themselves is left to tests of its own. */
+  async #look(clearing: ClearingService): Promise<void> {
+    const { counts } = await clearing.alerts(this.#nowS);
+    const found = Object.entries(counts).filter(([kind]) => !ABOUT_DOCUMENTS.has(kind));
+    const wanted = this.#books.lines.open(this.#nowS, DAY_S);
+    const say = (list: Iterable<[string, number]>): string =>
+      sorted([...list].map(([kind, number]) => `${kind} ${number}`));
+    this.#compare(say(found), [say(wanted)], 'the alerts');
   }
 
   #deeds: ReturnType<HistoryWorld['deeds']> = [];
@@ -192,6 +211,10 @@ class Player {
     else if (kind === 'cut' || kind === 'close') this.#books.cut(this.#nowS, kind === 'close');
     else if (kind === 'fork') this.#books.stop(GATEWAY, this.#forkSize, this.#nowS);
     else if (kind === 'lift') this.#books.lift(GATEWAY, this.#nowS);
+    else if (kind === 'payout') {
+      const { payees, minimumYen } = PAYOUT_TERMS;
+      this.#books.lines.payout(new Set(payees.keys()), minimumYen);
+    }
     for (const deed of this.#deeds) {
       if (deed.kind === 'refund') this.#books.refund(deed.refund, this.#nowS);
       else if (deed.kind === 'void') this.#books.voided(deed.fact.name, this.#nowS);
@@ -266,10 +289,21 @@ class Player {
 
   async #rebuild(clearing: ClearingService): Promise<void> {
     const left = new Set(this.#files.keys());
-    for (const path of this.#files.keys()) {
-      const name = /^out\/clearing\/(.+)\.ipm$/.exec(path)?.[1];
+    const evidence = new Set<string>();
+    for (const [path, bytes] of this.#files) {
+      if (path.startsWith('out/evidence/')) evidence.add(bytes.toString('hex'));
+    }
+    for (const [path, bytes] of this.#files) {
+      // The answer to a retrieval request is the evidence of the line, and a page of it.
+      const isAnswer = path.startsWith('out/retrieval/');
+      if (isAnswer && (path.endsWith('.html') || evidence.has(bytes.toString('hex')))) {
+        left.delete(path);
+      }
+      const [, folder, name] = /^out\/(clearing|payouts)\/(.+)\.(?:ipm|txt)$/.exec(path) ?? [];
       if (name === undefined) continue;
-      for (const artefact of await clearing.rebuild(name)) {
+      const artefacts =
+        folder === 'payouts' ? await clearing.rebuildPayout(name) : await clearing.rebuild(name);
+      for (const artefact of artefacts) {
         const written = this.#files.get(`out/${artefact.path}`);
         if (!written?.equals(Buffer.from(artefact.bytes))) {
           throw new Error(`${artefact.path} does not rebuild as it was written`);
@@ -278,48 +312,6 @@ class Player {
       }
     }
     if (left.size > 0) throw new Error(`no file of the store: ${[...left].join(' ')}`);
-  }
-
-  /** The files as any reader sees them, against the lines of the second bookkeeper. */
-  #checkFiles(): void {
-    const { files } = this.#books.lines;
-    const found: string[] = [];
-    for (const [path, bytes] of this.#files) {
-      const name = /\.(\d{11})\.D\d{6}\.S(\d{5})\.T\.ipm$/.exec(path);
-      if (!name) continue;
-      const [head, ...rest] = readPlainIpm(bytes);
-      const arns = new Set<string>();
-      const trailer = rest.pop();
-      const [, member, sequence] = name as unknown as [string, string, string];
-      let sum = 0n;
-      for (const record of rest) {
-        const field = (element: number): string => record.fields.get(element) ?? '';
-        const arn = field(31);
-        if (arns.has(arn)) throw new Error(`ARN ${arn} twice`);
-        arns.add(arn);
-        sum += BigInt(field(4));
-        const account = plainPds(record).get('9501');
-        const sign = field(3) === '000000' ? 'debit' : 'credit';
-        const merchant = field(42).trim().toLowerCase();
-        const place = `${member} ${Number(sequence)} ${merchant} ${account}`;
-        found.push(`${place} ${field(49)} ${sign} ${BigInt(field(4))}`);
-      }
-      const totals = trailer && plainPds(trailer);
-      const isWhole =
-        plainPds(head!)
-          .get('0105')
-          ?.endsWith(member + sequence) === true &&
-        BigInt(totals?.get('0301') ?? -1) === sum &&
-        Number(totals?.get('0306')) === rest.length + 2;
-      if (!isWhole) throw new Error(`${path}: header or trailer is wrong`);
-    }
-    const wanted = files.flatMap(({ member, sequence, lines }) =>
-      lines.map(({ line, minor }) => {
-        const { merchant, account: funding, currency, sign } = line.account;
-        return `${member} ${sequence} ${merchant} ${funding} ${currency} ${sign} ${minor}`;
-      }),
-    );
-    this.#compare(sorted(found), [sorted(wanted)], 'the files');
   }
 
   /** Every receipt in exactly one aggregate of one file, or where the second bookkeeper has it. */
@@ -351,7 +343,9 @@ class Player {
     const clearing = this.#clearing ?? (await this.#open());
     const { reconciles, differences } = await clearing.reconcile();
     if (!reconciles) throw new Error(`reconcile: ${differences.join('; ')}`);
-    this.#checkFiles();
+    const { lines } = this.#books;
+    this.#compare(filesFound(this.#files), [filesBooked(lines)], 'the files');
+    this.#compare(payoutsFound(this.#files), [payoutsBooked(lines)], 'the payouts');
     await this.#checkReceipts();
     await this.#rebuild(clearing);
   }

@@ -4,7 +4,6 @@
  * time it is asked. Lines and what issuers answer are in second-lines.ts.
  */
 import {
-  BUCKET_OF,
   DAY_S,
   LARGEST_MINOR,
   accountText,
@@ -23,13 +22,23 @@ import type {
   State,
   Terms,
 } from './second-facts.ts';
+import {
+  correctionOf,
+  hasRoom,
+  isRefundOut,
+  refundSums,
+  refundedOf,
+  refundsIn,
+  refundsOf,
+} from './second-refunds.ts';
+import { balancesOf } from './second-balances.ts';
 import { SecondLines } from './second-lines.ts';
 import type { FileLine, Line } from './second-lines.ts';
 
 export class SecondBooks {
   readonly state: State = emptyState();
   readonly lines: SecondLines = new SecondLines({
-    hasRefundOut: (line) => this.#hasRefundOut(line),
+    refundsOf: (line) => refundSums(this.state, line),
     returned: (line) => this.#takeBackRefunds(line),
   });
   readonly #terms: Terms;
@@ -73,9 +82,10 @@ export class SecondBooks {
     paid.lane = undefined;
     paid.isInOrder = false;
     if (!fact.isFinal) paid.stand = 'awaiting';
-    else if (this.state.voids.has(fact.name)) {
+    else if (this.#isWithdrawn(fact.name)) {
       paid.stand = 'withheld';
-      this.#bear(fact, fact.charge - this.#refundedOf(fact.name), true);
+      const left = fact.charge - refundedOf(this.state, fact.name);
+      this.#bear(fact, left, left);
     } else if (fact.isAfterClosing) paid.stand = 'withheld';
     else {
       const closed = this.state.closedThroughS.get(fact.account.programme) ?? 0;
@@ -112,20 +122,11 @@ export class SecondBooks {
       this.state.paid.set(fact.name, paid);
       this.#place(paid, nowS);
       if (paid.stand === 'pending') this.#moveRefunds(fact.name, 'forked', 'pending', nowS);
+      if (paid.stand === 'pending' && this.state.voids.has(fact.name)) this.#correct(paid, nowS);
       this.#refundWaiting(fact.name, nowS);
     } else if (isElsewhere && !known.elsewhere.has(fact.origin)) {
       known.elsewhere.set(fact.origin, fact.leaf);
     }
-  }
-
-  #refundsOf(name: string): Paid[] {
-    return [...this.state.paid.values()].filter((one) => one.of === name);
-  }
-
-  #refundedOf(name: string): bigint {
-    return this.#refundsOf(name)
-      .filter(({ cause }) => cause === 'refund')
-      .reduce((sum, { fact }) => sum + fact.charge, 0n);
   }
 
   /** The payer has the charge back already, or was never asked for it. */
@@ -134,36 +135,36 @@ export class SecondBooks {
     return line.stand === 'released' || (line.stand === 'over' && line.chargedBack === line.micro);
   }
 
-  #chargesOf(line: Line): Paid[] {
-    return [...this.state.paid.values()].filter((one) => one.line === line && !one.of);
+  #isWithdrawn(name: string): boolean {
+    return this.state.voids.has(name) && !isRefundOut(this.state, name);
   }
 
-  #hasRefundOut(line: Line): boolean {
-    return this.#chargesOf(line)
-      .flatMap(({ fact }) => this.#refundsOf(fact.name))
-      .some((refund) => refund.stand === 'aggregated' && refund.line?.stand !== 'released');
-  }
-
-  /** What waits for a cut is given back to nobody once the charge itself went back. */
+  /** What waits for a cut is given back to nobody once the charge itself went back: as far as the line reaches. */
   #takeBackRefunds(line: Line): void {
-    for (const { fact } of this.#chargesOf(line)) {
-      for (const refund of this.#refundsOf(fact.name)) {
-        if (refund.stand !== 'pending') continue;
-        refund.stand = 'reversed';
-        if (refund.cause === 'void') this.lines.merchant(fact.account).borne += refund.fact.charge;
+    const back = line.stand === 'released' ? line.micro : line.chargedBack;
+    if (back === 0n) return;
+    let gone = back + refundSums(this.state, line).out;
+    for (const refund of refundsIn(this.state, line)) {
+      if (refund.stand !== 'pending') continue;
+      const { charge, account } = refund.fact;
+      if (gone < line.micro && gone + charge < line.micro + line.unit) {
+        gone += charge;
+        continue;
       }
+      refund.stand = 'reversed';
+      if (refund.cause === 'void') this.lines.merchant(account).borne += charge;
     }
   }
 
-  /** Once per payment; `isUnpaid`: nothing else pays the merchant. */
-  #bear({ name, account }: Fact, micro: bigint, isUnpaid: boolean): void {
+  /** Once per payment; `unpaid`: what nothing else pays the merchant. */
+  #bear({ name, account }: Fact, micro: bigint, unpaid: bigint): void {
     if (micro === 0n || this.state.borne.has(name)) return;
     this.state.borne.add(name);
-    if (isUnpaid) this.lines.merchant(account).borne += micro;
+    this.lines.merchant(account).borne += unpaid;
   }
 
   #moveRefunds(name: string, from: Stand, to: Stand, nowS: number): void {
-    for (const refund of this.#refundsOf(name)) {
+    for (const refund of refundsOf(this.state, name)) {
       if (refund.stand !== from) continue;
       if (to === 'pending') this.#enter(refund, refund.lane!, nowS);
       else refund.stand = to;
@@ -172,21 +173,37 @@ export class SecondBooks {
 
   /** A payee's refund: cumulative, never above the charge, and only of what is charged. */
   refund(refund: Refund, nowS: number): void {
-    const { name, of, refunded } = refund;
+    const { of, refunded } = refund;
     const paid = this.state.paid.get(of);
-    const before = this.#refundedOf(of);
+    const before = refundedOf(this.state, of);
     if (refunded <= before || this.state.voids.has(of)) return;
     if (paid && (refunded > paid.fact.charge || this.#isReturned(paid))) return;
+    if (paid && !hasRoom(this.state, paid, refunded - before)) return;
     if (paid?.stand !== 'pending' && paid?.stand !== 'aggregated') {
-      const waiting = this.state.waiting.get(of) ?? [];
-      if (!waiting.some((one) => one.name === name)) waiting.push(refund);
-      this.state.waiting.set(of, waiting);
+      this.#keepWaiting(refund, paid);
       return;
     }
     const { fact } = paid;
     const closed = this.state.closedThroughS.get(fact.account.programme) ?? 0;
     const lane = refund.paidS < closed ? 'late' : 'normal';
     this.#giveBack(fact, { ...refund, cause: 'refund', micro: refunded - before, lane }, nowS);
+  }
+
+  /** Where the charge is known, the highest refund that is not above it stands for the lower ones. */
+  #keepWaiting(refund: Refund, paid: Paid | undefined): void {
+    const { name, of, refunded } = refund;
+    const waiting = this.state.waiting.get(of) ?? [];
+    if (waiting.some((one) => one.name === name)) return;
+    const limit = paid?.fact.charge;
+    if (
+      waiting.some(
+        (one) => limit !== undefined && one.refunded >= refunded && one.refunded <= limit,
+      )
+    ) {
+      return;
+    }
+    const others = paid ? waiting.filter((one) => one.refunded > refunded) : waiting;
+    this.state.waiting.set(of, [...others, refund]);
   }
 
   #refundWaiting(of: string, nowS: number): void {
@@ -208,23 +225,25 @@ export class SecondBooks {
   #void(paid: Paid | undefined, nowS: number): void {
     if (!paid || paid.stand === 'forked' || paid.stand === 'withheld') return;
     const { fact } = paid;
-    const left = fact.charge - this.#refundedOf(fact.name);
-    const isRefundOut = this.#refundsOf(fact.name).some(({ stand }) => stand === 'aggregated');
-    if (this.#isReturned(paid)) this.#bear(fact, left, true);
-    else if (paid.stand === 'aggregated' || isRefundOut) {
-      const name = `credit of ${fact.name}`;
-      this.#giveBack(
-        fact,
-        { name, cause: 'void', micro: left, lane: 'conflict', paidS: nowS },
-        nowS,
-      );
-      this.#bear(fact, left, false);
-    } else {
+    const left = fact.charge - refundedOf(this.state, fact.name);
+    if (this.#isReturned(paid)) this.#bear(fact, left, left);
+    else if (paid.stand === 'aggregated' || isRefundOut(this.state, fact.name))
+      this.#correct(paid, nowS);
+    else {
       paid.stand = 'withheld';
       paid.lane = undefined;
       this.#moveRefunds(fact.name, 'pending', 'withheld', nowS);
-      this.#bear(fact, left, true);
+      this.#bear(fact, left, left);
     }
+  }
+
+  /** What was charged and neither refunded nor charged back goes back; the operator bears all of it. */
+  #correct(paid: Paid, nowS: number): void {
+    const { fact } = paid;
+    const { left, micro } = correctionOf(this.state, paid);
+    const name = `credit of ${fact.name}`;
+    this.#giveBack(fact, { name, cause: 'void', micro, lane: 'conflict', paidS: nowS }, nowS);
+    this.#bear(fact, left, left - micro);
   }
 
   /** In a credit record of its own, on the account of the charge. */
@@ -281,14 +300,16 @@ export class SecondBooks {
       .toSorted((a, b) => a.leaf - b.leaf);
     for (const paid of freed) {
       const { name, charge } = paid.fact;
-      if (this.state.voids.has(name)) {
+      if (this.#isWithdrawn(name)) {
         paid.stand = 'withheld';
         paid.lane = undefined;
-        this.#bear(paid.fact, charge - this.#refundedOf(name), true);
+        const left = charge - refundedOf(this.state, name);
+        this.#bear(paid.fact, left, left);
         continue;
       }
       this.#enter(paid, paid.lane ?? 'normal', nowS);
       this.#moveRefunds(name, 'forked', 'pending', nowS);
+      if (this.state.voids.has(name)) this.#correct(paid, nowS);
       this.#refundWaiting(name, nowS);
     }
   }
@@ -372,29 +393,7 @@ export class SecondBooks {
     return made;
   }
 
-  /** Account → bucket → micro-units above zero, `source` among them. */
   balances(): Map<string, Map<string, bigint>> {
-    const found = new Map<string, Map<string, bigint>>();
-    const add = (account: AccountName, bucket: string, micro: bigint): void => {
-      const name = accountText(account);
-      const buckets = found.get(name) ?? new Map<string, bigint>();
-      found.set(name, buckets);
-      const sum = (buckets.get(bucket) ?? 0n) + micro;
-      if (sum !== 0n) buckets.set(bucket, sum);
-    };
-    for (const { fact, stand, lane } of this.state.paid.values()) {
-      add(fact.account, 'source', fact.charge);
-      if (stand === 'awaiting') add(fact.account, 'awaitingL2', fact.charge);
-      if (stand === 'withheld' || stand === 'forked') add(fact.account, 'withheld', fact.charge);
-      if (stand === 'pending') add(fact.account, BUCKET_OF[lane!], fact.charge);
-      if (stand === 'reversed') add(fact.account, 'reversed', fact.charge);
-    }
-    for (const { account, lane, rest } of this.state.lanes.values()) {
-      add(account, BUCKET_OF[lane], rest);
-    }
-    for (const line of this.lines.lines) {
-      for (const [bucket, micro] of this.lines.standingOf(line)) add(line.account, bucket, micro);
-    }
-    return found;
+    return balancesOf(this.state, this.lines);
   }
 }

@@ -41,14 +41,36 @@ export type BookedFile = {
   readonly currency: number;
   readonly sequence: number;
   readonly lines: readonly FileLine[];
-  stand: 'written' | 'accepted' | 'partly' | 'rejected' | 'resubmitted';
+  readonly writtenS: number;
+  stand: 'written' | 'partlyRefused' | 'accepted' | 'partly' | 'rejected' | 'resubmitted';
 };
 
-type MerchantSums = { acknowledged: bigint; borne: bigint; chargedBack: bigint; due: bigint };
+type MerchantSums = {
+  acknowledged: bigint;
+  borne: bigint;
+  chargedBack: bigint;
+  fees: bigint;
+  paid: bigint;
+  due: bigint;
+};
+
+const payableOf = ({ acknowledged, borne, chargedBack, fees, paid }: MerchantSums): bigint =>
+  acknowledged + borne - chargedBack - fees - paid;
+
+/** What an issuer says it took of a file, in minor units. */
+export type Position = {
+  readonly at: number;
+  readonly debit: { readonly count: number; readonly amountMinor: bigint };
+  readonly credit: { readonly count: number; readonly amountMinor: bigint };
+};
+
+const YEN = 392;
+const YEN_MICRO = 1_000_000n;
 
 /** What the bookkeeper of payments says of a line, and is told of it. */
 type Payments = {
-  readonly hasRefundOut: (line: Line) => boolean;
+  /** Refunds of what it charges, in micro-units: in lines of their own, and waiting for one. */
+  readonly refundsOf: (line: Line) => { readonly out: bigint; readonly waiting: bigint };
   readonly returned: (line: Line) => void;
 };
 
@@ -56,6 +78,10 @@ export class SecondLines {
   readonly lines: Line[] = [];
   readonly files: BookedFile[] = [];
   readonly merchants: Map<string, MerchantSums> = new Map();
+  /** Yen of each transfer, file by file. */
+  readonly payouts: bigint[][] = [];
+  readonly #positions: Position[] = [];
+  #unanswered = 0;
   readonly #given = new Set<string>();
   readonly #payments: Payments;
 
@@ -67,7 +93,7 @@ export class SecondLines {
     const name = `${merchant} ${currency}`;
     const known = this.merchants.get(name);
     if (known) return known;
-    const fresh = { acknowledged: 0n, borne: 0n, chargedBack: 0n, due: 0n };
+    const fresh = { acknowledged: 0n, borne: 0n, chargedBack: 0n, fees: 0n, paid: 0n, due: 0n };
     this.merchants.set(name, fresh);
     return fresh;
   }
@@ -93,7 +119,8 @@ export class SecondLines {
   book(member: string, lines: readonly FileLine[], nowS: number): void {
     const sequence = this.files.filter((file) => file.member === member).length + 1;
     const { currency } = lines[0]!.line.account;
-    const at = this.files.push({ member, currency, sequence, lines, stand: 'written' }) - 1;
+    const file = { member, currency, sequence, lines, writtenS: nowS, stand: 'written' } as const;
+    const at = this.files.push({ ...file }) - 1;
     for (const { line, cycle } of lines) {
       if (cycle === 1) {
         line.file = at;
@@ -124,16 +151,89 @@ export class SecondLines {
     if (verdict === 'rejected') return this.reject(at);
     const file = this.files[at]!;
     if (file.stand === 'rejected' || file.stand === 'resubmitted') return;
-    if (file.stand !== 'partly') file.stand = verdict === 'partly' ? verdict : 'accepted';
-    for (const entry of file.lines) {
+    const isPartly = verdict === 'partly' || file.stand === 'partlyRefused';
+    if (file.stand !== 'partly') file.stand = isPartly ? 'partly' : 'accepted';
+    for (const entry of this.#taken(at)) this.#give(entry, at);
+  }
+
+  /** Lines of a file that were not refused in it. */
+  #taken(at: number): FileLine[] {
+    return this.files[at]!.lines.filter((entry) => {
       const { line, cycle } = entry;
       const isRefused = ['queued', 'parked', 'released'].includes(line.stand);
-      const isTaken =
-        cycle === 1
-          ? !isRefused
-          : line.stand === 'second' || (line.stand === 'over' && line.isArbitrated);
-      if (this.#isCurrent(entry, at) && isTaken) this.#give(entry, at);
+      const isSecondTaken = line.stand === 'second' || (line.stand === 'over' && line.isArbitrated);
+      return this.#isCurrent(entry, at) && (cycle === 1 ? !isRefused : isSecondTaken);
+    });
+  }
+
+  /** 685, 688: kept as long as the file was not refused as a whole when it came. */
+  position(position: Position): void {
+    const { stand } = this.files[position.at]!;
+    if (stand !== 'rejected' && stand !== 'resubmitted') this.#positions.push(position);
+  }
+
+  /** What we say that the issuer took of a file. */
+  taken(at: number): Position {
+    const sum = (sign: string): Position['debit'] => {
+      const of = this.#taken(at).filter(({ line }) => line.account.sign === sign);
+      return { count: of.length, amountMinor: of.reduce((total, { minor }) => total + minor, 0n) };
+    };
+    return { at, debit: sum('debit'), credit: sum('credit') };
+  }
+
+  #differs(position: Position): boolean {
+    const ours = this.taken(position.at);
+    return (['debit', 'credit'] as const).some(
+      (sign) =>
+        ours[sign].count !== position[sign].count ||
+        ours[sign].amountMinor !== position[sign].amountMinor,
+    );
+  }
+
+  retrieve(isAnswered: boolean): void {
+    this.#unanswered = isAnswered ? 0 : this.#unanswered + 1;
+  }
+
+  /** How many matters are open between clearing and issuer, by their kind. */
+  open(nowS: number, ackWithinS: number): Map<string, number> {
+    const count = new Map<string, number>();
+    const add = (kind: string, number: number): void => {
+      if (number > 0) count.set(kind, number);
+    };
+    const stands = (list: readonly { stand: string }[], stand: string): number =>
+      list.filter((one) => one.stand === stand).length;
+    const silent = this.files.filter(
+      ({ stand, writtenS }) =>
+        (stand === 'written' || stand === 'partlyRefused') && nowS - writtenS >= ackWithinS,
+    );
+    const late = this.lines.filter((line) => line.stand === 'disputed' && nowS > line.answerByS);
+    add('FILE_SILENT', silent.length);
+    add('FILE_REJECTED', stands(this.files, 'rejected'));
+    add('LINE_PARKED', stands(this.lines, 'parked'));
+    add('DISPUTE_OPEN', stands(this.lines, 'disputed') - late.length);
+    add('DISPUTE_OVERDUE', late.length);
+    add('POSITION_DIFFERS', this.#positions.filter((one) => this.#differs(one)).length);
+    add('RETRIEVAL_UNANSWERED', this.#unanswered);
+    return count;
+  }
+
+  /** Pays whole yen to the merchants that have an account, less whole yen of fees; a debt pays nobody. */
+  payout(payees: ReadonlySet<string>, minimumYen: bigint): void {
+    const amounts: bigint[] = [];
+    for (const name of [...this.merchants.keys()].toSorted()) {
+      const [merchant = '', currency] = name.split(' ');
+      const sums = this.merchants.get(name)!;
+      if (Number(currency) !== YEN || payableOf(sums) === 0n) continue;
+      const fee = (sums.due / (YEN_MICRO * 10_000n)) * YEN_MICRO;
+      const left = payableOf(sums) - fee;
+      const yen = left < 0n ? 0n : left / YEN_MICRO;
+      if (yen === 0n || yen < minimumYen || !payees.has(merchant)) continue;
+      sums.fees += fee;
+      sums.due -= fee * 10_000n;
+      sums.paid += yen * YEN_MICRO;
+      amounts.push(yen);
     }
+    if (amounts.length > 0) this.payouts.push(amounts);
   }
 
   #give({ line, cycle }: FileLine, at: number): void {
@@ -152,15 +252,15 @@ export class SecondLines {
     }
   }
 
-  /** 699, or an acknowledgement that rejects: all of the file or nothing. */
+  /** 699, or an acknowledgement that rejects: all of the file that was not refused line by line, or nothing. */
   reject(at: number): void {
     const file = this.files[at]!;
-    if (file.stand !== 'written') return;
+    if (file.stand !== 'written' && file.stand !== 'partlyRefused') return;
     const lines = file.lines.filter((entry) => this.#isCurrent(entry, at));
     const isPast = ({ line, cycle }: FileLine): boolean =>
       cycle === 1
         ? ['disputed', 'secondQueued', 'second', 'over'].includes(line.stand)
-        : line.stand === 'disputed' || line.stand === 'over';
+        : line.stand === 'over' && line.isArbitrated;
     if (lines.some(isPast)) return;
     file.stand = 'rejected';
     for (const { line, cycle } of lines) {
@@ -180,7 +280,8 @@ export class SecondLines {
     if (!this.#isCurrent(entry, at)) return;
     const isKnown = cycle === 1 && (line.stand === 'parked' || line.stand === 'released');
     if (!isKnown && line.stand !== (cycle === 1 ? 'open' : 'second')) return;
-    file.stand = 'partly';
+    const isOpen = file.stand === 'written' || file.stand === 'partlyRefused';
+    file.stand = isOpen ? 'partlyRefused' : 'partly';
     if (isKnown) return;
     const sums = this.merchant(line.account);
     const isGiven = this.#given.has(`${at} ${line.arn}`);
@@ -202,6 +303,26 @@ export class SecondLines {
     line.disputed = minor * line.unit;
     line.answerByS = nowS + ANSWER_WINDOW_S;
     this.merchant(line.account).chargedBack += line.disputed;
+    // Given back by refunds, all of it: it is presented again without anybody's word.
+    const { out } = this.#payments.refundsOf(line);
+    if ((out / line.unit) * line.unit >= line.micro) this.#queueSecond(line, line.disputed);
+  }
+
+  #queueSecond(line: Line, sum: bigint): void {
+    line.chargedBack += line.disputed - sum;
+    line.disputed = sum;
+    line.second = sum;
+    line.secondFile = undefined;
+    line.stand = 'secondQueued';
+  }
+
+  /** Refunds that are out are not charged back too; of those that wait, all or none. */
+  #isTooMuch(line: Line, chargedBack: bigint): boolean {
+    const { micro, unit } = line;
+    if (chargedBack === 0n) return false;
+    const { out, waiting } = this.#payments.refundsOf(line);
+    const left = micro - chargedBack - out;
+    return left <= -unit || (left > 0n && waiting - left >= unit);
   }
 
   arbitrate(line: Line, minor: bigint): void {
@@ -211,7 +332,7 @@ export class SecondLines {
     line.isArbitrated = true;
     line.chargedBack += micro;
     this.merchant(line.account).chargedBack += micro;
-    if (line.chargedBack === line.micro) this.#payments.returned(line);
+    this.#payments.returned(line);
   }
 
   /** @param minor absent: all that is disputed */
@@ -219,23 +340,24 @@ export class SecondLines {
     if (line.stand !== 'disputed' || nowS > line.answerByS) return;
     const sum = minor === undefined ? line.disputed : minor * line.unit;
     if (sum <= 0n || sum > line.disputed) return;
-    line.chargedBack += line.disputed - sum;
-    line.disputed = sum;
-    line.second = sum;
-    line.secondFile = undefined;
-    line.stand = 'secondQueued';
+    const more = line.disputed - sum;
+    if (more > 0n && this.#isTooMuch(line, line.chargedBack + more)) return;
+    this.#queueSecond(line, sum);
+    if (more > 0n) this.#payments.returned(line);
   }
 
-  decide(line: Line, decision: 'accept' | 'requeue' | 'park' | 'release'): void {
+  decide(line: Line, decision: 'accept' | 'requeue' | 'park' | 'release', nowS: number): void {
     if (decision === 'accept' && (line.stand === 'disputed' || line.stand === 'secondQueued')) {
+      const isAnswerable = line.stand === 'secondQueued' || nowS <= line.answerByS;
+      if (isAnswerable && this.#isTooMuch(line, line.chargedBack + line.disputed)) return;
       line.stand = 'over';
       line.chargedBack += line.disputed;
       line.disputed = 0n;
-      if (line.chargedBack === line.micro) this.#payments.returned(line);
+      this.#payments.returned(line);
     } else if (decision === 'requeue' && line.stand === 'parked') line.stand = 'queued';
     else if (decision === 'park' && line.stand === 'queued') line.stand = 'parked';
     else if (decision === 'release' && line.stand === 'parked') {
-      if (this.#payments.hasRefundOut(line)) return;
+      if (this.#payments.refundsOf(line).out > 0n) return;
       line.stand = 'released';
       this.#payments.returned(line);
     }
