@@ -16,6 +16,7 @@ import { measureLedgerProof } from './ledger-proof.ts';
 import { measureParts } from './parts.ts';
 import { measureSizes } from './sizes.ts';
 import { measureFinality } from './ledger-finality.ts';
+import { measureSettlementFile } from './settlement-file.ts';
 import { makeWorld } from './world.ts';
 
 const HELP = `npm run bench [-- OPTIONS]
@@ -37,6 +38,7 @@ const FULL = {
   netting: 10_000_000,
   memory: { few: 10_000, many: 200_000 },
   stores: 20_000,
+  file: { rounds: 3, lines: 1_000_000 },
   storeEntries: 65_536,
   dayBundles: 4,
   witnessS: 20,
@@ -53,6 +55,7 @@ const QUICK: typeof FULL = {
   netting: 40_000,
   memory: { few: 1_024, many: 2_048 },
   stores: 400,
+  file: { rounds: 1, lines: 20_000 },
   storeEntries: 512,
   dayBundles: 1,
   witnessS: 2,
@@ -89,6 +92,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureMemory(plan.memory.few, plan.memory.many)));
   say('stores');
   figures.push(...(await measureStores(plan.stores)));
+  say('settlement file');
+  figures.push(...(await measureSettlementFile(plan.file.rounds, plan.file.lines)));
   say('inclusion proofs');
   figures.push(...measureLedgerProof(plan.rounds));
   say('witness');

@@ -3,10 +3,12 @@ import { signSign1 } from '../../protocol/cose.ts';
 import { invariant, KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import { Books } from './books.ts';
-import { writeIpmFile } from './core/ipm-file.ts';
+import type { Coded } from './core/fault.ts';
+import { IpmFileWriter } from './core/ipm-file.ts';
+import type { WrittenTotals } from './core/ipm-file.ts';
 import { isPreStage } from './core/ipm-profile.ts';
 import { fileIdOf } from './core/ipm-record.ts';
-import type { IpmTotals, PresentmentRecord } from './core/ipm-record.ts';
+import type { IpmTotals } from './core/ipm-record.ts';
 import { formatAnchors, formatLine } from './core/lines-file.ts';
 import type { FileLine, LedgerAnchor } from './core/lines-file.ts';
 import { MANIFEST, MANIFEST_TYP, manifestView } from './core/manifest.ts';
@@ -45,54 +47,36 @@ export const EVIDENCE_FOLDER = 'evidence';
 /** In the order of a manifest's totals. */
 const SIGNS = ['debit', 'credit'] as const;
 
-/** What a file turns out to be while its records go by. */
+/** What a file turns out to be once its records have gone by. */
 type Passed = {
   readonly chunks: HashedChunks;
-  readonly signs: Map<ManifestTotal['sign'], { lines: number; amountMinor: bigint }>;
-  totals: IpmTotals;
+  totals: WrittenTotals | undefined;
 };
 
-/** Lines that the writer finds ahead of it: more than one block holds, as the shortest has over 16 bytes. */
-const LINES_AHEAD = 64;
+/** @throws KiriError LINE_UNWRITABLE */
+const mustWrite = <T>(result: Coded<T>): T => {
+  if (result.ok) return result.value;
+  const { field, detail } = result.fault;
+  throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
+};
 
 /** The settlement file, a chunk at a time; `passed` holds its hash and totals at the end. */
 async function* ipmChunks(stored: StoredFile, passed: Passed): AsyncGenerator<Uint8Array> {
   const { header, profile } = stored.document;
-  const pages = stored.lines();
-  const queue = { ahead: [] as PresentmentRecord[], at: 0, isLast: false };
-  function* records(): Generator<PresentmentRecord> {
-    for (; queue.at < queue.ahead.length || !queue.isLast; queue.at += 1) {
-      const record = queue.ahead[queue.at];
-      invariant(record !== undefined, 'clearing: the writer of a file ran ahead of its lines');
-      const sum = passed.signs.get(record.sign) ?? { lines: 0, amountMinor: 0n };
-      sum.lines += 1;
-      sum.amountMinor += record.amountMinor;
-      passed.signs.set(record.sign, sum);
-      yield record;
-    }
+  const ready: Uint8Array[] = [];
+  const writer = mustWrite(
+    IpmFileWriter.open(header, profile, (chunk) => {
+      const full = passed.chunks.add(chunk);
+      if (full) ready.push(full);
+    }),
+  );
+  for await (const page of stored.lines()) {
+    for (const { record } of page) mustWrite(writer.add(record));
+    yield* ready.splice(0);
   }
-  const writer = writeIpmFile(header, records(), profile);
-  for (;;) {
-    while (!queue.isLast && queue.ahead.length - queue.at < LINES_AHEAD) {
-      const page = await pages.next();
-      queue.isLast = page.done === true;
-      if (page.done) break;
-      queue.ahead = [...queue.ahead.slice(queue.at), ...page.value.map((line) => line.record)];
-      queue.at = 0;
-    }
-    const step = writer.next();
-    if (step.done) {
-      if (!step.value.ok) {
-        const { field, detail } = step.value.fault;
-        throw new KiriError('LINE_UNWRITABLE', `settlement file: ${field} ${detail}`);
-      }
-      passed.totals = step.value.value;
-      yield passed.chunks.end();
-      return;
-    }
-    const full = passed.chunks.add(step.value);
-    if (full) yield full;
-  }
+  passed.totals = mustWrite(writer.end());
+  yield* ready;
+  yield passed.chunks.end();
 }
 
 const fileLineOf = ({ number, aggregateId, record }: StoredLine): FileLine => {
@@ -156,13 +140,13 @@ const putFile = async (
   const ipmFile = ipmName(fileName, document.profile);
   const passed: Passed = {
     chunks: new HashedChunks(),
-    signs: new Map(),
-    totals: { records: 0, sumMinor: 0n },
+    totals: undefined,
   };
   await put(`${CLEARING_FOLDER}/${ipmFile}`, ipmChunks(stored, passed));
   const linesHash = new HashedChunks();
   await put(`${base}.lines.jsonl`, linesChunks(stored, linesHash));
-  const { totals, chunks, signs } = passed;
+  const { totals, chunks } = passed;
+  invariant(totals !== undefined, 'clearing: a settlement file was put away unread');
   const fileSha256 = chunks.sha256();
   const manifest: Manifest = {
     fileName: ipmFile,
@@ -175,10 +159,9 @@ const putFile = async (
     fileBytes: chunks.bytes,
     records: totals.records,
     totals: SIGNS.flatMap((sign): ManifestTotal[] => {
-      const sum = signs.get(sign);
-      if (!sum) return [];
-      const amountMinor = sum.amountMinor.toString();
-      return [{ currency: document.currency, sign, lines: sum.lines, amountMinor }];
+      const { lines, sumMinor } = totals.signs[sign];
+      if (lines === 0) return [];
+      return [{ currency: document.currency, sign, lines, amountMinor: sumMinor.toString() }];
     }),
     linesSha256: linesHash.sha256(),
     policyHash: fromHex(document.policyHash),

@@ -11,7 +11,7 @@ export class HashedChunks {
   /** Of the whole file, once {@link end} was called. */
   bytes = 0;
 
-  /** A chunk as soon as one is full. */
+  /** A chunk as soon as one is full; a piece that is one by itself goes through as it is. */
   add(piece: Uint8Array): Uint8Array | undefined {
     this.#pieces.push(piece);
     this.#waiting += piece.length;
@@ -20,7 +20,9 @@ export class HashedChunks {
 
   /** What is left; may be empty. */
   end(): Uint8Array {
-    const chunk = Buffer.concat(this.#pieces);
+    const [first] = this.#pieces;
+    const isWhole = first !== undefined && this.#pieces.length === 1;
+    const chunk = isWhole ? first : Buffer.concat(this.#pieces);
     this.#hash.update(chunk);
     this.bytes += chunk.length;
     this.#pieces = [];

@@ -19,7 +19,8 @@ t.test('a quick run takes every figure of the stated goals', async (t) => {
   const { quick, figures, missed } = JSON.parse(run.stdout) as Output;
   t.equal(quick, true);
   for (const { name, value } of figures) {
-    t.ok(Number.isFinite(value) && value > 0, `${name} is measured`);
+    // A difference may be nothing, or less.
+    t.ok(Number.isFinite(value) && (value > 0 || name.includes(' − ')), `${name} is measured`);
   }
   const goals = figures.filter(({ goal }) => goal !== undefined);
   t.same(
@@ -36,6 +37,8 @@ t.test('a quick run takes every figure of the stated goals', async (t) => {
       ['kept for ever, per receipt', 115],
       ['floor ÷ ingest', 1 / 1.7],
       ['peak memory ÷ with 100,000 receipts', 1.25],
+      ['written ÷ raw write + fsync of the same bytes', 10],
+      ['peak RSS − that at 10000 records', 30],
       ['check ÷ (its signatures + hashes)', 1.2],
       ['check ÷ (its signatures + hashes)', 1.2],
       ['offered ÷ achieved', 1.05],

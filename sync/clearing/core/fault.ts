@@ -50,3 +50,10 @@ export const refused = (
   ok: false,
   fault: { code, offset, field, detail },
 });
+
+/** A fault with the number of its record in the file, counted from 1. */
+export const inRecord = (
+  { code, offset, field, detail }: CodecFault,
+  record: number,
+): { readonly ok: false; readonly fault: CodecFault } =>
+  refused(code, offset, field, `record ${record}: ${detail}`);

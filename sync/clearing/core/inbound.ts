@@ -3,7 +3,7 @@ import { bytesEqual, concatBytes } from '../../../protocol/bytes.ts';
 import type { PublicKey, Signer } from '../../../protocol/public-key.ts';
 import { civilTime, yymmdd } from './civil-time.ts';
 import type { BusinessZone } from './civil-time.ts';
-import { coded, refused } from './fault.ts';
+import { coded, inRecord, refused } from './fault.ts';
 import type { Coded } from './fault.ts';
 import { openInboundManifest, signInboundManifest } from './inbound-documents.ts';
 import type { InboundManifest, InboundTrust } from './inbound-documents.ts';
@@ -23,11 +23,10 @@ import {
   trailerMessage,
 } from './ipm-record.ts';
 import type { FileHeader } from './ipm-record.ts';
-import { encodeMessage } from './iso8583.ts';
 import type { IsoMessage } from './iso8583.ts';
+import { MessageWriter } from './message-writer.ts';
 import { readInboundBody } from './read-inbound-record.ts';
 import { openVaultStatement } from './vault-statement.ts';
-import { VBS_TERMINATOR, blocked, frameRecord } from './vbs.ts';
 import { checkCardNumber, checkSequence, checkTrailer } from './verify-ipm.ts';
 import type { IpmFindingCode, Note } from './verify-ipm.ts';
 
@@ -65,16 +64,13 @@ const sumOf = (bodies: readonly InboundBody[]): bigint =>
 
 const encodeAll = (messages: readonly IsoMessage[], profile: IpmProfile): Coded<Uint8Array> => {
   const chunks: Uint8Array[] = [];
+  const writer = new MessageWriter(profile, profile.blocking, (chunk) => chunks.push(chunk));
   for (const [at, message] of messages.entries()) {
-    const bytes = encodeMessage(message, profile);
-    const framed = bytes.ok ? frameRecord(bytes.value) : bytes;
-    if (!framed.ok) {
-      const { code, offset, field, detail } = framed.fault;
-      return refused(code, offset, field, `record ${at + 1}: ${detail}`);
-    }
-    chunks.push(framed.value);
+    const fault = writer.message(message);
+    if (fault) return inRecord(fault, at + 1);
   }
-  return coded(concatBytes(...blocked([...chunks, VBS_TERMINATOR], profile.blocking)));
+  writer.close();
+  return coded(concatBytes(...chunks));
 };
 
 /** What an issuer puts into one file, and under which number it goes out. */

@@ -1,18 +1,19 @@
-import { coded, refused } from './fault.ts';
+import { coded, inRecord, refused } from './fault.ts';
 import type { Coded } from './fault.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import {
+  PresentmentWriter,
   checkHeader,
   headerMessage,
-  presentmentMessage,
   readHeader,
   readPresentment,
   trailerMessage,
 } from './ipm-record.ts';
 import type { FileHeader, IpmTotals, PresentmentRecord } from './ipm-record.ts';
-import { decodeMessage, encodeMessage } from './iso8583.ts';
+import { decodeMessage } from './iso8583.ts';
 import type { IsoMessage } from './iso8583.ts';
-import { VBS_TERMINATOR, blocked, decodeVbs, fileOffset, frameRecord } from './vbs.ts';
+import { MessageWriter } from './message-writer.ts';
+import { decodeVbs, fileOffset } from './vbs.ts';
 
 export type SettlementFile = {
   readonly header: FileHeader;
@@ -22,74 +23,70 @@ export type SettlementFile = {
 /** DE71 and PDS0306 hold eight digits. */
 const FILE_RECORDS_MAX = 99_999_999;
 
-const framed = (message: Coded<IsoMessage>, profile: IpmProfile): Coded<Uint8Array> => {
-  if (!message.ok) return message;
-  const bytes = encodeMessage(message.value, profile);
-  return bytes.ok ? frameRecord(bytes.value) : bytes;
+/** What a written file holds: the unsigned sum of the trailer, and lines and sum of each sign. */
+export type WrittenTotals = IpmTotals & {
+  readonly signs: Readonly<Record<PresentmentRecord['sign'], SignTotal>>;
 };
+type SignTotal = { lines: number; sumMinor: bigint };
 
 /**
- * Writes a settlement file, chunk by chunk in file order, holding one block. The totals of the trailer are counted
- * from what was written. The generator returns the totals, or the first fault (`record` counts from 1); after a
- * fault what was yielded is not a file.
+ * Writes a settlement file line by line, holding one chunk; chunks are handed out in file order as they fill up. The
+ * totals of the trailer are counted from what was written. After a fault what was handed out is not a file.
  */
-export function* writeIpmFile(
-  header: FileHeader,
-  presentments: Iterable<PresentmentRecord>,
-  profile: IpmProfile,
-): Generator<Uint8Array, Coded<IpmTotals>> {
-  const state: { result: Coded<IpmTotals> } = { result: coded({ records: 0, sumMinor: 0n }) };
-  yield* blocked(records(header, presentments, profile, state), profile.blocking);
-  return state.result;
+export class IpmFileWriter {
+  readonly #fileId: string;
+  readonly #writer: MessageWriter;
+  readonly #lines: PresentmentWriter;
+  readonly #signs = { debit: { lines: 0, sumMinor: 0n }, credit: { lines: 0, sumMinor: 0n } };
+  #records = 1;
+
+  private constructor(fileId: string, profile: IpmProfile, emit: (chunk: Uint8Array) => void) {
+    this.#fileId = fileId;
+    this.#writer = new MessageWriter(profile, profile.blocking, emit);
+    this.#lines = new PresentmentWriter(profile, this.#writer);
+  }
+
+  /** Opens a file with its header record. */
+  static open(
+    header: FileHeader,
+    profile: IpmProfile,
+    emit: (chunk: Uint8Array) => void,
+  ): Coded<IpmFileWriter> {
+    const fileId = checkHeader(header);
+    if (!fileId.ok) return fileId;
+    const file = new IpmFileWriter(fileId.value, profile, emit);
+    const fault = file.#writer.message(headerMessage(header, fileId.value));
+    return fault ? inRecord(fault, 1) : coded(file);
+  }
+
+  /** The next line; its record number follows on that of the line before. A fault names the record. */
+  add(line: PresentmentRecord): Coded<void> {
+    const record = this.#records + 1;
+    if (record >= FILE_RECORDS_MAX) {
+      return refused('OVERFLOW', 0, 'DE71', `more than ${FILE_RECORDS_MAX} records`);
+    }
+    const fault = this.#lines.put(line, record);
+    if (fault) return inRecord(fault, record);
+    this.#records = record;
+    const total = this.#signs[line.sign];
+    total.lines += 1;
+    total.sumMinor += line.amountMinor;
+    return WRITTEN;
+  }
+
+  /** Writes the trailer and hands out what is left. */
+  end(): Coded<WrittenTotals> {
+    const records = this.#records + 1;
+    const { debit, credit } = this.#signs;
+    const totals = { records, sumMinor: debit.sumMinor + credit.sumMinor };
+    const fault = this.#writer.message(trailerMessage(this.#fileId, totals));
+    if (fault) return inRecord(fault, records);
+    this.#writer.close();
+    return coded({ ...totals, signs: { debit, credit } });
+  }
 }
 
-function* records(
-  header: FileHeader,
-  presentments: Iterable<PresentmentRecord>,
-  profile: IpmProfile,
-  state: { result: Coded<IpmTotals> },
-): Generator<Uint8Array> {
-  const fileId = checkHeader(header);
-  let count = 0;
-  let sumMinor = 0n;
-  const put = (message: Coded<IsoMessage>): Coded<Uint8Array> => {
-    const bytes = framed(message, profile);
-    if (bytes.ok) return bytes;
-    const { fault } = bytes;
-    return refused(fault.code, fault.offset, fault.field, `record ${count}: ${fault.detail}`);
-  };
-  if (!fileId.ok) {
-    state.result = fileId;
-    return;
-  }
-  count = 1;
-  const first = put(coded(headerMessage(header, fileId.value)));
-  if (!first.ok) {
-    state.result = first;
-    return;
-  }
-  yield first.value;
-  for (const line of presentments) {
-    count++;
-    sumMinor += line.amountMinor;
-    const bytes =
-      count < FILE_RECORDS_MAX
-        ? put(presentmentMessage(line, count, profile))
-        : refused('OVERFLOW', 0, 'DE71', `more than ${FILE_RECORDS_MAX} records`);
-    if (!bytes.ok) {
-      state.result = bytes;
-      return;
-    }
-    yield bytes.value;
-  }
-  count++;
-  const totals = { records: count, sumMinor };
-  const last = put(coded(trailerMessage(fileId.value, totals)));
-  state.result = last.ok ? coded(totals) : last;
-  if (!last.ok) return;
-  yield last.value;
-  yield VBS_TERMINATOR;
-}
+const WRITTEN: Coded<void> = coded(undefined);
 
 /** One message of a file with its place: record number from 1 and file offset of its first byte. */
 export type LocatedMessage = {

@@ -1,8 +1,14 @@
+import { readLocation } from './acceptor-location.ts';
+import type { AcceptorLocation } from './acceptor-location.ts';
 import { coded, refused } from './fault.ts';
-import type { Coded } from './fault.ts';
+import type { CodecFault, Coded } from './fault.ts';
 import { amountMinorMax } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import type { FieldValue, IsoMessage } from './iso8583.ts';
+import { messagePlan } from './message-plan.ts';
+import type { MessagePlan } from './message-plan.ts';
+import { recordBy } from './message-writer.ts';
+import type { ElementValue, MessageWriter } from './message-writer.ts';
 
 /** DE24 of the messages a settlement file is made of. */
 const FUNCTION_PRESENTMENT = '200';
@@ -20,16 +26,6 @@ export type FileHeader = {
   readonly sequence: number;
   /** P production, T test. */
   readonly mode: 'P' | 'T';
-};
-
-/** The six parts of DE43. Postcode at most 10, region and country at most 3 characters; none holds the delimiter. */
-export type AcceptorLocation = {
-  readonly name: string;
-  readonly street: string;
-  readonly city: string;
-  readonly postcode: string;
-  readonly region: string;
-  readonly country: string;
 };
 
 /** What a second presentment says of the line it presents again. */
@@ -75,6 +71,7 @@ const PROCESSING_REFUND = '200000';
 const DOCUMENTS_FOLLOW = '1';
 /** Digits of the transaction amount in DE30; the reconciliation amount behind it stays zero. */
 const ORIGINAL_DIGITS = 12;
+const ORIGINAL_MAX = 10n ** BigInt(ORIGINAL_DIGITS) - 1n;
 
 /** PDS0105: the file's name inside the file. */
 export const fileIdOf = (header: FileHeader): string =>
@@ -95,70 +92,6 @@ export const checkHeader = (header: FileHeader): Coded<string> => {
 
 const messageNumber = (sequence: number): string => String(sequence).padStart(8, '0');
 
-const locationText = (place: AcceptorLocation, delimiter: string): Coded<string> => {
-  const widths: readonly [keyof AcceptorLocation, number][] = [
-    ['name', 22],
-    ['street', 45],
-    ['city', 13],
-    ['postcode', 10],
-    ['region', 3],
-    ['country', 3],
-  ];
-  for (const [part, width] of widths) {
-    const text = place[part];
-    if (text.includes(delimiter))
-      return refused('WRONG_CHARACTER', 0, 'DE43', `${part}: delimiter`);
-    if (text.length > width) return refused('TOO_LONG', 0, 'DE43', `${part}: at most ${width}`);
-    if (text !== text.trim()) return refused('WRONG_CHARACTER', 0, 'DE43', `${part}: blank edge`);
-  }
-  if (!place.name || !place.street || !place.city || place.country.length !== 3) {
-    return refused('WRONG_LENGTH', 0, 'DE43', 'name, street, city and country must stand');
-  }
-  const tail = place.postcode.padEnd(10) + place.region.padEnd(3) + place.country;
-  return coded([place.name, place.street, place.city, tail].join(delimiter));
-};
-
-const readLocation = (text: string, delimiter: string): Coded<AcceptorLocation> => {
-  const [name, street, city, tail, ...more] = text.split(delimiter);
-  if (!name || !street || !city || tail?.length !== 16 || more.length > 0) {
-    return refused('WRONG_VALUE', 0, 'DE43', 'not name, street, city and 16 characters');
-  }
-  const place = {
-    name,
-    street,
-    city,
-    postcode: tail.slice(0, 10).trimEnd(),
-    region: tail.slice(10, 13).trimEnd(),
-    country: tail.slice(13),
-  };
-  // Writing it again checks every part; equal parts and widths give the same text.
-  const again = locationText(place, delimiter);
-  return again.ok ? coded(place) : again;
-};
-
-/** DE24, DE25, DE30 and PDS0262 of a line; of a first presentment DE24 alone. */
-const cycleFields = (
-  line: PresentmentRecord,
-): Coded<{ fields: readonly [number, string][]; pds: readonly [string, string][] }> => {
-  const { second, amountMinor } = line;
-  if (!second) return coded({ fields: [[24, FUNCTION_PRESENTMENT]], pds: [] });
-  const { originalMinor, reason } = second;
-  if (!/^\d{4}$/.test(reason)) return refused('WRONG_VALUE', 0, 'DE25', 'not four digits');
-  const original = originalMinor.toString().padStart(ORIGINAL_DIGITS, '0');
-  if (amountMinor > originalMinor || original.length > ORIGINAL_DIGITS) {
-    return refused('WRONG_VALUE', 0, 'DE30', `${amountMinor} presented again of ${originalMinor}`);
-  }
-  const isFull = amountMinor === originalMinor;
-  return coded({
-    fields: [
-      [24, isFull ? FUNCTION_SECOND_FULL : FUNCTION_SECOND_PARTIAL],
-      [25, reason],
-      [30, original.padEnd(2 * ORIGINAL_DIGITS, '0')],
-    ],
-    pds: [['0262', DOCUMENTS_FOLLOW]],
-  });
-};
-
 const isSecond = (functionCode: string): boolean =>
   functionCode === FUNCTION_SECOND_FULL || functionCode === FUNCTION_SECOND_PARTIAL;
 
@@ -167,48 +100,134 @@ export const cycleElements = (
   functionCode: string,
 ): { readonly fields: readonly number[]; readonly pds: readonly string[] } | undefined => {
   if (functionCode === FUNCTION_PRESENTMENT) return { fields: [], pds: [] };
-  return isSecond(functionCode) ? { fields: [25, 30], pds: ['0262'] } : undefined;
+  return isSecond(functionCode) ? { fields: SECOND_FIELDS, pds: ['0262'] } : undefined;
 };
 
-/** The 1240 of one line under the profile: function 200, or 205 and 282 where it is presented again. */
-export const presentmentMessage = (
+const functionOf = ({ amountMinor, second }: PresentmentRecord): string => {
+  if (!second) return FUNCTION_PRESENTMENT;
+  return amountMinor === second.originalMinor ? FUNCTION_SECOND_FULL : FUNCTION_SECOND_PARTIAL;
+};
+
+const FIRST_FIELDS: readonly number[] = [3, 4, 12, 22, 24, 26, 31, 33, 37, 41, 42, 43, 49, 71, 94];
+const SECOND_FIELDS: readonly number[] = [25, 30];
+
+/** What a line says of itself that no presentment can: the one rule for writing and reading. */
+const lineFault = (line: PresentmentRecord, amountMax: bigint): CodecFault | undefined => {
+  const { second, amountMinor } = line;
+  if (amountMinor === 0n) return refused('WRONG_VALUE', 0, 'DE4', 'a zero presentment').fault;
+  if (amountMinor > amountMax) {
+    return refused('OVERFLOW', 0, 'DE4', `${amountMinor} is above the profile's limit`).fault;
+  }
+  if (!second) return undefined;
+  const { originalMinor, reason } = second;
+  if (!/^\d{4}$/.test(reason)) {
+    return refused('WRONG_VALUE', 0, 'DE25', 'not four digits').fault;
+  }
+  if (amountMinor > originalMinor || originalMinor > ORIGINAL_MAX) {
+    const detail = `${amountMinor} presented again of ${originalMinor}`;
+    return refused('WRONG_VALUE', 0, 'DE30', detail).fault;
+  }
+  return undefined;
+};
+
+/** The elements of a line's 1240 by number. */
+const setFields = (
+  into: (ElementValue | undefined)[],
   line: PresentmentRecord,
   number: number,
   profile: IpmProfile,
-): Coded<IsoMessage> => {
-  const location = locationText(line.acceptor, profile.delimiter);
-  if (!location.ok) return location;
-  if (line.amountMinor === 0n) return refused('WRONG_VALUE', 0, 'DE4', 'a zero presentment');
-  if (line.amountMinor > amountMinorMax(profile)) {
-    return refused('OVERFLOW', 0, 'DE4', `${line.amountMinor} is above the profile's limit`);
-  }
-  const cycle = cycleFields(line);
-  if (!cycle.ok) return cycle;
-  const fields = new Map<number, FieldValue>([
-    [3, line.sign === 'debit' ? PROCESSING_PURCHASE : PROCESSING_REFUND],
-    [4, line.amountMinor],
-    [12, line.firstPaidAt],
-    [22, profile.pointOfService],
-    ...cycle.value.fields,
-    [26, line.mcc],
-    [31, line.arn],
-    [33, line.forwardingMember],
-    [37, line.aggregateShortId],
-    [41, line.terminalId],
-    [42, line.merchantId],
-    [43, location.value],
-    [49, line.currency],
-    [71, messageNumber(number)],
-    [94, line.forwardingMember],
-  ]);
-  const pds = new Map<string, string>([
-    ['0148', `${line.currency}${line.exponent}`],
-    ['0165', profile.settlementIndicator],
-    [profile.fundingPds, line.fundingReference],
-    ...cycle.value.pds,
-  ]);
-  return coded({ mti: '1240', fields, pds });
+): void => {
+  into[3] = line.sign === 'debit' ? PROCESSING_PURCHASE : PROCESSING_REFUND;
+  into[4] = line.amountMinor;
+  into[12] = line.firstPaidAt;
+  into[22] = profile.pointOfService;
+  into[24] = functionOf(line);
+  into[26] = line.mcc;
+  into[31] = line.arn;
+  into[33] = line.forwardingMember;
+  into[37] = line.aggregateShortId;
+  into[41] = line.terminalId;
+  into[42] = line.merchantId;
+  into[43] = line.acceptor;
+  into[49] = line.currency;
+  into[71] = number;
+  into[94] = line.forwardingMember;
+  if (!line.second) return;
+  const original = line.second.originalMinor.toString().padStart(ORIGINAL_DIGITS, '0');
+  into[25] = line.second.reason;
+  into[30] = original.padEnd(2 * ORIGINAL_DIGITS, '0');
 };
+
+/** The text of one PDS of a line's 1240. */
+const pdsText = (tag: string, line: PresentmentRecord, profile: IpmProfile): string => {
+  switch (tag) {
+    case '0148':
+      return `${line.currency}${line.exponent}`;
+    case '0165':
+      return profile.settlementIndicator;
+    case '0262':
+      return DOCUMENTS_FOLLOW;
+    default:
+      return line.fundingReference;
+  }
+};
+
+const tagsOf = (profile: IpmProfile, isAgain: boolean): readonly string[] => [
+  '0148',
+  '0165',
+  profile.fundingPds,
+  ...(isAgain ? ['0262'] : []),
+];
+
+/** Writes the 1240s of a profile: function 200, or 205 and 282 where a line is presented again. */
+export class PresentmentWriter {
+  readonly #profile: IpmProfile;
+  readonly #writer: MessageWriter;
+  readonly #amountMax: bigint;
+  readonly #first: MessagePlan;
+  readonly #again: MessagePlan;
+  // One object for all lines: the next line overwrites every value that its plan names.
+  readonly #values = {
+    fields: Array.from({ length: 129 }, (): ElementValue | undefined => undefined),
+    pds: [] as string[],
+  };
+
+  constructor(profile: IpmProfile, writer: MessageWriter) {
+    const planOf = (isAgain: boolean): MessagePlan => {
+      const fields = isAgain ? [...FIRST_FIELDS, ...SECOND_FIELDS] : FIRST_FIELDS;
+      const plan = messagePlan(writer.rule, '1240', fields, tagsOf(profile, isAgain));
+      if (!plan.ok) throw new TypeError(`profile ${profile.name}: ${plan.fault.detail}`);
+      return plan.value;
+    };
+    this.#profile = profile;
+    this.#writer = writer;
+    this.#amountMax = amountMinorMax(profile);
+    this.#first = planOf(false);
+    this.#again = planOf(true);
+  }
+
+  /** @param number DE71 */
+  put(line: PresentmentRecord, number: number): CodecFault | undefined {
+    const fault = lineFault(line, this.#amountMax);
+    if (fault) return fault;
+    const plan = line.second ? this.#again : this.#first;
+    const { fields, pds } = this.#values;
+    setFields(fields, line, number, this.#profile);
+    const { tags } = plan;
+    for (let at = 0; at < tags.length; at++) {
+      pds[at] = pdsText(tags[at] as string, line, this.#profile);
+    }
+    return this.#writer.put(plan, this.#values);
+  }
+}
+
+/** The 1240 of one line by itself. */
+export const encodePresentment = (
+  line: PresentmentRecord,
+  number: number,
+  profile: IpmProfile,
+): Coded<Uint8Array> =>
+  recordBy(profile, (writer) => new PresentmentWriter(profile, writer).put(line, number));
 
 /** The 1644/697 that opens a file. */
 export const headerMessage = (header: FileHeader, fileId: string): IsoMessage => ({
@@ -261,7 +280,7 @@ export const readPresentment = (
   const text = (de: number): string => String(message.fields.get(de) ?? '');
   const cycle = cycleElements(text(24));
   if (!cycle) return refused('WRONG_VALUE', 0, 'DE24', `${text(24)} is no presentment`);
-  const needed = [3, 4, 12, 22, 24, 26, 31, 33, 37, 41, 42, 43, 49, 71, 94, ...cycle.fields];
+  const needed = [...FIRST_FIELDS, ...cycle.fields];
   for (const de of needed) {
     if (!message.fields.has(de)) return refused('MISSING_FIELD', 0, `DE${de}`, 'missing');
   }
@@ -292,12 +311,16 @@ export const readPresentment = (
       second: { originalMinor: BigInt(text(30).slice(0, ORIGINAL_DIGITS)), reason: text(25) },
     }),
   };
-  const again = presentmentMessage(line, Number(text(71)), profile);
-  if (!again.ok) return again;
+  const fault = lineFault(line, amountMinorMax(profile));
+  if (fault) return { ok: false, fault };
+  const written: ElementValue[] = [];
+  setFields(written, line, Number(text(71)), profile);
+  const tags = tagsOf(profile, line.second !== undefined);
   const same =
     message.mti === '1240' &&
-    [...again.value.fields].every(([de, value]) => message.fields.get(de) === value) &&
-    message.pds.size === again.value.pds.size &&
-    [...again.value.pds].every(([tag, value]) => message.pds.get(tag) === value);
+    // DE43 was held part by part, DE71 is eight digits.
+    needed.every((de) => de === 43 || de === 71 || message.fields.get(de) === written[de]) &&
+    message.pds.size === tags.length &&
+    tags.every((tag) => message.pds.get(tag) === pdsText(tag, line, profile));
   return same ? coded(line) : refused('WRONG_VALUE', 0, 'record', 'not a record of this profile');
 };

@@ -1,11 +1,10 @@
-import { concatBytes } from '@noble/hashes/utils.js';
 import { charsetOf, isSafeText } from './charset.ts';
-import type { Charset, CharsetName } from './charset.ts';
-import { DE_TABLE, MESSAGE_TYPES, PDS_CARRIERS } from './de-table.ts';
+import type { CharsetName } from './charset.ts';
+import { DE_TABLE, MESSAGE_TYPES } from './de-table.ts';
 import type { FieldSpec } from './de-table.ts';
 import { coded, refused } from './fault.ts';
 import type { Coded } from './fault.ts';
-import { packPds, parsePds } from './pds.ts';
+import { parsePds } from './pds.ts';
 
 /** A data element in memory: amounts are BigInt minor units, everything else is text without padding. */
 export type FieldValue = string | bigint;
@@ -27,106 +26,36 @@ export type TextRule = {
   readonly delimiter: '\\' | '/';
 };
 
-const MTI_LENGTH = 4;
-const BITMAP_LENGTH = 16;
-const LENGTH_DIGITS: Readonly<Record<FieldSpec['form'], number>> = { fixed: 0, ll: 2, lll: 3 };
+export const MTI_LENGTH = 4;
+export const BITMAP_LENGTH = 16;
+export const LENGTH_DIGITS: Readonly<Record<FieldSpec['form'], number>> = {
+  fixed: 0,
+  ll: 2,
+  lll: 3,
+};
 const DIGITS = /^\d*$/;
 const UPPER_ALPHANUMERIC = /^[A-Z0-9 ]*$/;
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
+/** Whether the content class and the text rule allow every character; the delimiter of DE43 stands apart. */
+export const mayHold = (text: string, content: FieldSpec['content'], rule: TextRule): boolean => {
+  if (content === 'n' || content === 'amount') return DIGITS.test(text);
+  if (content === 'an') return UPPER_ALPHANUMERIC.test(text);
+  return rule.text === 'safe' ? isSafeText(text) : PRINTABLE.test(text);
+};
+
 /** Index of the first character that the content class or the text rule forbids, −1 if there is none. */
 const wrongCharacterAt = (text: string, spec: FieldSpec, rule: TextRule): number => {
-  const allowed = (part: string): boolean => {
-    if (spec.content === 'n' || spec.content === 'amount') return DIGITS.test(part);
-    if (spec.content === 'an') return UPPER_ALPHANUMERIC.test(part);
-    return rule.text === 'safe' ? isSafeText(part) : PRINTABLE.test(part);
-  };
-  if (allowed(text)) return -1;
+  if (mayHold(text, spec.content, rule)) return -1;
   for (let at = 0; at < text.length; at++) {
     const character = text.charAt(at);
     if (spec.content === 'location' && character === rule.delimiter) continue;
-    if (!allowed(character)) return at;
+    if (!mayHold(character, spec.content, rule)) return at;
   }
   return -1;
 };
 
 const isText = (spec: FieldSpec): boolean => spec.content === 'an' || spec.content === 'ans';
-
-const amountText = (value: FieldValue, spec: FieldSpec, field: string): Coded<string> => {
-  if (typeof value !== 'bigint') return refused('WRONG_VALUE', 0, field, 'an amount is a BigInt');
-  if (value < 0n) return refused('NEGATIVE', 0, field, 'amounts have no sign here');
-  const digits = value.toString();
-  if (digits.length > spec.length) {
-    return refused('OVERFLOW', 0, field, `${digits.length} digits, at most ${spec.length}`);
-  }
-  return coded(digits.padStart(spec.length, '0'));
-};
-
-/** Value → the exact characters of the element, padded, without the length digits. */
-const fieldText = (
-  value: FieldValue,
-  spec: FieldSpec,
-  field: string,
-  rule: TextRule,
-): Coded<string> => {
-  if (spec.content === 'amount') return amountText(value, spec, field);
-  if (typeof value !== 'string') return refused('WRONG_VALUE', 0, field, 'not an amount element');
-  const wrongAt = wrongCharacterAt(value, spec, rule);
-  if (wrongAt >= 0) return refused('WRONG_CHARACTER', wrongAt, field, 'character not allowed here');
-  if (value.length > spec.length) {
-    return refused('TOO_LONG', 0, field, `${value.length} characters, at most ${spec.length}`);
-  }
-  if (value.length === 0) return refused('WRONG_LENGTH', 0, field, 'empty');
-  if (spec.form !== 'fixed') return coded(value);
-  if (!isText(spec)) {
-    return value.length === spec.length
-      ? coded(value)
-      : refused('WRONG_LENGTH', 0, field, `${value.length} digits, exactly ${spec.length}`);
-  }
-  // A trailing space could not be told from padding when read back.
-  if (value.endsWith(' ')) return refused('WRONG_CHARACTER', value.length - 1, field, 'ends blank');
-  return coded(value.padEnd(spec.length, ' '));
-};
-
-const toBytes = (text: string, charset: Charset): Uint8Array => {
-  const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = charset.toByte(text.charCodeAt(at));
-  return bytes;
-};
-
-/**
- * Writes one message: MTI, 16-byte binary bitmap with bit 1 set, elements in ascending order. Anything that would
- * not read back as the same message is refused.
- */
-export const encodeMessage = (message: IsoMessage, rule: TextRule): Coded<Uint8Array> => {
-  if (!MESSAGE_TYPES.has(message.mti)) return refused('BAD_MTI', 0, 'MTI', message.mti);
-  const carriers = packPds(message.pds);
-  if (!carriers.ok) return carriers;
-  for (const de of message.fields.keys()) {
-    if (!DE_TABLE.has(de)) return refused('UNKNOWN_FIELD', 0, `DE${de}`, 'not in the field table');
-    if (PDS_CARRIERS.includes(de)) {
-      return refused('UNEXPECTED_FIELD', 0, `DE${de}`, 'made from PDS, not given');
-    }
-  }
-  const charset = charsetOf(rule.charset);
-  const bitmap = new Uint8Array(BITMAP_LENGTH);
-  bitmap[0] = 0x80;
-  let text = '';
-  for (const [de, spec] of DE_TABLE) {
-    const value = message.fields.get(de) ?? carriers.value.get(de);
-    if (value === undefined) continue;
-    const body = fieldText(value, spec, `DE${de}`, rule);
-    if (!body.ok) {
-      const offset = MTI_LENGTH + BITMAP_LENGTH + text.length + body.fault.offset;
-      return { ok: false, fault: { ...body.fault, offset } };
-    }
-    bitmap[(de - 1) >> 3] = (bitmap[(de - 1) >> 3] as number) | (0x80 >> ((de - 1) & 7));
-    const digits = LENGTH_DIGITS[spec.form];
-    if (digits > 0) text += String(body.value.length).padStart(digits, '0');
-    text += body.value;
-  }
-  return coded(concatBytes(toBytes(message.mti, charset), bitmap, toBytes(text, charset)));
-};
 
 type Cursor = { at: number; readonly text: string; readonly base: number };
 
@@ -142,7 +71,7 @@ const take = (cursor: Cursor, length: number, field: string): Coded<string> => {
   return coded(part);
 };
 
-/** Characters of the element → value: the strict inverse of `fieldText`. */
+/** Characters of the element → value: the strict inverse of what the writer does. */
 const readField = (
   cursor: Cursor,
   spec: FieldSpec,

@@ -1,11 +1,11 @@
 import { toHex, utf8ToBytes } from '../../../protocol/bytes.ts';
 import type { Currency } from '../../../protocol/currency.ts';
+import type { AcceptorLocation } from './acceptor-location.ts';
 import type { AggregateKey } from './aggregate.ts';
 import { isSafeText, toSafeText } from './charset.ts';
 import type { IpmProfile } from './ipm-profile.ts';
-import { presentmentMessage } from './ipm-record.ts';
-import type { AcceptorLocation, PresentmentRecord } from './ipm-record.ts';
-import { encodeMessage } from './iso8583.ts';
+import { encodePresentment } from './ipm-record.ts';
+import type { PresentmentRecord } from './ipm-record.ts';
 
 /** What the acquirer's documents say of a merchant, as a settlement line needs it. */
 export type SettlementDetails = {
@@ -86,7 +86,6 @@ export const isWritable = (
     aggregateShortId: '0'.repeat(12),
   };
   const record = lineRecord({ key, details, currency, ...sample }, profile);
-  const message = presentmentMessage(record, 2, profile);
   const ids = /^\d{11}$/.test(details.member) && /^\d{6}$/.test(details.bin);
-  return ids && message.ok && encodeMessage(message.value, profile).ok;
+  return ids && encodePresentment(record, 2, profile).ok;
 };

@@ -1,6 +1,6 @@
 import { PDS_CARRIERS } from './de-table.ts';
 import { coded, refused } from './fault.ts';
-import type { Coded } from './fault.ts';
+import type { CodecFault, Coded } from './fault.ts';
 
 /** A PDS is tag 4n + length 3n + value; the carrier element holds at most 999 characters. */
 const CARRIER_LENGTH_MAX = 999;
@@ -10,33 +10,42 @@ const PDS_VALUE_MAX: number = CARRIER_LENGTH_MAX - PDS_HEAD_LENGTH;
 const TAG = /^\d{4}$/;
 
 /**
- * Lays PDS out over the carrier elements in ascending tag order; a PDS is never split over two carriers, and
- * what does not fit in the last carrier is refused.
+ * Lays PDS out over the carrier elements in ascending tag order; a PDS is never split over two carriers, and what does
+ * not fit in the last carrier is refused. `ends` gets, for each carrier in use, the index behind its last PDS.
+ * @returns the number of carriers in use
  */
-export const packPds = (pds: ReadonlyMap<string, string>): Coded<Map<number, string>> => {
-  const carriers = new Map<number, string>();
-  let slot = 0;
-  let text = '';
-  for (const [tag, value] of [...pds].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    const field = `PDS${tag}`;
-    if (!TAG.test(tag)) return refused('UNKNOWN_FIELD', 0, field, 'a PDS tag is four digits');
-    if (value.length === 0) return refused('WRONG_LENGTH', 0, field, 'empty PDS');
-    if (value.length > PDS_VALUE_MAX) {
-      return refused('TOO_LONG', 0, field, `${value.length} characters, at most ${PDS_VALUE_MAX}`);
+export const layOutPds = (
+  tags: readonly string[],
+  values: readonly string[],
+  ends: Uint16Array,
+): number | CodecFault => {
+  let carriers = 0;
+  let filled = 0;
+  for (let at = 0; at < tags.length; at++) {
+    const { length } = values[at] as string;
+    if (length === 0 || length > PDS_VALUE_MAX) return pdsFault(tags[at], length);
+    const size = PDS_HEAD_LENGTH + length;
+    if (filled + size > CARRIER_LENGTH_MAX) {
+      ends[carriers] = at;
+      carriers++;
+      if (carriers === PDS_CARRIERS.length) return pdsFault(tags[at], length);
+      filled = 0;
     }
-    const entry = tag + String(value.length).padStart(3, '0') + value;
-    if (text.length + entry.length > CARRIER_LENGTH_MAX) {
-      carriers.set(PDS_CARRIERS[slot] as number, text);
-      text = '';
-      slot++;
-      if (slot === PDS_CARRIERS.length) {
-        return refused('TOO_LONG', 0, field, `no room left in ${PDS_CARRIERS.length} carriers`);
-      }
-    }
-    text += entry;
+    filled += size;
   }
-  if (text !== '') carriers.set(PDS_CARRIERS[slot] as number, text);
-  return coded(carriers);
+  if (filled === 0) return carriers;
+  ends[carriers] = tags.length;
+  return carriers + 1;
+};
+
+const pdsFault = (tag: string | undefined, length: number): CodecFault => {
+  const field = `PDS${tag}`;
+  if (length === 0) return refused('WRONG_LENGTH', 0, field, 'empty PDS').fault;
+  const detail =
+    length > PDS_VALUE_MAX
+      ? `${length} characters, at most ${PDS_VALUE_MAX}`
+      : `no room left in ${PDS_CARRIERS.length} carriers`;
+  return refused('TOO_LONG', 0, field, detail).fault;
 };
 
 /**

@@ -13,7 +13,7 @@ import type { IsoMessage } from './iso8583.ts';
 import type { ManifestTotal } from './manifest.ts';
 import { signVaultStatement } from './vault-statement.ts';
 import type { VaultDirection, VaultStatement } from './vault-statement.ts';
-import { VBS_TERMINATOR, blocked, decodeVbs, frameRecord } from './vbs.ts';
+import { decodeVbs, encodeVbs } from './vbs.ts';
 import { hiddenCardNumber, verifyIpm } from './verify-ipm.ts';
 
 /** One file through the vault: its other form, and what the vault signs about the two. */
@@ -127,33 +127,12 @@ const cardNumberFault = (
   return isCardNumber(cardNumber) ? undefined : 'no card number by length and check digit';
 };
 
-const fileOf = (records: readonly Uint8Array[], profile: IpmProfile): Coded<Uint8Array> => {
-  const framed: Uint8Array[] = [];
-  for (const [at, record] of records.entries()) {
-    const bytes = frameRecord(record);
-    if (!bytes.ok) {
-      const { code, offset, field, detail } = bytes.fault;
-      return refused(code, offset, field, `record ${at + 1}: ${detail}`);
-    }
-    framed.push(bytes.value);
-  }
-  framed.push(VBS_TERMINATOR);
-  const chunks = [...blocked(framed, profile.blocking)];
-  const file = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    file.set(chunk, at);
-    at += chunk.length;
-  }
-  return coded(file);
-};
-
 /** A final file without DE2, as the profile frames it; what else is wrong with it is not looked at. */
 export const withoutCardNumbers = (final: Uint8Array, profile: IpmProfile): Coded<Uint8Array> => {
   const records = decodeVbs(final, profile.blocking);
   if (!records.ok) return records;
   const plain = records.value.map(({ bytes }) => takeCardNumber(bytes, profile.charset).record);
-  return fileOf(plain, profile);
+  return encodeVbs(plain, profile.blocking);
 };
 
 /** References asked for in one call. */
@@ -206,7 +185,7 @@ export const vaultOver = (profile: IpmProfile, cards: CardStore, signer: Signer)
     fill: async (pre, createdS) => {
       const filled = await fillRecords(pre, profile, cards);
       if (!filled.ok) return filled;
-      const final = fileOf(filled.value, profile);
+      const final = encodeVbs(filled.value, profile.blocking);
       if (!final.ok) return final;
       const signed = stated({ pre, final: final.value }, 'outward', createdS);
       return signed.ok ? coded({ bytes: final.value, ...signed.value }) : signed;
@@ -214,7 +193,7 @@ export const vaultOver = (profile: IpmProfile, cards: CardStore, signer: Signer)
     tokenise: async (final, createdS) => {
       const stripped = await stripRecords(final, profile, cards);
       if (!stripped.ok) return stripped;
-      const pre = fileOf(stripped.value, profile);
+      const pre = encodeVbs(stripped.value, profile.blocking);
       if (!pre.ok) return pre;
       const signed = stated({ pre: pre.value, final }, 'inward', createdS);
       return signed.ok ? coded({ bytes: pre.value, ...signed.value }) : signed;

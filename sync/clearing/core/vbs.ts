@@ -1,5 +1,6 @@
-import { coded, refused } from './fault.ts';
-import type { Coded } from './fault.ts';
+import { concatBytes } from '../../../protocol/bytes.ts';
+import { coded, inRecord, refused } from './fault.ts';
+import type { CodecFault, Coded } from './fault.ts';
 
 /** `1014`: 1012 bytes of data and two pad bytes per block; `none`: the record stream as it is. */
 export type Blocking = '1014' | 'none';
@@ -7,59 +8,132 @@ export type Blocking = '1014' | 'none';
 /** One record of the stream; `offset` counts in the unblocked stream, see {@link fileOffset}. */
 export type VbsRecord = { readonly offset: number; readonly bytes: Uint8Array };
 
-const LENGTH_PREFIX = 4;
+/** Bytes of a record's length in front of it. */
+export const LENGTH_PREFIX = 4;
 const BLOCK_DATA = 1012;
 const BLOCK_LENGTH = 1014;
+const PADS = BLOCK_LENGTH - BLOCK_DATA;
 const PAD = 0x40;
 
 /** Longest record: what readers of the field reserve. Longer ones are refused on both sides. */
 const RECORD_LENGTH_MAX = 6000;
 
-/** The bytes of one record in the stream: 4-byte big-endian length, then the record. */
-export const frameRecord = (record: Uint8Array): Coded<Uint8Array> => {
-  if (record.length === 0) return refused('WRONG_LENGTH', 0, 'record', 'empty');
-  if (record.length > RECORD_LENGTH_MAX) {
-    return refused('TOO_LONG', 0, 'record', `${record.length} bytes, at most ${RECORD_LENGTH_MAX}`);
-  }
-  const framed = new Uint8Array(LENGTH_PREFIX + record.length);
-  new DataView(framed.buffer).setUint32(0, record.length);
-  framed.set(record, LENGTH_PREFIX);
-  return coded(framed);
-};
-
 /** Position in the file of a position in the unblocked stream. */
 export const fileOffset = (at: number, blocking: Blocking): number =>
   blocking === 'none' ? at : Math.floor(at / BLOCK_DATA) * BLOCK_LENGTH + (at % BLOCK_DATA);
 
-/** A zero length ends the stream. */
-export const VBS_TERMINATOR: Uint8Array = new Uint8Array(LENGTH_PREFIX);
+/** Bytes of a chunk at least: what is worth a write. */
+const CHUNK_BYTES = 262_144;
+/** More than the longest message that the field table allows, with its length and the pads of its blocks. */
+const RECORD_ROOM = 16_384;
 
 /**
- * Cuts a stream of chunks into blocks without holding more than one block. With `none` the chunks pass through.
- * The last block is filled with pad bytes; a stream that ends on a block boundary gets no extra block.
+ * Frames records into a stream. A record is laid down at the beginning of {@link bytes}, in room kept for it, and
+ * {@link append} copies it behind the others: its length in front, two pad bytes wherever it crosses a block. Chunks are
+ * handed out as they fill up and belong to whoever gets them.
  */
-export function* blocked(chunks: Iterable<Uint8Array>, blocking: Blocking): Generator<Uint8Array> {
-  if (blocking === 'none') {
-    yield* chunks;
-    return;
+export class VbsWriter {
+  readonly #isBlocked: boolean;
+  readonly #emit: (chunk: Uint8Array) => void;
+  readonly #chunkBytes: number;
+  /** Next byte of the stream. */
+  #at = RECORD_ROOM;
+  /** Where the data of the open block ends. */
+  #blockEnd = RECORD_ROOM + BLOCK_DATA;
+  /** The record that is being written, from 0; another array after every {@link append}, with the same record in it. */
+  bytes: Uint8Array;
+
+  /** @param chunkBytes 1 hands out every record by itself */
+  constructor(
+    blocking: Blocking,
+    emit: (chunk: Uint8Array) => void,
+    chunkBytes: number = CHUNK_BYTES,
+  ) {
+    this.#isBlocked = blocking === '1014';
+    this.#emit = emit;
+    this.#chunkBytes = chunkBytes;
+    this.bytes = new Uint8Array(RECORD_ROOM + chunkBytes + RECORD_ROOM);
   }
-  let block = new Uint8Array(BLOCK_LENGTH).fill(PAD);
-  let filled = 0;
-  for (const chunk of chunks) {
-    for (let at = 0; at < chunk.length;) {
-      const part = chunk.subarray(at, at + BLOCK_DATA - filled);
-      block.set(part, filled);
-      filled += part.length;
-      at += part.length;
-      if (filled === BLOCK_DATA) {
-        yield block;
-        block = new Uint8Array(BLOCK_LENGTH).fill(PAD);
-        filled = 0;
+
+  /** Puts the first `length` bytes into the stream as a record, or says why they are none. */
+  append(length: number): CodecFault | undefined {
+    if (length === 0) return refused('WRONG_LENGTH', 0, 'record', 'empty').fault;
+    if (length > RECORD_LENGTH_MAX) return tooLong(length);
+    const { bytes } = this;
+    const at = this.#at;
+    bytes[at] = 0;
+    bytes[at + 1] = 0;
+    bytes[at + 2] = length >>> 8;
+    bytes[at + 3] = length & 255;
+    bytes.copyWithin(at + LENGTH_PREFIX, 0, length);
+    this.#at = at + LENGTH_PREFIX + length;
+    if (this.#isBlocked) this.#padBlocks();
+    if (this.#at >= RECORD_ROOM + this.#chunkBytes) {
+      this.bytes = new Uint8Array(bytes.length);
+      this.bytes.set(bytes.subarray(0, RECORD_ROOM));
+      this.#handOut(bytes);
+    }
+    return undefined;
+  }
+
+  /**
+   * Ends the stream with a zero length and hands out what is left. The last block is filled with pad bytes; a stream
+   * that ends on a block boundary gets no extra block.
+   */
+  close(): void {
+    const end = this.#at + LENGTH_PREFIX;
+    this.bytes.fill(0, this.#at, end);
+    this.#at = end;
+    if (this.#isBlocked) {
+      this.#padBlocks();
+      const isOpen = this.#at > this.#blockEnd - BLOCK_DATA;
+      if (isOpen) {
+        this.bytes.fill(PAD, this.#at, this.#blockEnd + PADS);
+        this.#at = this.#blockEnd + PADS;
       }
     }
+    this.#handOut(this.bytes);
   }
-  if (filled > 0) yield block;
+
+  /** Makes room for the pads of each block that is full. */
+  #padBlocks(): void {
+    const { bytes } = this;
+    while (this.#at >= this.#blockEnd) {
+      const end = this.#blockEnd;
+      if (this.#at > end) bytes.copyWithin(end + PADS, end, this.#at);
+      bytes[end] = PAD;
+      bytes[end + 1] = PAD;
+      this.#at += PADS;
+      this.#blockEnd = end + BLOCK_LENGTH;
+    }
+  }
+
+  #handOut(bytes: Uint8Array): void {
+    const chunk = bytes.subarray(RECORD_ROOM, this.#at);
+    this.#blockEnd -= chunk.length;
+    this.#at = RECORD_ROOM;
+    this.#emit(chunk);
+  }
 }
+
+const tooLong = (length: number): CodecFault =>
+  refused('TOO_LONG', 0, 'record', `${length} bytes, at most ${RECORD_LENGTH_MAX}`).fault;
+
+/** A whole stream of records that are there already; a fault names the record, counted from 1. */
+export const encodeVbs = (records: Iterable<Uint8Array>, blocking: Blocking): Coded<Uint8Array> => {
+  const chunks: Uint8Array[] = [];
+  const writer = new VbsWriter(blocking, (chunk) => chunks.push(chunk));
+  let count = 0;
+  for (const record of records) {
+    count++;
+    const isShort = record.length <= RECORD_LENGTH_MAX;
+    if (isShort) writer.bytes.set(record);
+    const fault = isShort ? writer.append(record.length) : tooLong(record.length);
+    if (fault) return inRecord(fault, count);
+  }
+  writer.close();
+  return coded(concatBytes(...chunks));
+};
 
 /** Removes 1014 blocking: whole blocks only, and the two pad bytes of each must be pad bytes. */
 const unblock = (bytes: Uint8Array): Coded<Uint8Array> => {

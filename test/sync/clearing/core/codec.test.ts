@@ -4,10 +4,11 @@ import { charsetOf, isSafeText, toSafeText } from '../../../../sync/clearing/cor
 import type { Coded } from '../../../../sync/clearing/core/fault.ts';
 import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
-import { decodeMessage, encodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
+import { decodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
 import type { FieldValue, IsoMessage } from '../../../../sync/clearing/core/iso8583.ts';
-import { packPds, parsePds } from '../../../../sync/clearing/core/pds.ts';
-import { blocked, decodeVbs, frameRecord } from '../../../../sync/clearing/core/vbs.ts';
+import { encodeMessage } from '../../../../sync/clearing/core/message-writer.ts';
+import { parsePds } from '../../../../sync/clearing/core/pds.ts';
+import { decodeVbs, encodeVbs } from '../../../../sync/clearing/core/vbs.ts';
 
 const LATIN1 = DEFAULT_IPM_PROFILE;
 const CP500 = ipmProfile('kiri-ipm-onus-cp500') as IpmProfile;
@@ -18,26 +19,42 @@ const faultOf = (result: Coded<unknown>): string =>
 
 t.test('PDS fill their carriers to 999 characters and spill in order', async (t) => {
   const full = 'A'.repeat(992);
-  const two = packPds(
-    new Map([
-      ['0002', 'B'],
-      ['0001', full],
-    ]),
+  const write = (pds: readonly (readonly [string, string])[]): Coded<Uint8Array> =>
+    encodeMessage({ mti: '1240', fields: new Map([[24, '200']]), pds: new Map(pds) }, LATIN1);
+  const bytesOf = (result: Coded<Uint8Array>): string =>
+    result.ok ? Buffer.from(result.value).toString('latin1') : faultOf(result);
+  const head = (bitmap: string): string =>
+    `1240${Buffer.from(bitmap, 'hex').toString('latin1')}200`;
+  const one = head('80000100000100000000000000000000');
+  const two = head('80000100000100040000000000000000');
+  const spilt = `${two}9990001992${full}0080002001B`;
+  t.equal(
+    bytesOf(
+      write([
+        ['0002', 'B'],
+        ['0001', full],
+      ]),
+    ),
+    spilt,
+    'in ascending order',
   );
-  t.same(two.ok && [...two.value.keys()], [48, 62]);
-  t.equal(two.ok && two.value.get(48)?.length, 999);
-  t.same(two.ok && two.value.get(62), '0002001B');
-  t.equal(codeOf(packPds(new Map([['0001', 'A'.repeat(993)]]))), 'TOO_LONG');
-  const exact = packPds(
-    new Map([
-      ['0001', 'A'.repeat(984)],
-      ['0002', 'B'],
-    ]),
+  t.equal(bytesOf(write([['0001', 'A'.repeat(993)]])), 'TOO_LONG PDS0001 @0');
+  t.equal(
+    bytesOf(
+      write([
+        ['0001', 'A'.repeat(984)],
+        ['0002', 'B'],
+      ]),
+    ),
+    `${one}9990001984${'A'.repeat(984)}0002001B`,
+    'two that fit exactly share a carrier',
   );
-  t.equal(exact.ok && exact.value.get(48)?.length, 999, 'two that fit exactly share a carrier');
   const six = new Map(['1', '2', '3', '4', '5', '6'].map((tag) => [`000${tag}`, full]));
-  t.equal(faultOf(packPds(six)), 'TOO_LONG PDS0006 @0', 'a sixth carrier does not exist');
-  t.equal(codeOf(packPds(new Map([['12', 'A']]))), 'UNKNOWN_FIELD');
+  t.equal(bytesOf(write([...six])), 'TOO_LONG PDS0006 @0', 'a sixth carrier does not exist');
+  t.equal(bytesOf(write([['12', 'A']])), 'UNKNOWN_FIELD PDS12 @0');
+  t.equal(bytesOf(write([['0012', '']])), 'WRONG_LENGTH PDS0012 @0');
+  // MTI and bitmap 20, DE24 3, length of DE48 3, tag and length 7: the second character of the text.
+  t.equal(bytesOf(write([['0012', 'Aa']])), 'WRONG_CHARACTER PDS0012 @34');
   const message: IsoMessage = {
     mti: '1240',
     fields: new Map([[24, '200']]),
@@ -60,10 +77,8 @@ t.test('PDS fill their carriers to 999 characters and spill in order', async (t)
 
 t.test('blocks: boundary, padding and tail', async (t) => {
   for (const length of [1003, 1004, 1005, 2016, 6000]) {
-    const record = frameRecord(new Uint8Array(length).fill(0x31));
-    t.ok(record.ok);
-    const chunks = record.ok ? [record.value, new Uint8Array(4)] : [];
-    const file = new Uint8Array(Buffer.concat([...blocked(chunks, '1014')]));
+    const written = encodeVbs([new Uint8Array(length).fill(0x31)], '1014');
+    const file = written.ok ? written.value : new Uint8Array(0);
     t.equal(file.length, Math.ceil((length + 8) / 1012) * 1014, `${length} bytes in whole blocks`);
     const read = decodeVbs(file, '1014');
     t.same(read.ok && read.value.map((one) => one.bytes.length), [length]);
@@ -79,8 +94,11 @@ t.test('blocks: boundary, padding and tail', async (t) => {
     padded[1013] = 0x20;
     t.equal(faultOf(decodeVbs(padded, '1014')), 'BAD_PADDING blocking @1013');
   }
-  t.equal(codeOf(frameRecord(new Uint8Array(6001))), 'TOO_LONG');
-  t.equal(codeOf(frameRecord(new Uint8Array(0))), 'WRONG_LENGTH');
+  const five = new Uint8Array(5).fill(0x31);
+  const faulty = (length: number): string =>
+    faultOf(encodeVbs([five, new Uint8Array(length)], 'none'));
+  t.equal(faulty(6001), 'TOO_LONG record @0');
+  t.equal(faulty(0), 'WRONG_LENGTH record @0');
   const block = new Uint8Array(1014).fill(0x40);
   block.set([0, 0, 0, 1, 0x31, 0, 0, 0, 0]);
   const tail = block.slice();

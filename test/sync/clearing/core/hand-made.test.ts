@@ -1,11 +1,7 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { toHex } from '../../../../protocol/bytes.ts';
-import {
-  readIpmMessages,
-  readSettlementFile,
-  writeIpmFile,
-} from '../../../../sync/clearing/core/ipm-file.ts';
+import { readIpmMessages, readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import type { SettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
@@ -13,6 +9,7 @@ import type { PresentmentRecord } from '../../../../sync/clearing/core/ipm-recor
 import { verifyIpm } from '../../../../sync/clearing/core/verify-ipm.ts';
 import { handMadeFile } from './hand-made.ts';
 import type { Script } from './hand-made.ts';
+import { writtenFile } from './written-file.ts';
 
 const DEBIT: PresentmentRecord = {
   arn: '01234566325000000000012',
@@ -56,11 +53,8 @@ const FIXTURES: readonly (readonly [string, Script, 'vbs' | '1014', IpmProfile])
 ];
 
 const written = (profile: IpmProfile): string => {
-  const writer = writeIpmFile(FILE.header, FILE.presentments, profile);
-  let hex = '';
-  let step = writer.next();
-  for (; !step.done; step = writer.next()) hex += toHex(step.value);
-  return step.value.ok ? hex : 'not written';
+  const bytes = writtenFile(FILE.header, FILE.presentments, profile);
+  return bytes.ok ? toHex(bytes.value) : 'not written';
 };
 
 for (const [name, script, framing, profile] of FIXTURES) {

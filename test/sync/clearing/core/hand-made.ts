@@ -65,6 +65,15 @@ export const inBlocks = (bytes: readonly number[]): number[] => {
   return out;
 };
 
+/** Records as they are, framed and blocked: a file whatever they mean. */
+export const fileOfRecords = (
+  records: readonly Uint8Array[],
+  framing: 'none' | '1014' = '1014',
+): Uint8Array => {
+  const bytes = stream(records.map((record) => [...record]));
+  return Uint8Array.from(framing === '1014' ? inBlocks(bytes) : bytes);
+};
+
 const FILE_ID = '0022611210000003281502201';
 
 /** PDS 0165, and DE2 of both lines, with its length, where the file has card numbers. */

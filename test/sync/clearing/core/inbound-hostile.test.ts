@@ -15,11 +15,11 @@ import {
 } from '../../../../sync/clearing/core/inbound.ts';
 import type { InboundBody } from '../../../../sync/clearing/core/inbound-message.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../../sync/clearing/core/ipm-profile.ts';
-import { encodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
 import type { FieldValue, IsoMessage } from '../../../../sync/clearing/core/iso8583.ts';
-import { blocked, frameRecord } from '../../../../sync/clearing/core/vbs.ts';
+import { encodeMessage } from '../../../../sync/clearing/core/message-writer.ts';
 import { readIpmMessages } from '../../../../sync/clearing/core/ipm-file.ts';
 import { testSigner } from '../../../protocol/helpers.ts';
+import { fileOfRecords } from './hand-made.ts';
 import {
   ARN,
   BODIES,
@@ -79,12 +79,7 @@ t.test(
 
 /** Records packed as they are, whatever they mean, under a manifest that fits their bytes. */
 const packed = (records: readonly Uint8Array[]): string => {
-  const framed = records.map((record) => {
-    const one = frameRecord(record);
-    if (!one.ok) throw new Error(one.fault.detail);
-    return one.value;
-  });
-  const file = new Uint8Array(Buffer.concat([...blocked([...framed, new Uint8Array(4)], '1014')]));
+  const file = fileOfRecords(records);
   const manifest = signedOver(file, written([BODIES.chargeback]), { records: records.length });
   return faultOf(readInbound(file, manifest, trust));
 };

@@ -1,19 +1,18 @@
 import t from 'tap';
 import fc from 'fast-check';
 import { fromHex, toHex } from '../../../../protocol/bytes.ts';
-import {
-  readIpmMessages,
-  readSettlementFile,
-  writeIpmFile,
-} from '../../../../sync/clearing/core/ipm-file.ts';
+import { readIpmMessages, readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import type { SettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import { readHeader } from '../../../../sync/clearing/core/ipm-record.ts';
-import { decodeMessage, encodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
+import { decodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
 import type { FieldValue, IsoMessage } from '../../../../sync/clearing/core/iso8583.ts';
-import { blocked, decodeVbs, frameRecord } from '../../../../sync/clearing/core/vbs.ts';
+import { encodeMessage } from '../../../../sync/clearing/core/message-writer.ts';
+import { decodeVbs } from '../../../../sync/clearing/core/vbs.ts';
 import type { Coded } from '../../../../sync/clearing/core/fault.ts';
+import { fileOfRecords } from './hand-made.ts';
+import { writtenFile } from './written-file.ts';
 
 const LATIN1 = DEFAULT_IPM_PROFILE;
 const CP500 = ipmProfile('kiri-ipm-onus-cp500') as IpmProfile;
@@ -125,13 +124,8 @@ const FILE: SettlementFile = {
 };
 const LINE = FILE.presentments[0]!;
 
-const write = (file: SettlementFile, profile: IpmProfile): Coded<Uint8Array> => {
-  const writer = writeIpmFile(file.header, file.presentments, profile);
-  const chunks: Uint8Array[] = [];
-  let step = writer.next();
-  for (; !step.done; step = writer.next()) chunks.push(step.value);
-  return step.value.ok ? { ok: true, value: new Uint8Array(Buffer.concat(chunks)) } : step.value;
-};
+const write = (file: SettlementFile, profile: IpmProfile): Coded<Uint8Array> =>
+  writtenFile(file.header, file.presentments, profile);
 const codeOf = (result: Coded<unknown>): string => (result.ok ? 'accepted' : result.fault.code);
 const faultOf = (result: Coded<unknown>): string =>
   result.ok ? 'accepted' : `${result.fault.code} ${result.fault.field} @${result.fault.offset}`;
@@ -176,10 +170,11 @@ t.test('a line that cannot be written stops the file and names record and part',
   t.equal(withLine({ amountMinor: 0n }), 'WRONG_VALUE DE4 @0', 'a zero line is no line');
   t.equal(withLine({ amountMinor: 10n ** 12n }), 'OVERFLOW DE4 @0');
   const place = LINE.acceptor;
-  t.equal(withLine({ acceptor: { ...place, name: 'A\\B' } }), 'WRONG_CHARACTER DE43 @0');
-  t.equal(withLine({ acceptor: { ...place, city: 'C'.repeat(14) } }), 'TOO_LONG DE43 @0');
-  t.equal(withLine({ acceptor: { ...place, street: ' X' } }), 'WRONG_CHARACTER DE43 @0');
-  t.equal(withLine({ acceptor: { ...place, country: 'JP' } }), 'WRONG_LENGTH DE43 @0');
+  // DE43 begins at 142, its name at 144, street at 156, city at 169, country at 188.
+  t.equal(withLine({ acceptor: { ...place, name: 'A\\B' } }), 'WRONG_CHARACTER DE43 @145');
+  t.equal(withLine({ acceptor: { ...place, city: 'C'.repeat(14) } }), 'TOO_LONG DE43 @169');
+  t.equal(withLine({ acceptor: { ...place, street: ' X' } }), 'WRONG_CHARACTER DE43 @156');
+  t.equal(withLine({ acceptor: { ...place, country: 'JP' } }), 'WRONG_LENGTH DE43 @188');
   t.equal(withLine({ fundingReference: '' }), 'WRONG_LENGTH PDS9501 @0');
   t.equal(withLine({ fundingReference: 'F'.repeat(993) }), 'TOO_LONG PDS9501 @0');
   const badHeader = { ...FILE, header: { ...FILE.header, sequence: 100_000 } };
@@ -238,15 +233,13 @@ t.test('a record that is not exactly of the profile is not read as a line', asyn
   const readBack = (change: (message: IsoMessage) => IsoMessage): string => {
     const messages = readIpmMessages(inOneBlock(HAND_MADE), LATIN1);
     if (!messages.ok) return 'unreadable';
-    const chunks: Uint8Array[] = [];
+    const records: Uint8Array[] = [];
     for (const [index, { message }] of messages.value.entries()) {
       const encoded = encodeMessage(index === 1 ? change(message) : message, LATIN1);
-      const framed = encoded.ok ? frameRecord(encoded.value) : encoded;
-      if (!framed.ok) return 'unwritable';
-      chunks.push(framed.value);
+      if (!encoded.ok) return 'unwritable';
+      records.push(encoded.value);
     }
-    const file = Buffer.concat([...blocked([...chunks, new Uint8Array(4)], '1014')]);
-    const read = readSettlementFile(new Uint8Array(file), LATIN1);
+    const read = readSettlementFile(fileOfRecords(records), LATIN1);
     return read.ok ? 'accepted' : `${read.fault.code} ${read.fault.field}`;
   };
   const withField = (de: number, value: FieldValue | undefined) => (message: IsoMessage) => {

@@ -1,10 +1,13 @@
 import t from 'tap';
-import { writeIpmFile, readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
+import { readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../../sync/clearing/core/ipm-profile.ts';
-import { presentmentMessage } from '../../../../sync/clearing/core/ipm-record.ts';
+import { encodePresentment } from '../../../../sync/clearing/core/ipm-record.ts';
 import type { FileHeader, PresentmentRecord } from '../../../../sync/clearing/core/ipm-record.ts';
 import { verifyIpm } from '../../../../sync/clearing/core/verify-ipm.ts';
 import { decodeRecord, encodeRecord } from '../../../../sync/clearing/file-document.ts';
+import { readMessage } from '../../../issuer-side/ipm.ts';
+import type { Message } from '../../../issuer-side/ipm.ts';
+import { writtenFile } from './written-file.ts';
 
 const profile = DEFAULT_IPM_PROFILE;
 const header: FileHeader = {
@@ -42,21 +45,31 @@ const part: PresentmentRecord = {
   second: { originalMinor: 3850n, reason: '4853' },
 };
 
-const fileOf = (record: PresentmentRecord): Buffer =>
-  Buffer.concat([...writeIpmFile(header, [record], profile)]);
+const fileOf = (record: PresentmentRecord): Buffer => {
+  const file = writtenFile(header, [record], profile);
+  if (!file.ok) throw new Error(file.fault.detail);
+  return Buffer.from(file.value);
+};
+
+/** The record by itself, read by the tests' own reader. */
+const messageOf = (record: PresentmentRecord): Message => {
+  const bytes = encodePresentment(record, 2, profile);
+  if (!bytes.ok) throw new Error(bytes.fault.detail);
+  return readMessage(Buffer.from(bytes.value));
+};
 
 t.test(
   'a partial second presentment carries 282, reason, original amount and PDS0262',
   async (t) => {
-    const message = presentmentMessage(part, 2, profile);
-    t.match(message.ok && Object.fromEntries(message.value.fields), {
-      4: 3846n,
+    const message = messageOf(part);
+    t.match(Object.fromEntries(message.elements), {
+      4: '000000003846',
       24: '282',
       25: '4853',
       30: '000000003850000000000000',
       31: line.arn,
     });
-    t.equal(message.ok && message.value.pds.get('0262'), '1');
+    t.equal(message.pds.get('0262'), '1');
     const file = fileOf(part);
     t.same(verifyIpm(file, profile).findings, []);
     const read = readSettlementFile(file, profile);
@@ -67,11 +80,10 @@ t.test(
 
 t.test('a whole second presentment is 205, a first one has none of its elements', async (t) => {
   const whole = { ...part, amountMinor: 3850n };
-  const message = presentmentMessage(whole, 2, profile);
-  t.equal(message.ok && message.value.fields.get(24), '205');
-  const first = presentmentMessage(line, 2, profile);
-  t.equal(first.ok && first.value.fields.get(24), '200');
-  t.notOk(first.ok && (first.value.fields.has(25) || first.value.fields.has(30)));
+  t.equal(messageOf(whole).elements.get(24), '205');
+  const first = messageOf(line).elements;
+  t.equal(first.get(24), '200');
+  t.notOk(first.has(25) || first.has(30));
   t.same(decodeRecord(encodeRecord(line)), line);
 });
 
@@ -83,8 +95,8 @@ t.test('more than the original, or a reason that is none, is not written', async
     [{ amountMinor: 1n, second: { ...second, originalMinor: 10n ** 12n } }, 'DE30'],
   ];
   for (const [change, field] of bad) {
-    const message = presentmentMessage({ ...line, ...change }, 2, profile);
-    t.match(message, { ok: false, fault: { field } });
+    const record = encodePresentment({ ...line, ...change }, 2, profile);
+    t.match(record, { ok: false, fault: { field } });
   }
 });
 

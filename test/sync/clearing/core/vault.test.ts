@@ -17,15 +17,10 @@ import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import { compareForms, vaultOver } from '../../../../sync/clearing/core/vault.ts';
 import type { CardStore } from '../../../../sync/clearing/core/vault.ts';
 import { openVaultStatement } from '../../../../sync/clearing/core/vault-statement.ts';
-import {
-  VBS_TERMINATOR,
-  blocked,
-  decodeVbs,
-  frameRecord,
-} from '../../../../sync/clearing/core/vbs.ts';
+import { decodeVbs } from '../../../../sync/clearing/core/vbs.ts';
 import { verifyIpm } from '../../../../sync/clearing/core/verify-ipm.ts';
 import { testSigner } from '../../../protocol/helpers.ts';
-import { handMadeFile } from './hand-made.ts';
+import { fileOfRecords, handMadeFile } from './hand-made.ts';
 import type { Variant } from './hand-made.ts';
 import { BODIES, CREATED_S, issuer, trust, written } from './inbound-sample.ts';
 
@@ -154,12 +149,11 @@ const inbound = (reference = 'KIRI-ACC-001', card = CARD) => {
   const sent = written(bodies, { profile: preProfile(MEMBER) });
   const records = decodeVbs(sent.file, MEMBER.blocking);
   if (!records.ok) throw new Error('unreadable');
-  const framed = records.value.map(({ bytes }, at) => {
-    const one = frameRecord(at === 1 || at === 2 ? putCardNumber(bytes, card, 'latin1') : bytes);
-    if (!one.ok) throw new Error('too long');
-    return one.value;
-  });
-  const file = new Uint8Array(Buffer.concat([...blocked([...framed, VBS_TERMINATOR], '1014')]));
+  const file = fileOfRecords(
+    records.value.map(({ bytes }, at) =>
+      at === 1 || at === 2 ? putCardNumber(bytes, card, 'latin1') : bytes,
+    ),
+  );
   const opened = openInboundManifest(sent.manifest, trust);
   if (!opened.ok) throw new Error('no manifest');
   const manifest = signInboundManifest(issuer, {

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { DEFAULT_IPM_PROFILE } from '../../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
-import { encodeMessage } from '../../../../sync/clearing/core/iso8583.ts';
 import type { FieldValue, IsoMessage } from '../../../../sync/clearing/core/iso8583.ts';
-import { blocked, frameRecord } from '../../../../sync/clearing/core/vbs.ts';
+import { encodeMessage } from '../../../../sync/clearing/core/message-writer.ts';
 import { verifyIpm } from '../../../../sync/clearing/core/verify-ipm.ts';
+import { fileOfRecords } from './hand-made.ts';
 
 const PROFILE = DEFAULT_IPM_PROFILE;
 const FILE_ID = '0022611210000003281502201';
@@ -63,15 +63,12 @@ const good = (): IsoMessage[] => [
 ];
 
 const pack = (messages: readonly IsoMessage[], profile: IpmProfile = PROFILE): Uint8Array => {
-  const chunks = messages.map((message) => {
+  const records = messages.map((message) => {
     const encoded = encodeMessage(message, profile);
-    const framed = encoded.ok ? frameRecord(encoded.value) : encoded;
-    if (!framed.ok) throw new Error(JSON.stringify(framed.fault));
-    return framed.value;
+    if (!encoded.ok) throw new Error(JSON.stringify(encoded.fault));
+    return encoded.value;
   });
-  return new Uint8Array(
-    Buffer.concat([...blocked([...chunks, new Uint8Array(4)], profile.blocking)]),
-  );
+  return fileOfRecords(records, profile.blocking);
 };
 
 const findings = (messages: readonly IsoMessage[], profile: IpmProfile = PROFILE): string[] =>
