@@ -4,6 +4,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { PublicKey, Verifier } from '../../protocol/public-key.ts';
 import type { ClearingOptions, ClearingService } from '../../sync/clearing/clearing-service.ts';
 import { DISPUTE_LIMITS } from '../../sync/clearing/core/dispute-rules.ts';
+import { lossBearersOf } from '../../sync/clearing/core/loss-bearers.ts';
 import { liftDecline, readDeclined } from '../../sync/clearing/declined.ts';
 import type { DocumentWatch } from '../../sync/clearing/document-watch.ts';
 import { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
@@ -62,11 +63,15 @@ export async function readBack(
 /** What is open with the issuer: alerts with their age, and accounts that pay for nothing further. */
 export async function openMatters(
   service: ClearingService,
-  watched: readonly (DocumentWatch | InboxFolder)[],
+  { documents, inbox }: { readonly documents: DocumentWatch; readonly inbox: InboxFolder },
   nowS: number,
 ): Promise<Request> {
-  const declined = await service.within(readDeclined);
-  const more = watched.flatMap((one) => one.alerts(nowS));
+  const { registry } = documents;
+  const declined = (await service.within(readDeclined)).map((one) => ({
+    ...one,
+    bearers: lossBearersOf(registry, one),
+  }));
+  const more = [...documents.alerts(nowS), ...inbox.alerts(nowS)];
   return { alerts: withAlerts(await service.alerts(nowS), more), declined };
 }
 

@@ -250,7 +250,7 @@ function holdOf(request: Request): { kind: string; reference: string; reason: st
 }
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
-  const { service, pullers, evidence, inbox, documents, changes } = clearing;
+  const { service, pullers, evidence, inbox, changes } = clearing;
   if (await changes.waits()) changes.take();
   const pull = async (): Promise<PullRound & Told> => {
     // Evidence first: nothing above a last common head is read, or paid by the cut that follows.
@@ -286,7 +286,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     case 'reconcile':
       return {
         ...(await service.reconcile()),
-        ...(await openMatters(service, [documents, inbox], nowS())),
+        ...(await openMatters(service, clearing, nowS())),
       };
     case 'retain': {
       const days = clearing.config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);

@@ -10,6 +10,7 @@ import { fileIdOf } from './core/ipm-record.ts';
 import type { FileHeader, PresentmentRecord } from './core/ipm-record.ts';
 import { ipmProfile } from './core/ipm-profile.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
+import { declinedAccounts } from './declined.ts';
 import { feeDueE4 } from './core/merchant-account.ts';
 import { lineRecord } from './core/line-record.ts';
 import { FILE_LINES_MAX } from './cut-context.ts';
@@ -74,7 +75,9 @@ export class CutAssigner {
 
   async run(): Promise<CutAssignment> {
     const replaced = await replacedLanes(this.#session, this.#context);
-    const stager = new LaneStager(this.#session, this.#books, this.#context, replaced);
+    const isDeclined = await declinedAccounts(this.#session);
+    const context = this.#context;
+    const stager = new LaneStager(this.#session, this.#books, context, replaced, isDeclined);
     const groups = new Map<string, Draft[]>();
     const add = (draft: Draft): void => {
       const name = groupOf(draft);

@@ -23,6 +23,7 @@ import { sumTreeRoot } from './core/sum-tree.ts';
 import { isWritable } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
 import type { CutContext } from './cut-context.ts';
+import type { IsDeclined } from './declined.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -149,6 +150,7 @@ export class LaneStager {
   readonly blocked: string[] = [];
 
   readonly #replaced: ReadonlyMap<string, readonly string[]>;
+  readonly #isDeclined: IsDeclined;
 
   /** @param replaced lanes of ended accounts, by the lane that follows: see lane-entries.ts */
   constructor(
@@ -156,17 +158,21 @@ export class LaneStager {
     books: Books,
     context: CutContext,
     replaced: ReadonlyMap<string, readonly string[]>,
+    isDeclined: IsDeclined,
   ) {
     this.#session = session;
     this.#books = books;
     this.#context = context;
     this.#replaced = replaced;
+    this.#isDeclined = isDeclined;
   }
 
-  /** The aggregates of one lane; none if it is not due, blocked, or below one minor unit. */
+  /** The aggregates of one lane; none if it is not due, blocked, of a declined account, or below one minor unit. */
   async stage(row: SqlRow): Promise<StagedAggregate[]> {
     const { directory, nowS, closeOut } = this.#context;
     const [key, keyId, lane] = [keyOfRow(row), textOf(row, 'key_id'), textOf(row, 'lane') as Lane];
+    // The issuer has said that it pays nothing further: it stays in its lane until a person lifts that (declined.ts).
+    if (key.sign === 'debit' && this.#isDeclined(key.account, key.party)) return [];
     const rule = directory.programme(key.programme, key.mcc);
     const accountEndsS = directory.accountEndsS?.(key);
     const reason = rule && dueReason(laneOfRow(row), rule, nowS, closeOut, accountEndsS);

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
 import { verifyIpm } from '../../../sync/clearing/core/verify-ipm.ts';
-import { readDeclined } from '../../../sync/clearing/declined.ts';
+import { liftDecline, readDeclined } from '../../../sync/clearing/declined.ts';
 import {
   chargeback,
   cutThree,
@@ -13,7 +13,7 @@ import {
   recordOf,
   standing,
 } from './issuer-side.ts';
-import { DAY_S, LineOfReceipts, NOON_S, anchors } from './sample.ts';
+import { DAY_S, LineOfReceipts, NOON_S, anchors, keyWith } from './sample.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 
 t.test('a chargeback that does not fit our books moves nothing and is listed', async (t) => {
@@ -138,6 +138,47 @@ t.test(
       state: 'chargedBack',
     });
     t.same(await standing(service), { presentedOpen: 1170n, presentedChargedBack: 60n });
+    await service.close();
+  },
+);
+
+t.test(
+  'an account that is declined: nothing new of it is presented until a person lifts it',
+  async (t) => {
+    const { service, issuer, file } = await cutThree();
+    const at = NOON_S + DAY_S;
+    const line = lineOf(file, 200n);
+    await issuer.send([chargeback(line, 200n, { reason: '4812' })], at);
+    const own = keyWith({ account: 'ACC-1', party: 'party-1' });
+    const other = keyWith({ account: 'ACC-2', party: 'party-2' });
+    const [declined, good] = [new LineOfReceipts('late car'), new LineOfReceipts('other car')];
+    await service.ingestBatch(
+      [
+        declined.next(70_000_000n, { key: own, businessTimeS: at }),
+        declined.next(400_000n, { key: own, businessTimeS: at }),
+        good.next(40_000_000n, { key: other, businessTimeS: at }),
+      ],
+      at,
+    );
+    const before = await service.cut(at, anchors, true);
+    t.match(before, { files: [{ sumMinor: 40n }], blocked: [] }, 'others go on');
+    const held = [{ currency: 392, micro: 70_400_000n }];
+    t.match(await service.within(readDeclined), [{ account: 'ACC-1', code: '4812', held }]);
+    t.match(
+      await standing(service),
+      { carried: 70n },
+      'it stands in its lane, and is lost nowhere',
+    );
+    // What a person sends again about a line that was presented is no new presentment.
+    await service.represent({ arn: line.arn, reason: '4853' }, at);
+    t.match(await service.cut(at + 60, anchors, true), { files: [{ sumMinor: 200n }] });
+    t.equal(
+      await service.within((session) => liftDecline(session, 'ACC-1', 'party-1', at + 90)),
+      true,
+    );
+    t.match(await service.cut(at + 120, anchors, true), { files: [{ sumMinor: 70n }] });
+    t.same(await service.within(readDeclined), []);
+    t.ok((await service.reconcile()).reconciles);
     await service.close();
   },
 );
