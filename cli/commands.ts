@@ -252,6 +252,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
       '       kiri clearing line-accounts --store STORE --key FILE --out FILE [--json]\n' +
       '       kiri clearing cost --store STORE [--out DIR] [--json]\n' +
+      '       kiri clearing segments --store STORE [--json]\n' +
+      '       kiri clearing seal --store STORE [--after-days N] [--json]\n' +
       "  --store STORE   the clearing's SQLite file or postgres:// address; it may go on working meanwhile\n" +
       '  --store-password-file FILE  for a server, mode 0600 (else PGPASSWORD)\n' +
       '  --from, --to    first and last day, YYYY-MM-DD in Japan time\n' +
@@ -260,6 +262,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --out FILE.csv  lines of all files, balances, merchants and totals as one table (RFC 4180)\n' +
       "  --out DIR       (cost) the clearing's output folder: counts bytes of files and evidence too\n" +
       '  --json          one JSON object a line\n' +
+      '  segments        sealed receipts by month, counted anew; exit code 1 where one is not what was sealed\n' +
+      '  seal            puts settled receipts of past months away; no clearing may run on the store meanwhile\n' +
+      '  --after-days N  hand-in horizon, at least 30 (default): later bookings stay\n' +
       "  --key FILE      the clearing's private key; signs FILE.manifest beside the accounts\n" +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,

@@ -18,6 +18,7 @@ import { runArchive } from './clearing-archive.ts';
 import { runCost } from './clearing-cost.ts';
 import { runReconciliation } from './clearing-csv.ts';
 import { dayNumber } from './day-option.ts';
+import { runSeal, runSegments } from './clearing-segments.ts';
 import { storePlace, type StorePlace } from './store-place.ts';
 import { runLineAccounts } from './clearing-lines.ts';
 
@@ -162,7 +163,7 @@ async function evidencePages(argv: readonly string[]): Promise<number> {
   return EXIT_OK;
 }
 
-/** `kiri clearing …`: tools over a clearing's store and files; none of them changes what it reads. */
+/** `kiri clearing …`: tools over a clearing's store and files; none but `seal` changes what it reads. */
 export async function runClearingTool([name, ...rest]: readonly string[]): Promise<number> {
   if (name === 'search') return search(rest);
   if (name === 'evidence-html') return evidencePages(rest);
@@ -170,7 +171,9 @@ export async function runClearingTool([name, ...rest]: readonly string[]): Promi
   if (name === 'line-accounts') return runLineAccounts(rest);
   if (name === 'archive') return runArchive(rest);
   if (name === 'cost') return runCost(rest);
+  if (name === 'seal') return runSeal(rest);
+  if (name === 'segments') return runSegments(rest);
   throw new UsageError(
-    'kiri clearing wants search, reconciliation, evidence-html, line-accounts, archive or cost',
+    'kiri clearing wants search, reconciliation, evidence-html, line-accounts, archive, cost, seal or segments',
   );
 }

@@ -16,7 +16,7 @@ import { directoryOf } from '../../sync/clearing/core/directory.ts';
 import { nextWeekday, type PayoutTerms } from '../../sync/clearing/core/payout-terms.ts';
 import { removeLeftovers } from '../../sync/clearing/leftovers.ts';
 import type { DocumentWatch } from '../../sync/clearing/document-watch.ts';
-import { LogPuller, type RuleChanges } from '../../sync/clearing/pull-log.ts';
+import { LogPuller, type PullOptions, type RuleChanges } from '../../sync/clearing/pull-log.ts';
 import { pullLogs, type PullRound } from '../../sync/clearing/pull-logs.ts';
 import { EvidenceFolder, type SpokenStop } from '../../sync/clearing/evidence-folder.ts';
 import { pullTotals, type Exposure } from '../../sync/clearing/pull-totals.ts';
@@ -37,6 +37,10 @@ import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import { DISPUTE_HORIZON_DAYS } from '../../sync/clearing/core/retention.ts';
 import { liftHold, setHold } from '../../sync/clearing/retention.ts';
 import { changesOf, documentsOf } from './clearing-documents.ts';
+import { SEAL_AFTER_DAYS } from '../../sync/clearing/seal-segments.ts';
+import type { Segment } from '../../sync/clearing/segments.ts';
+import { spokenSegment } from './clearing-segments.ts';
+import { configuredPart, takenOf, type ConfiguredPart } from './clearing-part.ts';
 import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
@@ -65,6 +69,8 @@ interface Clearing {
   readonly sites: readonly string[];
   /** By acquirer. */
   readonly payouts: ReadonlyMap<string, PayoutTerms>;
+  /** Where the clearing is parted. */
+  readonly parted: ConfiguredPart | undefined;
   readonly close: () => Promise<void>;
 }
 
@@ -109,6 +115,26 @@ function originsOf({ name, urls, firstShard }: NamedLog): { origin: string; urls
   });
 }
 
+/** The pullers of all logs that are configured, made when a log is first met. */
+function pullersOf(
+  config: Config,
+  optionsOf: (origin: string, urls: readonly string[]) => PullOptions,
+): Pick<Clearing, 'pullers' | 'sites'> {
+  const logs = logsOf(config);
+  const known = new Map<string, LogPuller>();
+  const pullerOf = (origin: string, urls: readonly string[]): LogPuller => {
+    const puller = known.get(origin) ?? new LogPuller(optionsOf(origin, urls));
+    known.set(origin, puller);
+    return puller;
+  };
+  const pullers = (): LogPuller[] =>
+    logs.flatMap(originsOf).map(({ origin, urls }) => pullerOf(origin, urls));
+  // What is wrong with the configuration is said at the start.
+  pullers();
+  const sites = logs.map(({ urls }) => (urls[0] ?? '').replace(/\/?\{shard\}.*$/, ''));
+  return { pullers, sites };
+}
+
 async function openClearing(config: Config): Promise<Clearing> {
   const folder = config.path('folder');
   makeFolder(folder);
@@ -120,6 +146,7 @@ async function openClearing(config: Config): Promise<Clearing> {
   // What is wrong with the terms of payouts is said at the start, before any store is opened.
   const payouts = payoutsOf(config);
   const signer = loadSigner(config.path('keyFile'));
+  const parted = configuredPart(config, signer.key.id);
   const { location, access } = configuredStore(config, folder);
   const database = await openStore(location, access);
   // The store has one writer, and so has the folder of its files.
@@ -132,39 +159,31 @@ async function openClearing(config: Config): Promise<Clearing> {
       directory: directoryOf(documents.registry, programmes),
       policyHash: (atS) => policyAt(policy, atS).hash,
       mode: MODE,
+      ...(parted && { part: parted.part }),
       ...disputeOptions(config),
       ...profilesOf(config),
     },
     nowS(),
   );
-  const rules: CheckRules = { registry: documents.registry, clearing: signer.key.id };
+  const rules: CheckRules = {
+    registry: documents.registry,
+    clearing: parted?.clearing ?? signer.key.id,
+    ...(parted && { part: parted.part }),
+  };
   const checker = new CheckThreads(rules, checkInLine(rules, verifier), availableParallelism());
   const changes = changesOf(documents, checker, service, programmes);
-  const logs = logsOf(config);
   const contentKey = createPrivateKey(Buffer.from(readBytes(config.path('contentKeyFile'))));
-  const known = new Map<string, LogPuller>();
-  const pullerOf = (origin: string, urls: readonly string[]): LogPuller => {
-    const puller =
-      known.get(origin) ??
-      new LogPuller({
-        sources: urls.map(httpSource),
-        origin,
-        policy,
-        ...rules,
-        verifier,
-        checker,
-        changes,
-        erasure: trust,
-        contentKey,
-      });
-    known.set(origin, puller);
-    return puller;
-  };
-  const pullers = (): LogPuller[] =>
-    logs.flatMap(originsOf).map(({ origin, urls }) => pullerOf(origin, urls));
-  // What is wrong with the configuration is said at the start.
-  pullers();
-  const sites = logs.map(({ urls }) => (urls[0] ?? '').replace(/\/?\{shard\}.*$/, ''));
+  const { pullers, sites } = pullersOf(config, (origin, urls) => ({
+    sources: urls.map(httpSource),
+    origin,
+    policy,
+    ...rules,
+    verifier,
+    checker,
+    changes,
+    erasure: trust,
+    contentKey,
+  }));
   const evidenceFolder = config.has('evidence')
     ? config.path('evidence')
     : join(folder, 'evidence');
@@ -174,8 +193,8 @@ async function openClearing(config: Config): Promise<Clearing> {
     await service.close();
   };
   const inbox = inboxOf(config, { ...trust, clearing: signer.key.id, mode: MODE });
-  const parts = { service, payouts, pullers, documents, changes, evidence, inbox, sites };
-  return { config, ...parts, close };
+  const running = { service, payouts, pullers, documents, changes, evidence, inbox, sites, parted };
+  return { config, ...running, close };
 }
 
 /** The first log's size and root stand beside the others' too: all there is to say where there is one log. */
@@ -186,12 +205,15 @@ async function spokenPull({ service }: Clearing, round: PullRound): Promise<Requ
 }
 
 /** Signs what the centre holds of each approver and writes it where the operator fetches it. */
-async function acknowledge({ config, service }: Clearing, request: Request): Promise<Request> {
+async function acknowledge(
+  { config, service, parted }: Clearing,
+  request: Request,
+): Promise<Request> {
   const signer = loadSigner(config.path('keyFile'));
   const folder = String(request['folder']);
   mkdirSync(folder, { recursive: true });
   const files: string[] = [];
-  for (const [approver, taken] of await service.taken()) {
+  for (const [approver, taken] of await takenOf(service, parted)) {
     const cose = issueAcknowledgement(signer, {
       issuedS: nowS(),
       approver: fromHex(approver),
@@ -242,6 +264,10 @@ async function payOut({ service, payouts }: Clearing, request: Request): Promise
   return { payouts: results };
 }
 
+/** `sealAfterDays` of the configuration: the hand-in horizon, or longer. */
+const seal = ({ config, service }: Clearing): Promise<Segment[]> =>
+  service.seal(config.count('sealAfterDays', SEAL_AFTER_DAYS), nowS());
+
 const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 function holdOf(request: Request): { kind: string; reference: string; reason: string } {
@@ -277,7 +303,9 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
         .filter(({ size }) => size > 0)
         .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
       const cut = await service.cut(nowS(), anchors, request['closeOut'] === true);
-      return { ...cut, stopped, ...back };
+      // Once a month there is something to put away; a cut is made every day.
+      const sealed = (await seal(clearing)).map(spokenSegment);
+      return { ...cut, stopped, ...back, ...(sealed.length > 0 ? { sealed } : {}) };
     }
     case 'read-back':
       return readBack(service, inbox, nowS());
@@ -292,6 +320,8 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       const days = clearing.config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
       return { ...(await service.eraseExpired(days, nowS())) };
     }
+    case 'seal':
+      return { sealed: (await seal(clearing)).map(spokenSegment) };
     case 'hold':
       return { set: await service.within((session) => setHold(session, holdOf(request), nowS())) };
     case 'lift-hold':
@@ -309,7 +339,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        `do is none of pull, acknowledge, cut, payout, reconcile, retain, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
+        `do is none of pull, acknowledge, cut, payout, reconcile, retain, seal, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
       );
     }
   }

@@ -69,6 +69,15 @@ export class Config {
     return value;
   }
 
+  /** A whole number from 0 on. */
+  whole(key: string): number {
+    const value = this.#values[key];
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+      throw this.#fault(key, 'a whole number from 0 on');
+    }
+    return value;
+  }
+
   /** A decimal text: JSON numbers are not exact above 2⁵³. */
   bigint(key: string): bigint {
     const text = this.text(key);

@@ -31,11 +31,14 @@ export type CutAssignment = {
   readonly blocked: readonly string[];
 };
 
-/** Takes the next number of a counter that never goes back; the transaction makes it once. */
+/**
+ * Takes the next number of a counter that never goes back; the transaction makes it once. Parts of a clearing share out the
+ * numbers: part i of n takes i + 1, i + 1 + n, i + 1 + 2n, so no two of them ever take the same.
+ */
 export const nextNumber = async (session: SqlSession, name: string): Promise<number> => {
   await session.run(
-    `INSERT INTO counters (name, value) VALUES (?, 1)
-     ON CONFLICT (name) DO UPDATE SET value = counters.value + 1`,
+    `INSERT INTO counters (name, value) VALUES (?, coalesce((SELECT part_index FROM part), 0) + 1)
+     ON CONFLICT (name) DO UPDATE SET value = counters.value + coalesce((SELECT part_count FROM part), 1)`,
     name,
   );
   const [row] = await session.all('SELECT value FROM counters WHERE name = ?', name);

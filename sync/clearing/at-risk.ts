@@ -4,6 +4,7 @@
  * ahead before an unclean start): it is what somebody should ask for.
  */
 import { toHex } from '../../protocol/bytes.ts';
+import { readPart } from './part-of-store.ts';
 import { amountOf, bytesOf, numberOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -45,13 +46,22 @@ export interface AtRisk {
 const GAPS = `SELECT approver, sequence, previous, ingested_s FROM (
     SELECT approver, sequence, ingested_s,
       coalesce(lag(sequence) OVER (PARTITION BY approver ORDER BY sequence), 0) AS previous
-    FROM (SELECT approver, sequence, ingested_s FROM receipts
+    FROM (SELECT approver, sequence, ingested_s FROM all_receipts
       UNION ALL SELECT approver, sequence, NULL FROM voids WHERE sequence IS NOT NULL) AS known
+  ) AS ordered WHERE sequence > previous + 1 ORDER BY approver, sequence`;
+
+/** In a part of a clearing: receipts of other parts are not here, but their rows were met (taken-rows.ts). */
+const PART_GAPS = `SELECT approver, sequence, previous, NULL AS ingested_s FROM (
+    SELECT approver, sequence,
+      coalesce(lag(sequence) OVER (PARTITION BY approver ORDER BY sequence), sequence) AS previous
+    FROM (SELECT approver, through_sequence AS sequence FROM taken
+      UNION ALL SELECT approver, sequence FROM taken_ahead) AS known
   ) AS ordered WHERE sequence > previous + 1 ORDER BY approver, sequence`;
 
 const missingRows = async (session: SqlSession): Promise<MissingRows[]> => {
   const found = new Map<string, MissingRows>();
-  for (const row of await session.all(GAPS)) {
+  const gaps = (await readPart(session)) ? PART_GAPS : GAPS;
+  for (const row of await session.all(gaps)) {
     const approver = toHex(bytesOf(row, 'approver'));
     const [after, next] = [numberOf(row, 'previous'), numberOf(row, 'sequence')];
     const one = found.get(approver) ?? { approver, count: 0, ranges: [] };
@@ -87,7 +97,7 @@ const lineGaps = async (session: SqlSession): Promise<LineGap[]> => {
   let rows: readonly SqlRow[] = [];
   do {
     rows = await session.all(
-      `SELECT r.line, r.counter, r.amount_micro, r.total_micro, k.currency FROM receipts r
+      `SELECT r.line, r.counter, r.amount_micro, r.total_micro, k.currency FROM all_receipts r
        JOIN keys k ON k.key_id = r.key_id
        WHERE r.in_conflict <> 1 AND (r.line, r.counter) > (?, ?) ORDER BY r.line, r.counter LIMIT ${PAGE}`,
       last?.line ?? new Uint8Array(0),

@@ -29,7 +29,7 @@ export const noteBearer = async (
 ): Promise<void> => {
   if (amountMicro === 0n) return;
   const [row] = await session.all(
-    `SELECT r.key_id, r.approver, r.payee, k.acquirer, k.merchant, k.currency FROM receipts r
+    `SELECT r.key_id, r.approver, r.payee, k.acquirer, k.merchant, k.currency FROM all_receipts r
      JOIN keys k ON k.key_id = r.key_id WHERE r.payment_hash = ?`,
     paymentHash,
   );
@@ -76,7 +76,7 @@ const BORNE = `
   SELECT b.bearer, b.reference, b.rule, k.currency, b.amount_micro FROM borne b
     JOIN keys k ON k.key_id = b.key_id
   UNION ALL SELECT c.bearer, CASE c.bearer WHEN 'issuer' THEN k.issuer ELSE k.party END, c.rule, k.currency,
-    r.charge_micro FROM conflicts c JOIN receipts r ON r.payment_hash = c.payment_hash
+    r.charge_micro FROM conflicts c JOIN all_receipts r ON r.payment_hash = c.payment_hash
     JOIN keys k ON k.key_id = r.key_id
     WHERE NOT EXISTS (SELECT 1 FROM borne b WHERE b.payment_hash = c.payment_hash)`;
 

@@ -60,7 +60,7 @@ const factsOf = async (
   { paymentHash, creditHash, refundedMicro }: VerifiedCredit,
 ): Promise<{ facts: CreditFacts; keyId: string | undefined }> => {
   const [row] = await session.all(
-    'SELECT key_id, state, charge_micro FROM receipts WHERE payment_hash = ?',
+    'SELECT key_id, state, charge_micro FROM all_receipts WHERE payment_hash = ?',
     paymentHash,
   );
   const voids = await session.all('SELECT counter FROM voids WHERE payment_hash = ?', paymentHash);

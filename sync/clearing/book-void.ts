@@ -19,7 +19,7 @@ const factsOf = async (
 ): Promise<{ facts: VoidFacts; receipt: SqlRow | undefined }> => {
   const known = await session.all('SELECT counter FROM voids WHERE payment_hash = ?', paymentHash);
   const [receipt] = await session.all(
-    'SELECT state, key_id, lane, charge_micro FROM receipts WHERE payment_hash = ?',
+    'SELECT state, key_id, lane, charge_micro FROM all_receipts WHERE payment_hash = ?',
     paymentHash,
   );
   const refunds = await session.all(

@@ -5,12 +5,14 @@ import type { PayoutAssignment } from './assign-payout.ts';
 import { CutAssigner } from './assign-cut.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { JST } from './core/civil-time.ts';
-import type { RejectedItem, VerifiedItem } from './core/ingest.ts';
+import type { ElsewhereItem, RejectedItem, VerifiedItem } from './core/ingest.ts';
 import type { Taken } from './core/log-row.ts';
 import { readTaken } from './taken-rows.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
 import type { IpmProfile, ProfileRule } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
+import type { Part } from './core/part.ts';
+import { claimPart } from './part-of-store.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
 import {
   anchorsOf,
@@ -37,6 +39,8 @@ import { answerRefused, answerTaken, writeAnswers } from './inbound-answers.ts';
 import { answerRetrievals } from './retrievals.ts';
 import type { AnsweredRetrieval } from './retrievals.ts';
 import { IngestBatch } from './ingest-batch.ts';
+import { moveCursor, readCursor } from './ingest-cursor.ts';
+import type { IngestCursor } from './ingest-cursor.ts';
 import { noCounts } from './ingest-scope.ts';
 import type { IngestCounts } from './ingest-scope.ts';
 import { rebuildPayout, writePayouts } from './payout-file.ts';
@@ -46,9 +50,10 @@ import type { Reconciliation } from './reconcile.ts';
 import { migrate } from './schema.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
-import { numberOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
 import { eraseExpired } from './retention.ts';
+import { sealSegments } from './seal-segments.ts';
+import type { Segment } from './segments.ts';
 import type { RetentionRun } from './retention.ts';
 import { finalHashOf, takeVaultStatement } from './vault-statements.ts';
 import type { StatementOutcome } from './vault-statements.ts';
@@ -77,16 +82,8 @@ export type ClearingOptions = {
   readonly disputes?: DisputeLimits;
   /** A file without an acknowledgement for so long is silent; 24 hours by default. */
   readonly ackWithinS?: number;
-};
-
-/** Where in a log the next ingest goes on. */
-export type IngestCursor = {
-  readonly origin: string;
-  readonly nextIndex: number;
-  /** Root of the log's tree at that leaf, in hex. */
-  readonly rootHex?: string;
-  /** The final head under which it was booked, under the log's signature alone. */
-  readonly note?: string;
+  /** Which part of a parted clearing this is; its store is of that part for good. */
+  readonly part?: Part;
 };
 
 /** The result of one cut. */
@@ -128,6 +125,7 @@ export class ClearingService {
   /** Opens the store at its newest schema and finishes files that a crash left unwritten. */
   static async open(options: ClearingOptions, nowS: number): Promise<ClearingService> {
     await migrate(options.database);
+    await claimPart(options.database, options.part);
     const service = new ClearingService(options);
     await service.#writeFiles(nowS);
     await service.#writePayouts();
@@ -144,7 +142,7 @@ export class ClearingService {
    * crash in between repeats items (as duplicates) and never skips one.
    */
   async ingestBatch(
-    items: readonly (VerifiedItem | RejectedItem)[],
+    items: readonly (VerifiedItem | RejectedItem | ElsewhereItem)[],
     nowS: number,
     cursor?: IngestCursor,
   ): Promise<IngestCounts> {
@@ -158,17 +156,7 @@ export class ClearingService {
         const batch = new IngestBatch(session, nowS, directory);
         await batch.add(part);
         await batch.flush();
-        if (isLast && cursor) {
-          await session.run(
-            `INSERT INTO cursors (origin, next_index, root, note) VALUES (?, ?, ?, ?)
-             ON CONFLICT (origin) DO UPDATE SET next_index = excluded.next_index,
-               root = excluded.root, note = excluded.note`,
-            cursor.origin,
-            BigInt(cursor.nextIndex),
-            cursor.rootHex ?? null,
-            cursor.note ?? null,
-          );
-        }
+        if (isLast && cursor) await moveCursor(session, cursor);
         return batch.counts;
       });
       for (const name of Object.keys(counts) as (keyof IngestCounts)[]) counts[name] += done[name];
@@ -178,21 +166,7 @@ export class ClearingService {
 
   /** Where the next ingest of a log begins; at 0 for a log that was never read. */
   async cursor(origin: string): Promise<IngestCursor> {
-    return this.#options.database.transaction(async (session) => {
-      const [row] = await session.all(
-        'SELECT next_index, root, note FROM cursors WHERE origin = ?',
-        origin,
-      );
-      if (!row) return { origin, nextIndex: 0 };
-      const rootHex = textOrNull(row, 'root');
-      const note = textOrNull(row, 'note');
-      return {
-        origin,
-        nextIndex: numberOf(row, 'next_index'),
-        ...(rootHex === undefined ? {} : { rootHex }),
-        ...(note === undefined ? {} : { note }),
-      };
-    });
+    return this.within((session) => readCursor(session, origin));
   }
 
   /** Stops a log that signed two histories: see stopped-logs.ts. Returns whether anything is new. */
@@ -318,6 +292,11 @@ export class ClearingService {
   async eraseExpired(horizonDays: number, nowS: number): Promise<RetentionRun> {
     const { database, signer, zone } = this.#options;
     return eraseExpired(database, { signer, zone: zone ?? JST, horizonDays }, nowS);
+  }
+
+  /** Puts settled receipts of past months away into segments; see seal-segments.ts. */
+  async seal(afterDays: number, nowS: number): Promise<Segment[]> {
+    return sealSegments(this.#options.database, afterDays, nowS);
   }
 
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */

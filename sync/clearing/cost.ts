@@ -24,8 +24,8 @@ export interface ClearingCost {
 }
 
 const COUNTS: Readonly<Record<keyof ClearingCost, string>> = {
-  receipts: 'SELECT count(*) AS n FROM receipts',
-  aggregated: 'SELECT count(*) AS n FROM receipts WHERE aggregate_id IS NOT NULL',
+  receipts: 'SELECT count(*) AS n FROM all_receipts',
+  aggregated: 'SELECT count(*) AS n FROM all_receipts WHERE aggregate_id IS NOT NULL',
   presentments: `SELECT count(*) AS n FROM presentments p JOIN aggregates a ON a.aggregate_id = p.aggregate_id
     JOIN keys k ON k.key_id = a.key_id WHERE k.sign = 'debit'`,
   credits: `SELECT count(*) AS n FROM presentments p JOIN aggregates a ON a.aggregate_id = p.aggregate_id

@@ -3,7 +3,7 @@ import { bookVoid } from './book-void.ts';
 import { bookCredit } from './book-credit.ts';
 import { Books } from './books.ts';
 import type { SettlementDirectory } from './core/directory.ts';
-import type { RejectedItem, VerifiedItem, VerifiedReceipt } from './core/ingest.ts';
+import type { ElsewhereItem, RejectedItem, VerifiedItem, VerifiedReceipt } from './core/ingest.ts';
 import { noCounts, noteFinding } from './ingest-scope.ts';
 import type { IngestCounts, IngestScope } from './ingest-scope.ts';
 import { takeRows } from './taken-rows.ts';
@@ -43,7 +43,7 @@ export class IngestBatch {
   }
 
   /** Books items in their order. Receipts that follow each other are asked for and written together. */
-  async add(items: readonly (VerifiedItem | RejectedItem)[]): Promise<void> {
+  async add(items: readonly (VerifiedItem | RejectedItem | ElsewhereItem)[]): Promise<void> {
     let run: VerifiedReceipt[] = [];
     const endRun = async (): Promise<void> => {
       if (run.length > 0) await bookReceipts(this.#scope, run);
@@ -65,6 +65,10 @@ export class IngestBatch {
           break;
         case 'rejected':
           await this.#reject(item);
+          break;
+        case 'elsewhere':
+          this.#scope.counts.elsewhere++;
+          if (item.row) this.#scope.met.push({ row: item.row });
           break;
         default:
           item satisfies never;

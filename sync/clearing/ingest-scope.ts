@@ -16,6 +16,8 @@ export type IngestCounts = {
   credit: number;
   waiting: number;
   refused: number;
+  /** Records that another part of the clearing books. */
+  elsewhere: number;
 };
 
 export const noCounts = (): IngestCounts => ({
@@ -30,6 +32,7 @@ export const noCounts = (): IngestCounts => ({
   credit: 0,
   waiting: 0,
   refused: 0,
+  elsewhere: 0,
 });
 
 /** What every kind of item needs while a batch is booked, inside one transaction. */

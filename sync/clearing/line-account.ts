@@ -25,14 +25,14 @@ const ROWS_PAGE = 4_096;
 /** Every receipt of a line in the order of its counters, with what its presentment says. */
 const RECEIPTS = `SELECT r.counter, r.payment_hash, r.state, r.in_conflict, r.amount_micro, r.charge_micro,
     r.total_micro, r.released_micro, r.business_time_s, p.state AS presented, v.counter AS voided
-  FROM receipts r LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
+  FROM all_receipts r LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
     LEFT JOIN voids v ON v.payment_hash = r.payment_hash
   WHERE r.line = ? AND (r.counter, r.payment_hash) > (?, ?)
   ORDER BY r.counter, r.payment_hash LIMIT ${ROWS_PAGE}`;
 
 const VOIDS = `SELECT v.counter, v.payment_hash, v.amount_micro FROM voids v
   WHERE v.line = ? AND (v.counter, v.payment_hash) > (?, ?)
-    AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.payment_hash = v.payment_hash)
+    AND NOT EXISTS (SELECT 1 FROM all_receipts r WHERE r.payment_hash = v.payment_hash)
   ORDER BY v.counter, v.payment_hash LIMIT ${ROWS_PAGE}`;
 
 /** Presentments that have not reached the issuer, or came back. */
@@ -96,7 +96,7 @@ async function* factsOf(session: SqlSession, line: Uint8Array): AsyncGenerator<L
   }
 }
 
-const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM receipts r
+const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM all_receipts r
   JOIN presentments p ON p.aggregate_id = r.aggregate_id
   WHERE r.line = ? AND p.state IN ('disputed', 'secondQueued', 'secondInFile', 'secondPresented',
     'chargedBack')
@@ -104,7 +104,7 @@ const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM receipts r
 
 /** Refunds and corrections that go to the payer, of the line's last payments; those of one payment stand together. */
 const CREDITS_MAX: number = MAX_LISTED * 16;
-const CREDITS = `SELECT c.payment_hash, c.amount_micro FROM receipts r
+const CREDITS = `SELECT c.payment_hash, c.amount_micro FROM all_receipts r
   JOIN credits c ON c.payment_hash = r.payment_hash
   WHERE r.line = ? AND c.state IN ('pending', 'aggregated')
   ORDER BY r.counter DESC, c.payment_hash, c.id LIMIT ${CREDITS_MAX}`;
@@ -137,12 +137,12 @@ const listed = async (
   }));
 
 /** Party and currency: all receipts of a line have one of each. */
-const OWNER = `SELECT k.party, k.currency FROM receipts r JOIN keys k ON k.key_id = r.key_id
+const OWNER = `SELECT k.party, k.currency FROM all_receipts r JOIN keys k ON k.key_id = r.key_id
   WHERE r.line = ? ORDER BY r.counter, r.payment_hash LIMIT 1`;
 
 /** The logs that brought the line's last receipts, as far as they are booked. */
 const HEADS = `SELECT c.origin, c.next_index, c.root FROM cursors c JOIN
-    (SELECT origin, max(counter) AS counter FROM receipts WHERE line = ? GROUP BY origin) AS o
+    (SELECT origin, max(counter) AS counter FROM all_receipts WHERE line = ? GROUP BY origin) AS o
     ON o.origin = c.origin
   WHERE c.root IS NOT NULL ORDER BY o.counter DESC, c.origin LIMIT ${MAX_HEADS}`;
 
@@ -189,7 +189,9 @@ export const readLineAccounts = async (
     let last: Uint8Array = new Uint8Array(0);
     for (;;) {
       const rows = await session.all(
-        `SELECT DISTINCT line FROM receipts WHERE line > ? ORDER BY line LIMIT ${LINES_PAGE}`,
+        `SELECT line FROM receipts WHERE line > ? UNION SELECT line FROM sealed_lines WHERE line > ?
+         ORDER BY line LIMIT ${LINES_PAGE}`,
+        last,
         last,
       );
       for (const row of rows) {

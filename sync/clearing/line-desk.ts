@@ -100,7 +100,7 @@ const chargedBy = async (
   for (const hash of new Set(receipts)) {
     const [row] = /^([\da-f]{2}){32}$/.test(hash)
       ? await session.all(
-          'SELECT charge_micro FROM receipts WHERE aggregate_id = ? AND receipt_hash = ?',
+          'SELECT charge_micro FROM all_receipts WHERE aggregate_id = ? AND receipt_hash = ?',
           line.aggregateId,
           fromHex(hash),
         )

@@ -19,10 +19,11 @@ import {
 } from '../ledger/log-folder.ts';
 import type { LogSource } from '../ledger/log-source.ts';
 import type { ClearingService } from './clearing-service.ts';
-import type { RejectedItem } from './core/ingest.ts';
+import type { ElsewhereItem, RejectedItem } from './core/ingest.ts';
 import { ForkWatch, type SeenHead, stopOf } from './fork-watch.ts';
 import {
   checkInLine,
+  notedBy,
   type CheckedItem,
   type CheckRules,
   type RecordChecker,
@@ -66,6 +67,8 @@ export interface PullResult {
   readonly size: number;
   readonly rootHex: string;
   readonly ingested: number;
+  /** Of them, records that another part of the clearing books; absent where the clearing is not parted. */
+  readonly elsewhere?: number;
   readonly faultCount: number;
   readonly faults: readonly string[];
   /** The log signed two histories: nothing beyond this many entries is read or paid. */
@@ -78,7 +81,7 @@ const BUNDLES_TOGETHER = 4;
 /** A bundle whose records are being checked. */
 interface CheckedBundle {
   readonly bundle: Bundle;
-  readonly rejected: readonly RejectedItem[];
+  readonly rejected: readonly (RejectedItem | ElsewhereItem)[];
   readonly items: Promise<readonly CheckedItem[]>;
 }
 
@@ -102,7 +105,7 @@ const takeChecked = async (
 };
 
 const inOrder = (
-  rejected: readonly RejectedItem[],
+  rejected: CheckedBundle['rejected'],
   items: readonly CheckedItem[],
 ): CheckedItem[] => {
   const all = [...rejected, ...items];
@@ -135,6 +138,7 @@ export class LogPuller {
   readonly #watch: ForkWatch;
   readonly #faults: string[] = [];
   #faultCount = 0;
+  #elsewhere = 0;
 
   constructor(options: PullOptions) {
     this.#options = options;
@@ -154,6 +158,7 @@ export class LogPuller {
   async pull(clearing: ClearingService, nowS: number): Promise<PullResult> {
     const { origin } = this.#options;
     const before = (await clearing.cursor(origin)).nextIndex;
+    this.#elsewhere = 0;
     let stopped = await stopOf(clearing, origin);
     // A log whose stop was reached is not asked at all.
     const isDone = stopped !== undefined && before >= stopped.commonSize;
@@ -178,6 +183,7 @@ export class LogPuller {
       ingested: nextIndex - before,
       faultCount: this.#faultCount,
       faults: this.#faults,
+      ...(this.#options.part ? { elsewhere: this.#elsewhere } : {}),
       ...(stopped ? { stoppedAt: stopped.commonSize } : {}),
     };
   }
@@ -278,7 +284,9 @@ export class LogPuller {
     bundle: Bundle,
     cosignedAtS: number,
   ): Promise<CheckedBundle> {
-    const { records, rejected } = await this.#opener.open(clearing, bundle);
+    const opened = await this.#opener.open(clearing, bundle);
+    const { records } = opened;
+    const rejected = opened.rejected.map((item) => notedBy(this.#options.part, item));
     const items = this.#checker.check({ origin: this.origin, cosignedAtS, records });
     // Looked at when its turn comes, if it does.
     items.catch(() => {});
@@ -295,7 +303,8 @@ export class LogPuller {
     const { last, checked } = await takeChecked(ahead);
     const { origin } = this;
     const nextIndex = last.index * TILE_WIDTH + last.from + last.leaves.length;
-    await clearing.ingestBatch(checked, nowS, { origin, nextIndex, rootHex: last.rootHex, note });
+    const cursor = { origin, nextIndex, rootHex: last.rootHex, note };
+    this.#elsewhere += (await clearing.ingestBatch(checked, nowS, cursor)).elsewhere;
     for (const item of checked) if (item.kind === 'rejected') this.#fault(item);
   }
 

@@ -1,5 +1,5 @@
 import type { ClearingService } from './clearing-service.ts';
-import { MAX_FAULTS, type LogPuller } from './pull-log.ts';
+import { MAX_FAULTS, type LogPuller, type PullResult } from './pull-log.ts';
 
 const reasonOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
@@ -10,6 +10,7 @@ interface PulledLog {
   readonly size: number;
   readonly rootHex: string;
   readonly ingested: number;
+  readonly elsewhere?: PullResult['elsewhere'];
   /** Why it could not be followed to its end. */
   readonly trouble?: string;
   /** It signed two histories and is not followed beyond this many entries, until a person lifts the stop. */
@@ -41,9 +42,10 @@ export const pullLogs = async (
     const { nextIndex: before } = await clearing.cursor(origin);
     try {
       const result = await puller.pull(clearing, nowS);
-      const { size, rootHex, ingested, stoppedAt } = result;
+      const { size, rootHex, ingested, elsewhere, stoppedAt } = result;
       const stop = stoppedAt === undefined ? {} : { stoppedAt };
-      logs.push({ origin, size, rootHex, ingested, ...stop });
+      const others = elsewhere === undefined ? {} : { elsewhere };
+      logs.push({ origin, size, rootHex, ingested, ...others, ...stop });
       faultCount += result.faultCount;
       faults.push(...result.faults);
     } catch (error) {

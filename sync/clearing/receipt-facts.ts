@@ -2,7 +2,7 @@
 import type { PaymentOnLine, VerifiedReceipt } from './core/ingest.ts';
 import type { ReceiptFacts } from './core/ingest.ts';
 import { bytesEqual } from '../../protocol/bytes.ts';
-import { manyRows, readRows } from './many-rows.ts';
+import { manyRows, readRows, type ManyRows } from './many-rows.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
@@ -25,10 +25,24 @@ const TOGETHER_MAX = 8_192;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 
-const STORED = manyRows(
-  '?',
-  (hashes) => `SELECT payment_hash, receipt_hash, state, key_id, charge_micro, origin FROM receipts
+const storedIn = (table: string): ManyRows =>
+  manyRows(
+    '?',
+    (
+      hashes,
+    ) => `SELECT payment_hash, receipt_hash, state, key_id, charge_micro, origin FROM ${table}
      WHERE payment_hash IN (${hashes})`,
+  );
+const STORED = storedIn('receipts');
+const STORED_ANYWHERE = storedIn('all_receipts');
+
+/** Through which counter lines are sealed, and the last sealed Payment of each that others are judged against. */
+const SEALED = manyRows(
+  '?',
+  (
+    lines,
+  ) => `SELECT line, through_counter, payment_hash, counter, amount_micro, total_micro, 0 AS in_conflict
+     FROM sealed_lines WHERE line IN (${lines})`,
 );
 
 const VOIDED = manyRows(
@@ -62,16 +76,18 @@ const AROUND = manyRows(
   ) AS around LIMIT ${TOGETHER_MAX + 1}`,
 );
 
-const ONE =
-  'payment_hash, counter, amount_micro, total_micro, in_conflict FROM receipts WHERE line = ?';
-
 /** The same of one receipt by itself, whatever its line holds. */
-const NEIGHBOURS = `
-  SELECT * FROM (SELECT ${ONE} AND counter = ? AND payment_hash <> ? ORDER BY in_conflict LIMIT 1) AS same
-  UNION ALL SELECT * FROM (SELECT ${ONE} AND counter < ? AND in_conflict = 0
+const neighboursIn = (table: string): string => {
+  const one = `payment_hash, counter, amount_micro, total_micro, in_conflict FROM ${table} WHERE line = ?`;
+  return `
+  SELECT * FROM (SELECT ${one} AND counter = ? AND payment_hash <> ? ORDER BY in_conflict LIMIT 1) AS same
+  UNION ALL SELECT * FROM (SELECT ${one} AND counter < ? AND in_conflict = 0
     ORDER BY counter DESC LIMIT 1) AS below
-  UNION ALL SELECT * FROM (SELECT ${ONE} AND counter > ? AND in_conflict = 0
+  UNION ALL SELECT * FROM (SELECT ${one} AND counter > ? AND in_conflict = 0
     ORDER BY counter LIMIT 1) AS above`;
+};
+const NEIGHBOURS = neighboursIn('receipts');
+const NEIGHBOURS_ANYWHERE = neighboursIn('all_receipts');
 
 /** Bytes as a name in a map. */
 const nameOf = (bytes: Uint8Array): string =>
@@ -133,6 +149,8 @@ export class RunFacts {
   #voided: ReadonlySet<string> = new Set();
   #waitedFor: ReadonlySet<string> = new Set();
   readonly #closed: Map<string, number>;
+  /** By line, of lines that have receipts in sealed segments. */
+  readonly #sealed = new Map<string, { readonly through: number; readonly head?: OnLine }>();
   /** By line; undefined where there is too much to hold. */
   #lines: Map<string, OnLine[]> | undefined = new Map();
 
@@ -153,15 +171,8 @@ export class RunFacts {
   ): Promise<RunFacts> {
     const facts = new RunFacts(session, closed);
     const hashes = receipts.map(({ paymentHash }) => [paymentHash]);
-    for (const row of await readRows(session, STORED, hashes, [NOTHING])) {
-      facts.#stored.set(nameOf(bytesOf(row, 'payment_hash')), {
-        keyId: textOf(row, 'key_id'),
-        receiptHash: bytesOf(row, 'receipt_hash'),
-        chargeMicro: amountOf(row, 'charge_micro'),
-        state: textOf(row, 'state'),
-        origin: textOf(row, 'origin'),
-      });
-    }
+    facts.#keepStored(await readRows(session, STORED, hashes, [NOTHING]));
+    await facts.#readSealed(receipts);
     facts.#voided = hashesIn(await readRows(session, VOIDED, hashes, [NOTHING]));
     if (areCreditsWaiting) {
       facts.#waitedFor = hashesIn(await readRows(session, WAITED_FOR, hashes, [NOTHING]));
@@ -169,6 +180,37 @@ export class RunFacts {
     await facts.#readClosed(receipts);
     await facts.#readLines(receipts);
     return facts;
+  }
+
+  #keepStored(rows: readonly SqlRow[]): void {
+    for (const row of rows) {
+      this.#stored.set(nameOf(bytesOf(row, 'payment_hash')), {
+        keyId: textOf(row, 'key_id'),
+        receiptHash: bytesOf(row, 'receipt_hash'),
+        chargeMicro: amountOf(row, 'charge_micro'),
+        state: textOf(row, 'state'),
+        origin: textOf(row, 'origin'),
+      });
+    }
+  }
+
+  /** A Payment has one line and one counter: segments are asked for it only up to the counter that its line is sealed through. */
+  async #readSealed(receipts: readonly VerifiedReceipt[]): Promise<void> {
+    const lines = [...rangesOf(receipts).values()].map(({ line }) => [line]);
+    for (const row of await readRows(this.#session, SEALED, lines, [NOTHING])) {
+      const through = numberOf(row, 'through_counter');
+      const head = row['payment_hash'] === null ? {} : { head: onLineOf(row) };
+      this.#sealed.set(nameOf(bytesOf(row, 'line')), { through, ...head });
+    }
+    const wanted = receipts
+      .filter((receipt) => this.#isAmongSealed(receipt) && !this.stored(receipt))
+      .map(({ paymentHash }) => [paymentHash]);
+    if (wanted.length === 0) return;
+    this.#keepStored(await readRows(this.#session, STORED_ANYWHERE, wanted, [NOTHING]));
+  }
+
+  #isAmongSealed({ line, counter }: VerifiedReceipt): boolean {
+    return this.#sealed.size > 0 && counter <= (this.#sealed.get(nameOf(line))?.through ?? -1);
   }
 
   async #readClosed(receipts: readonly VerifiedReceipt[]): Promise<void> {
@@ -199,6 +241,7 @@ export class RunFacts {
       return;
     }
     for (const row of rows) lines.get(nameOf(bytesOf(row, 'line')))?.push(onLineOf(row));
+    for (const [name, { head }] of this.#sealed) if (head) lines.get(name)?.push(head);
     this.#lines = lines;
   }
 
@@ -226,11 +269,17 @@ export class RunFacts {
     writeBooked: () => Promise<void>,
   ): Promise<Neighbours> {
     const { line, counter, paymentHash } = receipt;
-    if (this.#lines) return nearest(receipt, this.#lines.get(nameOf(line)) ?? []);
+    const isAmongSealed = this.#isAmongSealed(receipt);
+    // What is in an aggregate is never judged again.
+    if (isAmongSealed && this.stored(receipt)?.state === 'aggregated') return {};
+    if (this.#lines && !isAmongSealed) return nearest(receipt, this.#lines.get(nameOf(line)) ?? []);
     await writeBooked();
     const at = BigInt(counter);
     const parameters = [line, at, paymentHash, line, at, line, at];
-    return nearest(receipt, (await this.#session.all(NEIGHBOURS, ...parameters)).map(onLineOf));
+    const sql = isAmongSealed ? NEIGHBOURS_ANYWHERE : NEIGHBOURS;
+    const found = (await this.#session.all(sql, ...parameters)).map(onLineOf);
+    const head = isAmongSealed ? undefined : this.#sealed.get(nameOf(line))?.head;
+    return nearest(receipt, head ? [...found, head] : found);
   }
 
   /** The receipt stands in the books now, for the first time or in another place. */

@@ -1,8 +1,10 @@
 /** Checking the records of a log: pure work of one processor, done in line or on the threads of check-threads.ts. */
 import type { Verifier } from '../../protocol/public-key.ts';
 import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
-import type { LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
-import { itemsOf, readEvidence } from './core/read-evidence.ts';
+import type { ElsewhereItem, LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
+import { partOfParty } from './core/part.ts';
+import type { Part } from './core/part.ts';
+import { itemsOf, readEvidence, type ReadEntry } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
 import type { RegistryChange } from './core/registry-change.ts';
 
@@ -11,6 +13,8 @@ export interface CheckRules {
   readonly registry: Registry;
   /** Id of this clearing's key. */
   readonly clearing: Uint8Array;
+  /** Which part of the clearing books here; absent: all of it. */
+  readonly part?: Part;
 }
 
 /** A record that its leaf commits to, still sealed, with the content key that opens it. */
@@ -28,7 +32,7 @@ export interface RecordBatch {
   readonly records: readonly SealedRecord[];
 }
 
-export type CheckedItem = VerifiedItem | RejectedItem;
+export type CheckedItem = VerifiedItem | RejectedItem | ElsewhereItem;
 
 /** Checks batches; the items of one come in the order of its records, a refund behind its Payment. */
 export interface RecordChecker {
@@ -49,9 +53,34 @@ export const rejected = (place: LogPlace, code: string, detail: string): Rejecte
   detail,
 });
 
+/** What cannot be booked has no party to go by: the first part of the clearing notes it for all. */
+export const notedBy = (
+  part: Part | undefined,
+  item: RejectedItem,
+): RejectedItem | ElsewhereItem =>
+  part === undefined || part.index === 0
+    ? item
+    : { kind: 'elsewhere', origin: item.origin, leafIndex: item.leafIndex };
+
+/**
+ * What this part books of an entry. Another part's is verified all the same: the row that it is of counts into the
+ * acknowledgement here too, and only a record whose signatures hold may move that on.
+ */
+const ownItems = (
+  entry: ReadEntry,
+  place: LogPlace,
+  part: Part | undefined,
+): CheckedItem | CheckedItem[] => {
+  if (part && partOfParty(entry.party, part.of) !== part.index) {
+    const { row } = entry.item;
+    return { kind: 'elsewhere', ...place, ...(row && { row }) };
+  }
+  return itemsOf(entry, place);
+};
+
 /** Opens and checks every record, each by itself: whatever is wrong with one holds up no other. */
 export const checkRecords = (
-  { registry, clearing }: CheckRules,
+  { registry, clearing, part }: CheckRules,
   verifier: Verifier,
   { origin, cosignedAtS, records }: RecordBatch,
 ): CheckedItem[] =>
@@ -61,15 +90,18 @@ export const checkRecords = (
       const parsed = parsePayloadRecord(record);
       const plain = parsed && openPayload(parsed, key);
       if (!parsed || !plain) {
-        return rejected(place, 'PAYLOAD_SEALED', 'the payload cannot be opened');
+        const why = 'the payload cannot be opened';
+        return notedBy(part, rejected(place, 'PAYLOAD_SEALED', why));
       }
       const outcomeHash = parsed.receiptPayloadHash;
       const context = { ...place, cosignedAtS, outcomeHash, clearing };
       const entry = readEvidence(registry, verifier, plain, context);
-      return entry.ok ? itemsOf(entry.value, place) : rejected(place, entry.code, entry.reason);
+      return entry.ok
+        ? ownItems(entry.value, place, part)
+        : notedBy(part, rejected(place, entry.code, entry.reason));
     } catch (error) {
       // A record that our own reader stumbles over is noted like a wrong one; else it would stop its log for good.
-      return rejected(place, 'RECORD_UNREADABLE', String(error));
+      return notedBy(part, rejected(place, 'RECORD_UNREADABLE', String(error)));
     }
   });
 

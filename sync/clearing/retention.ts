@@ -8,6 +8,8 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { DISPUTE_HORIZON_DAYS_MIN, dayOf, horizonS, signRetention } from './core/retention.ts';
+import { rewriteSegment } from './seal-segments.ts';
+import { readSegments, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
@@ -96,20 +98,28 @@ const isHeld = (row: SqlRow, holds: ReadonlySet<string>): boolean =>
 
 type Place = { readonly timeS: bigint; readonly id: bigint };
 
+/** What one run erases by, and in which table: the hot one, or a sealed segment's. */
+type Erasing = {
+  readonly nowS: number;
+  readonly horizonS: number;
+  readonly segment?: string;
+};
+
 /** One batch in its own transaction, from a place on; undefined when nothing is left. */
 const eraseBatch = async (
   session: SqlSession,
   from: Place,
   { signer, zone }: RetentionOptions,
-  at: { readonly nowS: number; readonly horizonS: number },
+  at: Erasing,
 ): Promise<
   { readonly last: Place; readonly erased: number; readonly kept: number } | undefined
 > => {
   const holds = await readHolds(session);
+  const table = at.segment === undefined ? 'receipts' : tableOf(at.segment);
   const rows = await session.all(
     `SELECT r.id, r.business_time_s, r.receipt_hash, r.charge_micro, r.line, k.party, a.file_name,
        d.aggregate_id AS dispute
-     FROM receipts r JOIN keys k ON k.key_id = r.key_id JOIN aggregates a ON a.aggregate_id = r.aggregate_id
+     FROM ${table} r JOIN keys k ON k.key_id = r.key_id JOIN aggregates a ON a.aggregate_id = r.aggregate_id
      LEFT JOIN disputes d ON d.aggregate_id = r.aggregate_id AND d.closed_s IS NULL
      WHERE r.state = 'aggregated' AND r.erased_s IS NULL AND r.business_time_s < ?
        AND (r.business_time_s > ? OR (r.business_time_s = ? AND r.id > ?))
@@ -129,7 +139,7 @@ const eraseBatch = async (
     chargeMicro += amountOf(row, 'charge_micro');
     // In direct mode the payee's own device approved; its id stands in the row anyway.
     await session.run(
-      `UPDATE receipts SET business_time_s = ?, erased_s = ?,
+      `UPDATE ${table} SET business_time_s = ?, erased_s = ?,
          payee = CASE WHEN payee = approver THEN payee ELSE ? END WHERE id = ?`,
       BigInt(dayOf(numberOf(row, 'business_time_s'), zone)),
       BigInt(at.nowS),
@@ -138,6 +148,9 @@ const eraseBatch = async (
     );
   }
   if (free.length > 0) {
+    if (at.segment !== undefined) {
+      await session.run("UPDATE segments SET state = 'rewriting' WHERE name = ?", at.segment);
+    }
     const statement = {
       atS: at.nowS,
       horizonS: at.horizonS,
@@ -170,14 +183,26 @@ export const eraseExpired = async (
     throw new KiriError('RETENTION_TOO_SHORT', `lines can be disputed for longer: ${why}`);
   }
   const at = { nowS, horizonS: horizonS(nowS, options.horizonDays, options.zone) };
-  let from: Place = { timeS: -1n, id: 0n };
-  let [erased, kept] = [0, 0];
-  for (;;) {
-    const place = from;
-    const done = await database.transaction((session) => eraseBatch(session, place, options, at));
-    if (!done) return { horizonS: at.horizonS, erased, kept };
-    erased += done.erased;
-    kept += done.kept;
-    from = done.last;
+  const run = { horizonS: at.horizonS, erased: 0, kept: 0 };
+  const eraseIn = async (erasing: Erasing): Promise<void> => {
+    let from: Place = { timeS: -1n, id: 0n };
+    for (;;) {
+      const place = from;
+      const done = await database.transaction((session) =>
+        eraseBatch(session, place, options, erasing),
+      );
+      if (!done) return;
+      run.erased += done.erased;
+      run.kept += done.kept;
+      from = done.last;
+    }
+  };
+  await eraseIn(at);
+  for (const { name, state, firstPaidS } of await database.transaction(readSegments)) {
+    // One that is being filled has its turn once it is sealed; one that a crash left half erased is ended.
+    if (state === 'filling') continue;
+    if (firstPaidS < at.horizonS) await eraseIn({ ...at, segment: name });
+    await rewriteSegment(database, name, nowS);
   }
+  return run;
 };

@@ -22,7 +22,7 @@ export const returnedCharge = async (
   paymentHash: Uint8Array,
 ): Promise<ReturnedCharge | undefined> => {
   const [row] = await session.all(
-    `SELECT p.aggregate_id, p.state, p.amount_micro, p.charged_back_micro, k.currency FROM receipts r
+    `SELECT p.aggregate_id, p.state, p.amount_micro, p.charged_back_micro, k.currency FROM all_receipts r
      JOIN presentments p ON p.aggregate_id = r.aggregate_id JOIN keys k ON k.key_id = r.key_id
      WHERE r.payment_hash = ? AND (p.state = 'released' OR p.charged_back_micro <> '0')`,
     paymentHash,
@@ -46,7 +46,7 @@ const unitOf = (row: SqlRow): bigint => {
 };
 
 /** Refunds and corrections of a line's receipts; those whose own line was given up reached nobody. */
-const REFUNDS = `SELECT c.state, c.amount_micro, p.arn FROM receipts r
+const REFUNDS = `SELECT c.state, c.amount_micro, p.arn FROM all_receipts r
   JOIN credits c ON c.payment_hash = r.payment_hash
   LEFT JOIN presentments p ON p.aggregate_id = c.aggregate_id
   WHERE r.aggregate_id = ? AND c.state IN ('aggregated', 'pending', ?)
@@ -74,7 +74,7 @@ export const givenBackOfLine = async (
 /** True where a refund of one of the line's receipts stands in a line that is not given up itself. */
 export const isRefundOut = async (session: SqlSession, aggregateId: string): Promise<boolean> => {
   const rows = await session.all(
-    `SELECT c.id FROM receipts r JOIN credits c ON c.payment_hash = r.payment_hash
+    `SELECT c.id FROM all_receipts r JOIN credits c ON c.payment_hash = r.payment_hash
      LEFT JOIN presentments p ON p.aggregate_id = c.aggregate_id
      WHERE r.aggregate_id = ? AND c.state = 'aggregated' AND (p.state IS NULL OR p.state <> 'released')
      ORDER BY c.id LIMIT 1`,
@@ -85,7 +85,7 @@ export const isRefundOut = async (session: SqlSession, aggregateId: string): Pro
 
 const WAITING = `SELECT c.id, c.key_id, c.lane, c.state, c.cause, c.amount_micro, c.payment_hash, k.acquirer,
     k.merchant, k.currency, b.bearer
-  FROM receipts r JOIN credits c ON c.payment_hash = r.payment_hash JOIN keys k ON k.key_id = c.key_id
+  FROM all_receipts r JOIN credits c ON c.payment_hash = r.payment_hash JOIN keys k ON k.key_id = c.key_id
   LEFT JOIN borne b ON b.payment_hash = c.payment_hash AND b.rule = ?
   WHERE r.aggregate_id = ? AND c.state IN ('pending', ?) ORDER BY c.id`;
 

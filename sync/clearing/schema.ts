@@ -261,6 +261,26 @@ const VOID_PROOFS: readonly string[] = [
         AND m.outcome <> 'refused')`,
 ];
 
+// Sealed segments (segments.ts). A column that is added to receipts belongs into RECEIPT_COLUMNS, every segment's table
+// and the view too. `part`: which part of a parted clearing this store is (part-of-store.ts); empty where there is one.
+const SEGMENTS: readonly string[] = [
+  `CREATE TABLE segments (
+     name TEXT PRIMARY KEY, state TEXT NOT NULL, through_id BIGINT NOT NULL, receipts BIGINT NOT NULL,
+     charge_micro TEXT NOT NULL, sha256 BLOB NOT NULL, first_paid_s BIGINT NOT NULL, last_paid_s BIGINT NOT NULL,
+     sealed_s BIGINT, rewritten_s BIGINT)`,
+  `CREATE TABLE segment_sums (
+     name TEXT NOT NULL REFERENCES segments, key_id TEXT NOT NULL REFERENCES keys, receipts BIGINT NOT NULL,
+     charge_micro TEXT NOT NULL, PRIMARY KEY (name, key_id))`,
+  'CREATE INDEX segment_sums_by_key ON segment_sums (key_id, name)',
+  `CREATE TABLE sealed_lines (
+     line BLOB PRIMARY KEY, through_counter BIGINT NOT NULL, payment_hash BLOB, counter BIGINT, amount_micro TEXT,
+     total_micro TEXT)`,
+  `CREATE VIEW all_receipts AS SELECT id, payment_hash, receipt_hash, key_id, lane, state, in_conflict, line, counter,
+     amount_micro, charge_micro, total_micro, released_micro, approver, sequence, payee, business_time_s,
+     time_flagged, origin, leaf_index, ingested_s, aggregate_id, erased_s FROM receipts`,
+  'CREATE TABLE part (part_index BIGINT NOT NULL, part_count BIGINT NOT NULL)',
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -278,6 +298,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   LANE_ENTRIES,
   INBOUND_ANSWERS,
   VOID_PROOFS,
+  SEGMENTS,
 ];
 
 /**
@@ -307,7 +328,7 @@ export const migrate = async (database: SqlDatabase): Promise<void> => {
 
 /**
  * Holds a store that is only read against the schema this release knows; it is not brought forward.
- * @throws KiriError STORE_TOO_NEW or STORE_UNAVAILABLE (not a clearing's store).
+ * @throws KiriError STORE_TOO_NEW, STORE_TOO_OLD or STORE_UNAVAILABLE (not a clearing's store).
  */
 export const checkVersion = async (database: SqlDatabase): Promise<void> => {
   const version = await database.transaction(async (session) => {
@@ -322,4 +343,10 @@ export const checkVersion = async (database: SqlDatabase): Promise<void> => {
     throw new KiriError('STORE_TOO_NEW', `clearing store has schema version ${version}`);
   }
   if (version < 1) throw new KiriError('STORE_UNAVAILABLE', 'the file is not a clearing store');
+  if (version < MIGRATIONS.length) {
+    throw new KiriError(
+      'STORE_TOO_OLD',
+      `clearing store has schema version ${version}, this release reads ${MIGRATIONS.length}: start its clearing with this release once`,
+    );
+  }
 };

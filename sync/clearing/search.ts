@@ -1,8 +1,9 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { currencyOf } from '../../protocol/currency.ts';
 import { sortable } from './schema.ts';
+import { readSegments, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
-import type { SqlDatabase, SqlRow } from './sql.ts';
+import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
 /** What to look for; all that is given must hold. Times are business times in UTC seconds, amounts what was charged. */
 export type SearchQuery = {
@@ -40,10 +41,12 @@ export type FoundReceipt = {
 const PAGE_ROWS = 1000;
 
 // CROSS JOIN keeps the receipts outside: their index gives the order, and no page sorts what is left.
-const SELECT = `SELECT r.id, r.business_time_s, r.time_flagged, r.charge_micro, r.state, r.payment_hash,
+const selectFrom = (
+  table: string,
+): string => `SELECT r.id, r.business_time_s, r.time_flagged, r.charge_micro, r.state, r.payment_hash,
   r.receipt_hash, r.origin, r.leaf_index, r.aggregate_id, k.merchant, k.party, k.account, k.currency, k.sign,
   p.arn, p.file_name
-  FROM receipts r CROSS JOIN keys k LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
+  FROM ${table} r CROSS JOIN keys k LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
   WHERE k.key_id = r.key_id`;
 
 type Condition = { readonly sql: string; readonly values: readonly (string | bigint)[] };
@@ -85,20 +88,81 @@ const found = (row: SqlRow): FoundReceipt => {
 type Order = {
   readonly by: string;
   readonly start: string | bigint;
+  /** Times of payment that a page from this value on can hold: segments of other times are not asked. */
+  readonly isTime: boolean;
   of(row: SqlRow): string | bigint;
 };
 
 const byTime = (query: SearchQuery): Order => ({
   by: 'r.business_time_s',
   start: BigInt(query.fromS ?? 0),
+  isTime: true,
   of: (row) => BigInt(numberOf(row, 'business_time_s')),
 });
 
 const byAmount = (query: SearchQuery): Order => ({
   by: CHARGE,
   start: digits(query.minMicro ?? 0n),
+  isTime: false,
   of: (row) => digits(amountOf(row, 'charge_micro')),
 });
+
+/** What the pages of one search have in common. */
+type Paging = {
+  readonly query: SearchQuery;
+  readonly order: Order;
+  readonly filters: readonly Condition[];
+  /** Of one aggregation key only: segments without it are not asked. */
+  readonly keyId?: string;
+};
+
+/** The hot table and the segments that can hold something from this position on. */
+const tablesFor = async (
+  session: SqlSession,
+  { query, order, keyId }: Paging,
+  from: string | bigint,
+): Promise<readonly string[]> => {
+  const { toS = Number.MAX_SAFE_INTEGER } = query;
+  const fromS = order.isTime ? Number(from) : (query.fromS ?? 0);
+  const near = (await readSegments(session))
+    .filter(({ firstPaidS, lastPaidS }) => firstPaidS < toS && lastPaidS >= fromS)
+    .map(({ name }) => name);
+  if (near.length === 0 || keyId === undefined) return ['receipts', ...near.map(tableOf)];
+  const rows = await session.all('SELECT name FROM segment_sums WHERE key_id = ?', keyId);
+  const own = new Set(rows.map((row) => textOf(row, 'name')));
+  return ['receipts', ...near.filter((name) => own.has(name)).map(tableOf)];
+};
+
+const inOrder =
+  (order: Order) =>
+  (a: SqlRow, b: SqlRow): number => {
+    const [left, right] = [order.of(a), order.of(b)];
+    if (left !== right) return left < right ? -1 : 1;
+    return (a['id'] as bigint) < (b['id'] as bigint) ? -1 : 1;
+  };
+
+/**
+ * The next rows of all tables together. All are asked in one transaction: what a sealing moves meanwhile is found on one
+ * side of it.
+ */
+const pageAt = async (
+  session: SqlSession,
+  paging: Paging,
+  { sql, values: at }: Condition,
+): Promise<readonly SqlRow[]> => {
+  const { order, filters } = paging;
+  const where = filters.map((filter) => ` AND ${filter.sql}`).join('');
+  const values = filters.flatMap((filter) => filter.values);
+  const tail = `ORDER BY ${order.by}, r.id LIMIT ${PAGE_ROWS}`;
+  const rows: SqlRow[] = [];
+  const tables = await tablesFor(session, paging, at[0] ?? order.start);
+  for (const table of tables) {
+    const statement = `${selectFrom(table)}${where} AND ${sql} ${tail}`;
+    rows.push(...(await session.all(statement, ...values, ...at)));
+  }
+  if (tables.length > 1) rows.sort(inOrder(order));
+  return rows.slice(0, PAGE_ROWS);
+};
 
 /**
  * Page by page. A page goes on behind the last row of the one before: first the rest of the same time or amount by
@@ -106,17 +170,14 @@ const byAmount = (query: SearchQuery): Order => ({
  */
 async function* pages(
   database: SqlDatabase,
-  order: Order,
-  filters: readonly Condition[],
+  paging: Paging,
 ): AsyncGenerator<readonly FoundReceipt[]> {
-  const where = filters.map((filter) => ` AND ${filter.sql}`).join('');
-  const values = filters.flatMap((filter) => filter.values);
-  const tail = `ORDER BY ${order.by}, r.id LIMIT ${PAGE_ROWS}`;
+  const { order } = paging;
   let position: Condition = { sql: `${order.by} >= ?`, values: [order.start] };
   for (;;) {
-    const { sql, values: at } = position;
-    const statement = `${SELECT}${where} AND ${sql} ${tail}`;
-    const rows = await database.transaction((session) => session.all(statement, ...values, ...at));
+    const { values: at } = position;
+    const from = position;
+    const rows = await database.transaction((session) => pageAt(session, paging, from));
     if (rows.length > 0) yield rows.map(found);
     const last = rows.at(-1);
     if (rows.length === PAGE_ROWS && last) {
@@ -163,10 +224,12 @@ export async function* searchReceipts(
   const hasTime = query.fromS !== undefined || query.toS !== undefined;
   const hasAmount = query.minMicro !== undefined || query.maxMicro !== undefined;
   if (query.merchant === undefined && query.party === undefined) {
-    yield* pages(database, hasAmount && !hasTime ? byAmount(query) : byTime(query), filters);
+    const order = hasAmount && !hasTime ? byAmount(query) : byTime(query);
+    yield* pages(database, { query, order, filters });
     return;
   }
   for await (const keyId of keysOf(database, query)) {
-    yield* pages(database, byTime(query), [{ sql: 'r.key_id = ?', values: [keyId] }, ...filters]);
+    const own: Condition = { sql: 'r.key_id = ?', values: [keyId] };
+    yield* pages(database, { query, order: byTime(query), filters: [own, ...filters], keyId });
   }
 }

@@ -8,7 +8,7 @@ const PAGE = 4_096;
 /** Lines times approvers that are held; beyond it the store is refused. */
 export const MAX_SUMS = 4_000_000;
 
-const RECEIPTS = `SELECT line, counter, payment_hash, approver, amount_micro FROM receipts
+const RECEIPTS = `SELECT line, counter, payment_hash, approver, amount_micro FROM all_receipts
   WHERE (line, counter, payment_hash) > (?, ?, ?) ORDER BY line, counter, payment_hash LIMIT ${PAGE}`;
 
 const nameOf = (line: string, approver: string): string => `${line} ${approver}`;

@@ -66,6 +66,9 @@ export type VerifiedVoid = LogPlace & {
 
 export type VerifiedItem = VerifiedReceipt | VerifiedVoid | VerifiedCredit;
 
+/** A verified record whose party belongs to another part of the clearing: its row is here, its money is booked there. */
+export type ElsewhereItem = LogPlace & { readonly kind: 'elsewhere'; readonly row?: LogRow };
+
 /** A record of a log that could not be opened or verified: noted with its place, booked nowhere. */
 export type RejectedItem = LogPlace & {
   readonly kind: 'rejected';

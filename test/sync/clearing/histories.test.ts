@@ -100,7 +100,7 @@ const FAULTS: readonly Fault[] = [
     fault: 'a refund above the charge that is let through',
     bend: {
       database: bending(
-        /^SELECT key_id, state, charge_micro FROM receipts/,
+        /^SELECT key_id, state, charge_micro FROM all_receipts/,
         'charge_micro',
         (value) => (BigInt(String(value)) * 2n).toString(),
       ),

@@ -130,7 +130,8 @@ t.test('every kind of search goes through an index and sorts nothing', async (t)
         work({
           ...session,
           all: async (sql, ...values) => {
-            plans.push(await planOf(session, sql, values));
+            // Which segments there are is asked first.
+            if (!/segments/.test(sql)) plans.push(await planOf(session, sql, values));
             return session.all(sql, ...values);
           },
         }),

@@ -1,0 +1,72 @@
+import { toHex } from '../../protocol/bytes.ts';
+import { openStore, openStoreReadOnly } from '../../sync/clearing/open-store.ts';
+import { checkVersion, migrate } from '../../sync/clearing/schema.ts';
+import { SEAL_AFTER_DAYS, checkSegment, sealSegments } from '../../sync/clearing/seal-segments.ts';
+import { readSegments } from '../../sync/clearing/segments.ts';
+import type { Segment } from '../../sync/clearing/segments.ts';
+import type { SqlDatabase } from '../../sync/clearing/sql.ts';
+import { EXIT_FAILED, EXIT_OK } from '../command.ts';
+import { storePlace } from './store-place.ts';
+import { say, toolOptions } from './tool-options.ts';
+
+/** A segment as commands and answers show it. */
+export function spokenSegment(segment: Segment): Record<string, string | number> {
+  const { name, state, receipts, chargeMicro, sha256, sealedS, rewrittenS } = segment;
+  return {
+    name,
+    state,
+    receipts,
+    chargeMicro: chargeMicro.toString(),
+    sha256: toHex(sha256),
+    ...(sealedS === undefined ? {} : { sealedS }),
+    ...(rewrittenS === undefined ? {} : { rewrittenS }),
+  };
+}
+
+/** `kiri clearing seal --store STORE [--after-days N]`: the store's only writer meanwhile. */
+export async function runSeal(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['store', 'store-password-file', 'after-days']);
+  const days = options.count('after-days') ?? SEAL_AFTER_DAYS;
+  const place = storePlace(options.need('store'), options.text('store-password-file'));
+  const database = await openStore(place.location, place.access);
+  try {
+    await migrate(database);
+    const sealed = await sealSegments(database, days, Math.floor(Date.now() / 1000));
+    const words = sealed.map(({ name, receipts }) => `${name}: ${receipts} receipts`);
+    say(options.json, { sealed: sealed.map(spokenSegment) }, words.join('\n') || 'nothing to seal');
+  } finally {
+    await database.close();
+  }
+  return EXIT_OK;
+}
+
+/** Counted anew from its rows; one that is being filled or rewritten has no end yet that could be held against them. */
+async function checked(database: SqlDatabase, segment: Segment): Promise<Record<string, unknown>> {
+  const isIntact =
+    segment.state === 'sealed' ? (await checkSegment(database, segment.name)).isIntact : true;
+  return { ...spokenSegment(segment), isIntact };
+}
+
+/** `kiri clearing segments --store STORE`: every segment, counted anew; exit code 1 if one is not what was sealed. */
+export async function runSegments(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, ['store', 'store-password-file']);
+  const place = storePlace(options.need('store'), options.text('store-password-file'));
+  const database = await openStoreReadOnly(place.location, place.access);
+  try {
+    await checkVersion(database);
+    const segments: Record<string, unknown>[] = [];
+    for (const segment of await database.transaction(readSegments)) {
+      segments.push(await checked(database, segment));
+    }
+    const isIntact = segments.every((one) => one['isIntact'] === true);
+    const words = segments.map(
+      (one) =>
+        `${String(one['name'])} ${String(one['state'])}: ${String(one['receipts'])} receipts, ${String(one['sha256'])}` +
+        (one['isIntact'] === true ? '' : ': NOT WHAT WAS SEALED'),
+    );
+    say(options.json, { ok: isIntact, segments }, words.join('\n') || 'no segments');
+    return isIntact ? EXIT_OK : EXIT_FAILED;
+  } finally {
+    await database.close();
+  }
+}
