@@ -112,7 +112,8 @@ const STORIES: readonly { readonly start: readonly Kind[]; readonly deck: readon
 
 const STEPS_MIN = 4;
 const STEPS_MAX = 16;
-const WAITS_S = [0, 1, 3_600, 21_600, 86_400, 6 * 86_400];
+/** Now and then the time to answer a chargeback passes. */
+const WAITS_S = [0, 0, 1, 1, 3_600, 3_600, 21_600, 21_600, 86_400, 86_400, 6 * 86_400, 46 * 86_400];
 /** Boundaries of a small step; a cut of several files has some more. */
 const CRASH_WITHIN = 90;
 

@@ -59,9 +59,9 @@ let spare: SqlDatabase | undefined;
 
 const emptied = async (database: SqlDatabase): Promise<SqlDatabase> => {
   await database.transaction(async (session) => {
-    await session.run('PRAGMA defer_foreign_keys = ON');
+    // What refers to a table was made after it. A pragma that defers the check would have every statement compiled anew.
     const tables = await session.all(
-      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid DESC",
     );
     for (const table of tables) {
       const name = text(table, 'name');
@@ -344,6 +344,8 @@ class Player {
     const { reconciles, differences } = await clearing.reconcile();
     if (!reconciles) throw new Error(`reconcile: ${differences.join('; ')}`);
     const { lines } = this.#books;
+    const twice = lines.paidBackTwice();
+    if (twice.length > 0) throw new Error(`refunded and charged back: ${twice.join(' ')}`);
     this.#compare(filesFound(this.#files), [filesBooked(lines)], 'the files');
     this.#compare(payoutsFound(this.#files), [payoutsBooked(lines)], 'the payouts');
     await this.#checkReceipts();

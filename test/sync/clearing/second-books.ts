@@ -381,6 +381,7 @@ export class SecondBooks {
         presentedS: 0,
         answerByS: 0,
         isArbitrated: false,
+        isAcceptedLate: false,
         feeDue: isCharge ? micro * BigInt(fee.basisPoints) + fee.fixedMicro * 10_000n : 0n,
       });
     }

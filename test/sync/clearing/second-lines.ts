@@ -30,6 +30,8 @@ export type Line = {
   presentedS: number;
   answerByS: number;
   isArbitrated: boolean;
+  /** Accepted when the time to answer was over. */
+  isAcceptedLate: boolean;
   /** Ten-thousandths of a micro-unit. */
   feeDue: bigint;
 };
@@ -350,6 +352,7 @@ export class SecondLines {
     if (decision === 'accept' && (line.stand === 'disputed' || line.stand === 'secondQueued')) {
       const isAnswerable = line.stand === 'secondQueued' || nowS <= line.answerByS;
       if (isAnswerable && this.#isTooMuch(line, line.chargedBack + line.disputed)) return;
+      line.isAcceptedLate = !isAnswerable;
       line.stand = 'over';
       line.chargedBack += line.disputed;
       line.disputed = 0n;
@@ -361,6 +364,16 @@ export class SecondLines {
       line.stand = 'released';
       this.#payments.returned(line);
     }
+  }
+
+  /** ARNs of lines that went back to the payer more than once, but for what the issuer or the calendar decided. */
+  paidBackTwice(): string[] {
+    const found = this.lines.filter((line) => {
+      if (line.isPiece || line.isArbitrated || line.isAcceptedLate) return false;
+      const { out } = this.#payments.refundsOf(line);
+      return line.chargedBack > 0n && line.chargedBack + out >= line.micro + line.unit;
+    });
+    return found.map(({ arn }) => arn);
   }
 
   /** Where the money of one line stands. */
