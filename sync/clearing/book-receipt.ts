@@ -27,7 +27,7 @@ type Run = {
   readonly scope: IngestScope;
   readonly facts: RunFacts;
   /** Rows of receipts that are booked and not in the store yet; they are before anything else looks for them there. */
-  readonly rows: SqlValue[][];
+  readonly rows: SqlValue[];
 };
 
 const INSERT = manyRows(
@@ -102,7 +102,7 @@ const insert = async (run: Run, receipt: VerifiedReceipt, placement: Placement):
   const keyId = await books.open(receipt.key, 'debit');
   const charge = chargeOf(receipt);
   const [lane, state, inConflict] = stateColumns(placement);
-  run.rows.push([
+  run.rows.push(
     receipt.paymentHash,
     receipt.receiptHash,
     keyId,
@@ -123,7 +123,7 @@ const insert = async (run: Run, receipt: VerifiedReceipt, placement: Placement):
     receipt.origin,
     BigInt(receipt.leafIndex),
     BigInt(nowS),
-  ]);
+  );
   const { receiptHash, origin } = receipt;
   const booked = { keyId, receiptHash, chargeMicro: charge, state, origin };
   run.facts.booked(receipt, booked, inConflict);

@@ -147,7 +147,7 @@ export class Books {
       if (!this.#balances.has(keyId) && !this.#absent.has(keyId)) ids.add(keyId);
     }
     if (ids.size === 0) return;
-    const wanted = [...ids].map((keyId) => [keyId]);
+    const wanted = [...ids];
     for (const row of await readRows(this.#session, LOOK, wanted, [''])) this.#read(row);
     for (const keyId of ids) {
       if (!this.#balances.has(keyId)) this.#absent.add(keyId);
@@ -189,7 +189,7 @@ export class Books {
   async #load(keyId: string): Promise<KeyBalance | undefined> {
     const known = this.#balances.get(keyId);
     if (known || this.#absent.has(keyId)) return known;
-    for (const row of await this.#session.all(LOOK(1), keyId)) this.#read(row);
+    for (const row of await this.#session.all(LOOK.text(1), keyId)) this.#read(row);
     return this.#balances.get(keyId);
   }
 
@@ -243,18 +243,18 @@ export class Books {
   }
 
   async flush(): Promise<void> {
-    const sources: SqlValue[][] = [];
-    const balances: SqlValue[][] = [];
+    const sources: SqlValue[] = [];
+    const balances: SqlValue[] = [];
     for (const [keyId, buckets] of this.#changed) {
       const balance = await this.balance(keyId);
-      sources.push([keyId, balance.sourceMicro.toString()]);
+      sources.push(keyId, balance.sourceMicro.toString());
       for (const bucket of buckets) {
-        balances.push([keyId, bucket, balance.buckets[bucket].toString()]);
+        balances.push(keyId, bucket, balance.buckets[bucket].toString());
       }
     }
     await writeRows(this.#session, SOURCES, sources);
     await writeRows(this.#session, BALANCES, balances);
-    const lanes: SqlValue[][] = [];
+    const lanes: SqlValue[] = [];
     for (const { keyId, lane, state } of this.#lanes.values()) {
       // What the next cut will present and what the books hold must be one sum, remainder included.
       const held = (await this.balance(keyId)).buckets[LANE_BUCKET[lane]];
@@ -262,7 +262,7 @@ export class Books {
         held === state.pendingMicro,
         `clearing: lane ${lane} of ${keyId} has ${state.pendingMicro}, the books ${held}`,
       );
-      lanes.push([
+      lanes.push(
         keyId,
         lane,
         state.residualMicro.toString(),
@@ -271,11 +271,11 @@ export class Books {
         BigInt(state.firstIngestS),
         BigInt(state.aggregates),
         state.lastAggregate ?? null,
-      ]);
+      );
     }
     await writeRows(this.#session, LANE_ROWS, lanes);
     const atS = BigInt(this.#atS);
-    const entries = [...this.#moves.values()].map(({ move, amountMicro }) => [
+    const entries = [...this.#moves.values()].flatMap(({ move, amountMicro }) => [
       atS,
       move.keyId,
       move.from,

@@ -4,7 +4,7 @@ import type { ReceiptFacts } from './core/ingest.ts';
 import { bytesEqual } from '../../protocol/bytes.ts';
 import { manyRows, readRows, type ManyRows } from './many-rows.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
-import type { SqlRow, SqlSession } from './sql.ts';
+import type { SqlRow, SqlSession, SqlValue } from './sql.ts';
 
 /** A Payment that was booked before. */
 export type StoredReceipt = {
@@ -21,7 +21,7 @@ type OnLine = PaymentOnLine & { readonly inConflict: number };
 type Neighbours = Pick<ReceiptFacts, 'sameCounter' | 'below' | 'above'>;
 
 /** Payments of all lines of a run that are looked at together; where there are more, each receipt asks for itself. */
-const TOGETHER_MAX = 8_192;
+const TOGETHER_MAX = 2_048;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 
@@ -60,19 +60,19 @@ const CLOSED = manyRows(
   (names) => `SELECT programme, closed_through_s FROM windows WHERE programme IN (${names})`,
 );
 
-const COLUMNS = 'r.line, r.payment_hash, r.counter, r.amount_micro, r.total_micro, r.in_conflict';
+const COLUMNS = 'w.at, r.payment_hash, r.counter, r.amount_micro, r.total_micro, r.in_conflict';
 const STANDING = 'SELECT b.id FROM receipts b WHERE b.line = w.line AND b.in_conflict = 0';
+/** SQLite takes the tables of a CROSS JOIN in their order; else it may go through all receipts for a few lines. */
+const LOOKED_FOR = `SELECT ${COLUMNS} FROM wanted w CROSS JOIN receipts r WHERE`;
 
 /** Of each line: all between its lowest and highest counter of the run, and the nearest standing ones outside. */
 const AROUND = manyRows(
-  '(CAST(? AS BLOB), CAST(? AS BIGINT), CAST(? AS BIGINT))',
-  (ranges) => `WITH wanted (line, low, high) AS (VALUES ${ranges})
+  '(CAST(? AS BIGINT), CAST(? AS BLOB), CAST(? AS BIGINT), CAST(? AS BIGINT))',
+  (ranges) => `WITH wanted (at, line, low, high) AS (VALUES ${ranges})
   SELECT * FROM (
-    SELECT ${COLUMNS} FROM wanted w JOIN receipts r ON r.line = w.line AND r.counter BETWEEN w.low AND w.high
-    UNION ALL SELECT ${COLUMNS} FROM wanted w JOIN receipts r
-      ON r.id = (${STANDING} AND b.counter < w.low ORDER BY b.counter DESC LIMIT 1)
-    UNION ALL SELECT ${COLUMNS} FROM wanted w JOIN receipts r
-      ON r.id = (${STANDING} AND b.counter > w.high ORDER BY b.counter LIMIT 1)
+    ${LOOKED_FOR} r.line = w.line AND r.counter BETWEEN w.low AND w.high
+    UNION ALL ${LOOKED_FOR} r.id = (${STANDING} AND b.counter < w.low ORDER BY b.counter DESC LIMIT 1)
+    UNION ALL ${LOOKED_FOR} r.id = (${STANDING} AND b.counter > w.high ORDER BY b.counter LIMIT 1)
   ) AS around LIMIT ${TOGETHER_MAX + 1}`,
 );
 
@@ -170,7 +170,7 @@ export class RunFacts {
     areCreditsWaiting: boolean,
   ): Promise<RunFacts> {
     const facts = new RunFacts(session, closed);
-    const hashes = receipts.map(({ paymentHash }) => [paymentHash]);
+    const hashes = receipts.map(({ paymentHash }) => paymentHash);
     facts.#keepStored(await readRows(session, STORED, hashes, [NOTHING]));
     await facts.#readSealed(receipts);
     facts.#voided = hashesIn(await readRows(session, VOIDED, hashes, [NOTHING]));
@@ -196,7 +196,9 @@ export class RunFacts {
 
   /** A Payment has one line and one counter: segments are asked for it only up to the counter that its line is sealed through. */
   async #readSealed(receipts: readonly VerifiedReceipt[]): Promise<void> {
-    const lines = [...rangesOf(receipts).values()].map(({ line }) => [line]);
+    const [any] = await this.#session.all('SELECT line FROM sealed_lines LIMIT 1');
+    if (!any) return;
+    const lines = [...rangesOf(receipts).values()].map(({ line }) => line);
     for (const row of await readRows(this.#session, SEALED, lines, [NOTHING])) {
       const through = numberOf(row, 'through_counter');
       const head = row['payment_hash'] === null ? {} : { head: onLineOf(row) };
@@ -204,7 +206,7 @@ export class RunFacts {
     }
     const wanted = receipts
       .filter((receipt) => this.#isAmongSealed(receipt) && !this.stored(receipt))
-      .map(({ paymentHash }) => [paymentHash]);
+      .map(({ paymentHash }) => paymentHash);
     if (wanted.length === 0) return;
     this.#keepStored(await readRows(this.#session, STORED_ANYWHERE, wanted, [NOTHING]));
   }
@@ -220,27 +222,25 @@ export class RunFacts {
     }
     if (names.size === 0) return;
     for (const name of names) this.#closed.set(name, 0);
-    const wanted = [...names].map((name) => [name]);
-    for (const row of await readRows(this.#session, CLOSED, wanted, [''])) {
+    for (const row of await readRows(this.#session, CLOSED, [...names], [''])) {
       this.#closed.set(textOf(row, 'programme'), numberOf(row, 'closed_through_s'));
     }
   }
 
   async #readLines(receipts: readonly VerifiedReceipt[]): Promise<void> {
     const lines = new Map<string, OnLine[]>();
-    const ranges = rangesOf(receipts);
-    for (const name of ranges.keys()) lines.set(name, []);
-    const wanted = [...ranges.values()].map(({ line, low, high }) => [
-      line,
-      BigInt(low),
-      BigInt(high),
-    ]);
-    const rows = await readRows(this.#session, AROUND, wanted, [NOTHING, 0n, 0n]);
+    const wanted: SqlValue[] = [];
+    for (const [name, { line, low, high }] of rangesOf(receipts)) {
+      wanted.push(BigInt(lines.size), line, BigInt(low), BigInt(high));
+      lines.set(name, []);
+    }
+    const rows = await readRows(this.#session, AROUND, wanted, [0n, NOTHING, 0n, 0n]);
     if (rows.length > TOGETHER_MAX) {
       this.#lines = undefined;
       return;
     }
-    for (const row of rows) lines.get(nameOf(bytesOf(row, 'line')))?.push(onLineOf(row));
+    const found = [...lines.values()];
+    for (const row of rows) found[numberOf(row, 'at')]?.push(onLineOf(row));
     for (const [name, { head }] of this.#sealed) if (head) lines.get(name)?.push(head);
     this.#lines = lines;
   }
