@@ -28,7 +28,8 @@ export function takeAcknowledgement(work: Work, bytes: Uint8Array): void {
   }
   const { throughSequence, timeS } = facts.value;
   if (state.phase !== 'open') {
-    answer(work, false, 'the approver is starting or its disk is full');
+    const reason = 'the approver is starting or its disk is full';
+    work.effects.push({ kind: 'centre', taken: false, reason, isForNow: true });
     return;
   }
   if (throughSequence >= state.nextSequence) {

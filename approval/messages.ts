@@ -63,4 +63,10 @@ export type ApproverEffect =
    */
   | { readonly kind: 'lookup'; readonly key: string; readonly paymentHash: Uint8Array }
   /** A signed word from the centre was refused or taken; for the shell's log and HTTP answer. */
-  | { readonly kind: 'centre'; readonly taken: boolean; readonly reason: string };
+  /** What became of a document of the centre; `isForNow`: not taken, and may be later as it is. */
+  | {
+      readonly kind: 'centre';
+      readonly taken: boolean;
+      readonly reason: string;
+      readonly isForNow?: true;
+    };

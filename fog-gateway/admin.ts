@@ -10,10 +10,13 @@ import {
 import { toHex } from '../protocol/bytes.ts';
 import { KiriError } from '../protocol/kiri-error.ts';
 import type { Level } from '../protocol/levels.ts';
+import type { CentreAnswer } from './approver-shell.ts';
 
 const MAX_BODY_BYTES = 65_536;
 const TOKEN_FILE = 'admin-token';
 const HASH_BYTES = 32;
+/** A gateway with room again takes documents within a second. */
+const RETRY_AFTER_S = 5;
 /** Hashes of one POST /lookup. */
 const MAX_LOOKUP = MAX_BODY_BYTES / HASH_BYTES;
 
@@ -39,9 +42,10 @@ export interface AdminActions {
   isHealthy(): boolean;
   /** BigInts are written as decimal text. */
   status(): object;
-  acknowledgement(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
-  statusList(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
-  statement(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }>;
+  /** These throw KiriError DISK_* where nothing can be kept now. */
+  acknowledgement(bytes: Uint8Array): Promise<CentreAnswer>;
+  statusList(bytes: Uint8Array): Promise<CentreAnswer>;
+  statement(bytes: Uint8Array): Promise<CentreAnswer>;
   /** The newest totals of lines, signed (protocol/messages/spent-totals.ts). */
   totals(): readonly Uint8Array[];
   lookUp(hashes: readonly Uint8Array[]): Promise<readonly Held[]>;
@@ -111,12 +115,25 @@ async function route(
     case 'POST /status-list':
     case 'POST /statement': {
       if (!isAuthorised(request, token)) return json(401, { error: 'bearer token is wrong' });
-      const { taken, reason } = await actions[DOCUMENT_AT[pathname]!](request.body);
-      return json(taken ? 200 : 422, { taken, reason });
+      return tell(() => actions[DOCUMENT_AT[pathname]!](request.body));
     }
     default:
       return json(404, { error: 'no such thing here' });
   }
+}
+
+/** 422 is final; what only cannot be kept now (a full or read-only disk, a gateway that is starting) is 503: come again. */
+async function tell(take: () => Promise<CentreAnswer>): Promise<HttpAnswer> {
+  let answer: CentreAnswer;
+  try {
+    answer = await take();
+  } catch (error) {
+    if (!(error instanceof KiriError) || !error.code.startsWith('DISK_')) throw error;
+    answer = { taken: false, reason: error.code, isForNow: true };
+  }
+  const { taken, reason, isForNow } = answer;
+  if (isForNow) return { ...json(503, { taken, reason }), retryAfterS: RETRY_AFTER_S };
+  return json(taken ? 200 : 422, { taken, reason });
 }
 
 /** Body: hashes one behind the other; answer: one word each, in their order. */

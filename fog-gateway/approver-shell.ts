@@ -15,6 +15,14 @@ const SIGNED_DELAY_MS = 20;
 /** Unsynced bytes of the offers journal above which hand-ins wait. */
 const MAX_HAND_IN_BACKLOG_BYTES = 1_048_576;
 
+/** What became of a document of the centre. */
+export interface CentreAnswer {
+  readonly taken: boolean;
+  readonly reason: string;
+  /** Not taken, and may be later just as it is: whoever brought it should come again. */
+  readonly isForNow?: true;
+}
+
 export interface ShellOptions {
   readonly folder: string;
   readonly approver: Approver;
@@ -24,7 +32,7 @@ export interface ShellOptions {
   readonly send: (to: string, verb: DownVerb, bytes: Uint8Array) => void;
   /** After the effects of one input: what was sent may go out. */
   readonly flush: () => void;
-  readonly onCentre: (taken: boolean, reason: string) => void;
+  readonly onCentre: (answer: CentreAnswer) => void;
   /** A journal or an assertion has stopped it; nothing more is appended. */
   readonly onFailure: (error: KiriError) => void;
 }
@@ -178,7 +186,7 @@ export class ApproverShell {
         void this.#lookUp(effect.key, effect.paymentHash);
         return;
       case 'centre':
-        this.#options.onCentre(effect.taken, effect.reason);
+        this.#options.onCentre(effect);
     }
   }
 

@@ -23,7 +23,7 @@ import { levelOfSequence, type LogLevels } from '../protocol/levels.ts';
 import type { PublicKey, Signer } from '../protocol/public-key.ts';
 import type { Checked } from '../protocol/refusal.ts';
 import { startAdmin, type Held } from './admin.ts';
-import { ApproverShell, type ShellOptions } from './approver-shell.ts';
+import { ApproverShell, type CentreAnswer, type ShellOptions } from './approver-shell.ts';
 import { startBroker, type Broker, type ForApprover } from './broker.ts';
 import { Finality } from './finality.ts';
 import { nodeHmacSha256, nodeSha256 } from './hashes.ts';
@@ -122,7 +122,7 @@ class Gateway implements RunningGateway {
   #tick: NodeJS.Timeout | undefined;
   #reopen: NodeJS.Timeout | undefined;
   #isClosed = false;
-  #centre: { taken: boolean; reason: string } = { taken: false, reason: 'no answer' };
+  #centre: CentreAnswer = { taken: false, reason: 'no answer' };
   #stop: (error: KiriError) => void = () => {};
   readonly stopped: Promise<KiriError> = new Promise((resolve) => {
     this.#stop = resolve;
@@ -166,8 +166,8 @@ class Gateway implements RunningGateway {
         this.#statements?.noteSent(to, verb);
       },
       flush: () => this.#broker?.flush(),
-      onCentre: (taken, reason) => {
-        this.#centre = { taken, reason };
+      onCentre: (answer) => {
+        this.#centre = answer;
       },
       onFailure: (error) => this.#failed(error),
     };
@@ -307,17 +307,14 @@ class Gateway implements RunningGateway {
     }
   }
 
-  #tell(input: { kind: 'acknowledgement' | 'status-list'; bytes: Uint8Array }): {
-    taken: boolean;
-    reason: string;
-  } {
-    this.#centre = { taken: false, reason: 'the gateway is not deciding now' };
+  #tell(input: { kind: 'acknowledgement' | 'status-list'; bytes: Uint8Array }): CentreAnswer {
+    this.#centre = { taken: false, reason: 'the gateway is not deciding now', isForNow: true };
     this.#shell?.feed(input);
     return this.#centre;
   }
 
   /** Newer lists outlive a restart in a file per URI. */
-  async #takeStatusList(bytes: Uint8Array): Promise<{ taken: boolean; reason: string }> {
+  async #takeStatusList(bytes: Uint8Array): Promise<CentreAnswer> {
     const answer = this.#tell({ kind: 'status-list', bytes });
     const facts = this.#credentials.statusList(bytes);
     if (answer.taken && facts.ok) {

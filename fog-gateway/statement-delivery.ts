@@ -27,6 +27,8 @@ export interface DeliveryOptions {
   /** Of the approver: who is bound to a line, by documents that were verified here. */
   readonly state: () => Pick<ApproverState, 'lines'> | undefined;
   readonly onFailure: (error: unknown) => void;
+  /** Devices remembered at once; default 65,536. */
+  readonly maxDevices?: number;
 }
 
 /** The line that a device's documents speak of; unverified, it only says what to look for. */
@@ -46,7 +48,10 @@ const lineIn = (payload: Uint8Array): string | undefined => {
 export class StatementDelivery {
   readonly #store: StatementStore;
   readonly #options: DeliveryOptions;
-  /** Line of a device whose documents are being looked at. */
+  /**
+   * Line of a device whose documents are being looked at, the one that showed them last at the end. One that vanished before
+   * the answer makes room for a later one: it shows them again when it is back.
+   */
   readonly #shown = new Map<string, string>();
   readonly #buckets = new Buckets(SEND_BURST, SEND_INTERVAL_MS, MAX_DEVICES);
 
@@ -75,8 +80,13 @@ export class StatementDelivery {
   /** A device said something; what it presents names its line. */
   noteSaid(device: string, verb: string, payload: Uint8Array): void {
     if (verb !== 'present') return;
-    const line = this.#shown.size < MAX_DEVICES ? lineIn(payload) : undefined;
-    if (line !== undefined) this.#shown.set(device, line);
+    const line = lineIn(payload);
+    if (line === undefined) return;
+    this.#shown.delete(device);
+    const [oldest] = this.#shown.keys();
+    const { maxDevices = MAX_DEVICES } = this.#options;
+    if (oldest !== undefined && this.#shown.size >= maxDevices) this.#shown.delete(oldest);
+    this.#shown.set(device, line);
   }
 
   noteSent(device: string, verb: DownVerb): void {

@@ -19,6 +19,8 @@ export interface FetchOptions {
 export interface FetchAnswer {
   readonly status: number;
   readonly body: Uint8Array;
+  /** Seconds of a Retry-After header; absent where there is none, or a date. */
+  readonly retryAfterS?: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
 }
@@ -54,7 +56,10 @@ export function fetchBytes(url: string, options: FetchOptions): Promise<FetchAns
       const { socket } = res;
       readAnswer(res, url, options).then(({ status, body: answer }) => {
         const bytesUp = socket.bytesWritten - before.written;
-        resolve({ status, body: answer, bytesUp, bytesDown: socket.bytesRead - before.read });
+        const bytesDown = socket.bytesRead - before.read;
+        const after = /^\d{1,6}$/.exec(res.headers['retry-after'] ?? '')?.[0];
+        const retryAfter = after === undefined ? {} : { retryAfterS: Number(after) };
+        resolve({ status, body: answer, bytesUp, bytesDown, ...retryAfter });
       }, fail);
     });
     req.once('socket', (socket) => {

@@ -27,6 +27,8 @@ export interface HttpAnswer {
   /** A stream's parts leave as they come; whoever asked may be gone before its end. */
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>;
   readonly contentType?: string;
+  /** Seconds after which the same request may do better. */
+  readonly retryAfterS?: number;
 }
 
 export type HttpHandler = (request: HttpRequest) => Promise<HttpAnswer> | HttpAnswer;
@@ -122,6 +124,8 @@ async function serve(
   }
   const type =
     typeof answer.body === 'string' ? 'text/plain; charset=utf-8' : 'application/octet-stream';
+  const { retryAfterS } = answer;
+  if (retryAfterS !== undefined) res.setHeader('retry-after', retryAfterS);
   res.writeHead(answer.status, { 'content-type': answer.contentType ?? type });
   if (typeof answer.body === 'object' && Symbol.asyncIterator in answer.body) {
     await pipeline(answer.body, res).catch(() => {});

@@ -1,4 +1,5 @@
 /** Brings what the issuer signed to gateways: each is asked at its admin interface, a few times where it does not answer. */
+import { setTimeout } from 'node:timers/promises';
 import { fetchBytes } from '../../platform/http-client.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 
@@ -16,9 +17,14 @@ export interface PublishOptions {
   readonly timeoutMs?: number;
   /** Before the second attempt; twice as long before each further one. */
   readonly pauseMs?: number;
+  /** Waits between attempts. */
+  readonly wait?: (ms: number) => Promise<unknown>;
 }
 
-/** What one gateway said; `refused` is its own word and final, `unreachable` is not. */
+/**
+ * What one gateway said; `refused` is its own word and final. `unreachable` is not: nobody answered, or one that cannot keep
+ * anything now (503, such as a full disk).
+ */
 export interface PublishOutcome {
   readonly url: string;
   readonly kind: 'taken' | 'refused' | 'unreachable';
@@ -29,6 +35,8 @@ export interface PublishOutcome {
 const ATTEMPTS = 4;
 const TIMEOUT_MS = 5_000;
 const PAUSE_MS = 500;
+/** A gateway may ask for a longer pause, up to this. */
+const RETRY_AFTER_MAX_MS = 30_000;
 /** Asked at once. */
 const LANES = 16;
 const ANSWER_MAX_BYTES = 4_096;
@@ -63,10 +71,15 @@ const reasonIn = (body: Uint8Array): { taken: boolean; reason: string } => {
   }
 };
 
+type Said = Pick<PublishOutcome, 'kind' | 'reason'> & {
+  /** As the gateway asked for it. */
+  readonly pauseMs?: number;
+};
+
 const ask = async (
   { url, token }: PublishTarget,
   { path, body, timeoutMs = TIMEOUT_MS }: PublishOptions,
-): Promise<Pick<PublishOutcome, 'kind' | 'reason'>> => {
+): Promise<Said> => {
   try {
     const answer = await fetchBytes(`${url}${path}`, {
       method: 'POST',
@@ -79,7 +92,8 @@ const ask = async (
     const { taken, reason } = reasonIn(answer.body);
     if (answer.status === 200 && taken) return { kind: 'taken', reason };
     const kind = answer.status >= 500 ? 'unreachable' : 'refused';
-    return { kind, reason: `${answer.status} ${reason}` };
+    const wantsMs = Math.min((answer.retryAfterS ?? 0) * 1000, RETRY_AFTER_MAX_MS);
+    return { kind, reason: `${answer.status} ${reason}`, pauseMs: wantsMs };
   } catch (error) {
     return { kind: 'unreachable', reason: error instanceof Error ? error.message : String(error) };
   }
@@ -89,13 +103,13 @@ const publishTo = async (
   target: PublishTarget,
   options: PublishOptions,
 ): Promise<PublishOutcome> => {
-  const { attempts = ATTEMPTS, pauseMs = PAUSE_MS } = options;
+  const { attempts = ATTEMPTS, pauseMs = PAUSE_MS, wait = setTimeout } = options;
   for (let attempt = 1; ; attempt++) {
-    const said = await ask(target, options);
+    const { pauseMs: wantsMs = 0, ...said } = await ask(target, options);
     if (said.kind !== 'unreachable' || attempt >= attempts) {
       return { url: target.url, ...said, attempts: attempt };
     }
-    await new Promise((resolve) => setTimeout(resolve, pauseMs * 2 ** (attempt - 1)));
+    await wait(Math.max(wantsMs, pauseMs * 2 ** (attempt - 1)));
   }
 };
 

@@ -1,7 +1,11 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Payer, PaymentOutcome } from '../../agent/edge/payer-device.ts';
+import { bytesKey } from '../../approval/keys.ts';
+import { StatementDelivery, type DeliveryOptions } from '../../fog-gateway/statement-delivery.ts';
+import type { Clock } from '../../platform/ports.ts';
+import { PRESENT } from '../../protocol/messages/envelopes.ts';
 import type { RunningGateway } from '../../fog-gateway/gateway.ts';
 import { issueStatement } from '../../identity/core/issue.ts';
 import type { Signer } from '../../protocol/public-key.ts';
@@ -51,10 +55,10 @@ const statementOf = (
   });
 };
 
-const tell = async (gateway: RunningGateway, body: Uint8Array): Promise<string> => {
+const tell = async (gateway: RunningGateway, body: Uint8Array, attempts = 4): Promise<string> => {
   const token = readFileSync(gateway.adminTokenPath, 'latin1').trim();
   const targets = [{ url: `http://127.0.0.1:${gateway.httpPort}`, token }];
-  const [said] = await publish({ path: '/statement', body, targets });
+  const [said] = await publish({ path: '/statement', body, targets, attempts });
   return `${said?.kind} ${said?.reason}`;
 };
 
@@ -82,6 +86,12 @@ t.test('a device whose allowance is used up pays again after its Statement came'
   t.match(await tell(gateway, new Uint8Array(100)), /^refused 422/);
   t.match(await tell(gateway, kit.world.payer.allowance), /^refused 422/, 'not a Statement');
   const folder = join(site.folder, 'gateway', 'statements');
+  // No file can be made there now, as on a full disk: that is not the gateway's last word.
+  renameSync(folder, `${folder}.away`);
+  writeFileSync(folder, '');
+  t.match(await tell(gateway, statementOf(kit, 3, 2), 1), /^unreachable 503 DISK_/);
+  rmSync(folder);
+  renameSync(`${folder}.away`, folder);
   t.equal(readdirSync(folder).length, 1, 'the newest of the line alone is kept');
   await gateway.close();
   await site.startGateway();
@@ -92,4 +102,40 @@ t.test('a device whose allowance is used up pays again after its Statement came'
   for (let at = 1; at < 50 && outcome.kind === 'refused'; at++)
     outcome = await buy(back, `again ${at}`);
   t.match(outcome, { kind: 'accepted', counter: 3 }, 'after connecting, over two restarts');
+});
+
+t.test('devices that vanish before they are answered make room for those that come', async (t) => {
+  const kit = newKit();
+  const { world } = kit;
+  const sent: string[] = [];
+  let arrived: () => void = () => {};
+  const folder = t.testdir();
+  const devices = ['a', 'b', 'c'].map((name) => `device ${name}`);
+  const payer = { device: { hex: devices[2] } };
+  const state = { lines: new Map([[bytesKey(world.line), { payer }]]) };
+  const delivery = await StatementDelivery.open(folder, world.trust, {
+    broker: {
+      isListening: () => true,
+      send: (to, verb) => {
+        sent.push(`${to} ${verb}`);
+        arrived();
+      },
+      flush: () => {},
+    },
+    clock: { now: () => ({ monotonicMs: 0 }) } as Clock,
+    state: () => state as unknown as ReturnType<DeliveryOptions['state']>,
+    onFailure: (error) => t.fail(String(error)),
+    maxDevices: 2,
+  });
+  await delivery.take(statementOf(kit, 1, 1));
+  sent.splice(0);
+  const documents = Object.values(world.payer);
+  const present = PRESENT.encode({ documents });
+  for (const device of devices) delivery.noteSaid(device, 'present', present);
+  delivery.noteSent(devices[0]!, 'presented');
+  await new Promise<void>((resolve) => {
+    arrived = resolve;
+    delivery.noteSent(devices[2]!, 'presented');
+  });
+  t.same(sent, [`${devices[2]} statement`]);
 });

@@ -15,6 +15,7 @@ import { PRESENT } from '../../../protocol/messages/envelopes.ts';
 import { readDeclined } from '../../../sync/clearing/declined.ts';
 import { buildRegistry } from '../../../sync/clearing/core/registry.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
+import { listenLoopback, type HttpAnswer } from '../../../platform/http-server.ts';
 import { publish, publishUrl, type PublishOutcome } from '../../../sync/issuer/publish.ts';
 import {
   openStatementBook,
@@ -243,6 +244,26 @@ t.test('a gateway that is away or refuses is named, and holds up no other', asyn
     { url: targets[0]!.url, kind: 'unreachable', attempts: 3 },
     { kind: 'refused', reason: /^401 /, attempts: 1 },
     { kind: 'taken', attempts: 1 },
+  ]);
+  const waited: number[] = [];
+  const wait = async (ms: number): Promise<void> => void waited.push(ms);
+  const answers: readonly HttpAnswer[] = [
+    { status: 503, body: '{"taken":false,"reason":"DISK_FULL"}', retryAfterS: 5 },
+    { status: 503, body: 'starting', retryAfterS: 86_400 },
+    { status: 502, body: 'a proxy' },
+    { status: 200, body: '{"taken":true,"reason":"version 8"}' },
+  ];
+  let asked = 0;
+  const full = await listenLoopback(() => answers[asked++]!, { port: 0, maxBodyBytes: 65_536 });
+  t.teardown(() => full.close());
+  const later = [{ url: full.url, token }];
+  t.match(await publish({ path: '/statement', body, targets: later, pauseMs: 1, wait }), [
+    { kind: 'taken', reason: 'version 8', attempts: 4 },
+  ]);
+  t.same(waited, [5_000, 30_000, 4], 'as long as it asks for, within a limit');
+  asked = 0;
+  t.match(await publish({ path: '/statement', body, targets: later, attempts: 1 }), [
+    { kind: 'unreachable', reason: '503 DISK_FULL' },
   ]);
   for (const wrong of ['http://gateway.example:80', 'ftp://127.0.0.1', 'gateway']) {
     t.throws(() => publishUrl(wrong), { code: 'URL_INVALID' }, wrong);
