@@ -3,12 +3,15 @@ import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
 import { systemClock } from '../../platform/system-clock.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { judgeHandIn, partsOf } from '../../sync/clearing/core/judge-hand-in.ts';
-import { buildRegistry } from '../../sync/clearing/core/registry.ts';
 import { startIntakeService } from '../../sync/ledger/intake-service.ts';
 import { intakeSource } from '../../sync/ledger/intake-source.ts';
 import { serve } from '../serve.ts';
+import { documentsOf } from './clearing-documents.ts';
 import { configFromArgs } from './config.ts';
 import { startLog } from './ledger.ts';
+
+/** How often it is asked whether it is time to look for new documents. */
+const LOOK_MS = 1_000;
 
 /**
  * `kiri sync intake --config FILE`: takes in receipts that no gateway's log brings (direct mode, dead gateways, stopped
@@ -18,17 +21,19 @@ export async function runIntake(argv: readonly string[]): Promise<number> {
   const config = configFromArgs(argv);
   const verifier = nodeVerifier();
   const trust = { issuerKey: config.publicKey('issuerKey'), verifier };
-  const registry = buildRegistry(trust, config.files('documents'));
-  if (registry.faults.length > 0) {
-    throw new KiriError('DOCUMENT_INVALID', registry.faults.slice(0, 5).join('; '));
-  }
+  const documents = await documentsOf(config, trust);
   const clearing = verifyClearing(trust, config.bytes('clearing'), undefined);
   if (!clearing.ok) throw new KiriError('CLEARING_INVALID', `${clearing.code}: ${clearing.reason}`);
-  const judge = { registry, verifier, clearing: clearing.value.value.key.id };
+  const { id } = clearing.value.value.key;
   const folder = config.path('journalFolder');
   const door = await startIntakeService({
     folder,
-    ports: { judge: (handIn, nowS) => judgeHandIn(judge, handIn, nowS) },
+    ports: {
+      judge: (handIn, nowS) => {
+        const { registry } = documents;
+        return judgeHandIn({ registry, verifier, clearing: id }, handIn, nowS);
+      },
+    },
     partsOf,
     port: config.port('port'),
     clock: systemClock(),
@@ -39,10 +44,18 @@ export async function runIntake(argv: readonly string[]): Promise<number> {
       throw error;
     },
   );
+  const looking = setInterval(() => {
+    void documents.look().then((waits) => waits && documents.take());
+  }, LOOK_MS).unref();
   return serve(
     { port: door.port, logPort: log.port },
-    async () => ({ door: door.status(), log: log.service.status() }),
+    async () => ({
+      door: door.status(),
+      log: log.service.status(),
+      documents: documents.alerts(Math.floor(Date.now() / 1000)),
+    }),
     async () => {
+      clearInterval(looking);
       await door.close();
       await log.close();
     },

@@ -103,9 +103,14 @@ export class DocumentWatch {
   async look(): Promise<boolean> {
     const beganMs = this.#now();
     if (this.#waiting || beganMs < this.#nextLookMs) return this.#waiting !== undefined;
-    await this.#lookAt(beganMs);
-    const endMs = this.#now();
-    this.#nextLookMs = endMs + Math.max(this.#intervalMs, (endMs - beganMs) * SHARE);
+    // Nobody else looks meanwhile.
+    this.#nextLookMs = Number.POSITIVE_INFINITY;
+    try {
+      await this.#lookAt(beganMs);
+    } finally {
+      const endMs = this.#now();
+      this.#nextLookMs = endMs + Math.max(this.#intervalMs, (endMs - beganMs) * SHARE);
+    }
     return this.#waiting !== undefined;
   }
 

@@ -70,6 +70,8 @@ t.test('what comes into the folder is in force when it is taken, and not before'
   later(9_999);
   t.equal(await watch.look(), false, 'not a millisecond early');
   later(1);
+  const both = await Promise.all([watch.look(), watch.look()]);
+  t.same(both, [true, false], 'one look at a time');
   t.equal(await watch.look(), true);
   const before = watch.registry;
   t.notOk(before.payers.has(lineHex(payer)), 'it waits');

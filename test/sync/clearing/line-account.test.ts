@@ -20,6 +20,7 @@ import {
   lineAccountsIn,
   writeLineAccounts,
 } from '../../../sync/clearing/line-accounts-file.ts';
+import { readLineAccounts } from '../../../sync/clearing/line-account.ts';
 import { newSigner } from '../../identity/fixture.ts';
 import { openTestStore } from './store.ts';
 import {
@@ -234,3 +235,47 @@ const flipped = (bytes: Buffer): Buffer => {
   copy[copy.length - 1]! ^= 1;
   return copy;
 };
+
+t.test(
+  'the account of a line names what was given back, per payment, the last first',
+  async (t) => {
+    const { service, database } = await inMemory();
+    const line = new LineOfReceipts('refunded');
+    const [first, second, third] = [1, 2, 3].map(() => line.next(100_000_000n));
+    const refund = (of: typeof first, refundedMicro: bigint, at: number) => ({
+      kind: 'credit' as const,
+      creditHash: hashOf(`credit ${toHex(of!.paymentHash)} ${refundedMicro}`),
+      paymentHash: of!.paymentHash,
+      refundedMicro,
+      reason: 'goods back',
+      businessTimeS: NOON_S,
+      isTimeFlagged: false,
+      origin: 'gateway.example/2026q4',
+      leafIndex: 100 + at,
+    });
+    await service.ingestBatch(
+      [
+        first!,
+        second!,
+        third!,
+        refund(first, 10_000_000n, 0),
+        refund(third, 30_000_000n, 1),
+        // Cumulative: 25 yen in all, presented together or not.
+        refund(first, 25_000_000n, 2),
+      ],
+      NOON_S,
+    );
+    await service.cut(NOON_S, anchors, true);
+    const accounts: LineAccount[] = [];
+    await readLineAccounts(database, NOON_S + 60, {
+      account: async (one) => void accounts.push(one),
+    });
+    t.match(accounts, { length: 1 });
+    t.same(accounts[0]?.credits, [
+      { paymentHash: third!.paymentHash, amountMicro: 30_000_000n },
+      { paymentHash: first!.paymentHash, amountMicro: 25_000_000n },
+    ]);
+    t.ok(LINE_ACCOUNT.decode(LINE_ACCOUNT.encode(accounts[0]!)).ok);
+    await service.close();
+  },
+);
