@@ -1,10 +1,10 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { openStore, openStoreReadOnly } from '../../sync/clearing/open-store.ts';
-import { checkVersion, migrate } from '../../sync/clearing/schema.ts';
+import { checkVersion } from '../../sync/clearing/schema.ts';
 import { SEAL_AFTER_DAYS, checkSegment, sealSegments } from '../../sync/clearing/seal-segments.ts';
 import { readSegments } from '../../sync/clearing/segments.ts';
 import type { Segment } from '../../sync/clearing/segments.ts';
-import type { SqlDatabase } from '../../sync/clearing/sql.ts';
+import type { SqlSession } from '../../sync/clearing/sql.ts';
 import { EXIT_FAILED, EXIT_OK } from '../command.ts';
 import { storePlace } from './store-place.ts';
 import { say, toolOptions } from './tool-options.ts';
@@ -28,9 +28,11 @@ export async function runSeal(argv: readonly string[]): Promise<number> {
   const options = toolOptions(argv, ['store', 'store-password-file', 'after-days']);
   const days = options.count('after-days') ?? SEAL_AFTER_DAYS;
   const place = storePlace(options.need('store'), options.text('store-password-file'));
+  // A writer would make a store where there is none.
+  const there = await openStoreReadOnly(place.location, place.access);
+  await checkVersion(there).finally(() => there.close());
   const database = await openStore(place.location, place.access);
   try {
-    await migrate(database);
     const sealed = await sealSegments(database, days, Math.floor(Date.now() / 1000));
     const words = sealed.map(({ name, receipts }) => `${name}: ${receipts} receipts`);
     say(options.json, { sealed: sealed.map(spokenSegment) }, words.join('\n') || 'nothing to seal');
@@ -41,9 +43,9 @@ export async function runSeal(argv: readonly string[]): Promise<number> {
 }
 
 /** Counted anew from its rows; one that is being filled or rewritten has no end yet that could be held against them. */
-async function checked(database: SqlDatabase, segment: Segment): Promise<Record<string, unknown>> {
+async function checked(session: SqlSession, segment: Segment): Promise<Record<string, unknown>> {
   const isIntact =
-    segment.state === 'sealed' ? (await checkSegment(database, segment.name)).isIntact : true;
+    segment.state === 'sealed' ? (await checkSegment(session, segment.name)).isIntact : true;
   return { ...spokenSegment(segment), isIntact };
 }
 
@@ -55,9 +57,11 @@ export async function runSegments(argv: readonly string[]): Promise<number> {
   try {
     await checkVersion(database);
     const segments: Record<string, unknown>[] = [];
-    for (const segment of await database.transaction(readSegments)) {
-      segments.push(await checked(database, segment));
-    }
+    await database.transaction(async (session) => {
+      for (const segment of await readSegments(session)) {
+        segments.push(await checked(session, segment));
+      }
+    });
     const isIntact = segments.every((one) => one['isIntact'] === true);
     const words = segments.map(
       (one) =>

@@ -151,11 +151,13 @@ const moveBatch = async (
   session: SqlSession,
   name: string,
   afterId: bigint,
+  batchReceipts: number,
 ): Promise<bigint | undefined> => {
   const endS = endOf(name);
   const page = await session.all(
-    `SELECT id, ingested_s FROM receipts WHERE id > ? ORDER BY id LIMIT ${BATCH_RECEIPTS}`,
+    'SELECT id, ingested_s FROM receipts WHERE id > ? ORDER BY id LIMIT ?',
     afterId,
+    BigInt(batchReceipts),
   );
   const last = page.at(-1);
   // Ids rise with the time of booking: a whole page of later months is the end.
@@ -186,26 +188,23 @@ const moveBatch = async (
 };
 
 /** What a segment's rows say by themselves. */
-export type SegmentCheck = Pick<Segment, 'name' | 'receipts' | 'chargeMicro' | 'sha256'> & {
+type SegmentCheck = Pick<Segment, 'name' | 'receipts' | 'chargeMicro' | 'sha256'> & {
   readonly firstPaidS: number;
   readonly lastPaidS: number;
   /** What the store has noted of the segment differs from its rows. */
   readonly isIntact: boolean;
 };
 
-/** Reads every row of a segment and counts anew, page by page; nothing else writes into it meanwhile. */
-export const checkSegment = async (database: SqlDatabase, name: string): Promise<SegmentCheck> => {
-  const noted = await database.transaction((session) => segmentNamed(session, name));
+/** Reads every row of a segment as one state has it, and counts anew. */
+export const checkSegment = async (session: SqlSession, name: string): Promise<SegmentCheck> => {
+  const noted = await segmentNamed(session, name);
   if (!noted) throw new KiriError('STORE_CORRUPT', `clearing store: no segment ${name}`);
   let [sha256, receipts, chargeMicro, afterId] = [CHAIN_START, 0, 0n, -1n];
   let [firstPaidS, lastPaidS] = [Number.MAX_SAFE_INTEGER, 0];
   for (;;) {
-    const from = afterId;
-    const rows = await database.transaction((session) =>
-      session.all(
-        `SELECT ${COLUMNS} FROM ${tableOf(name)} WHERE id > ? ORDER BY id LIMIT ${BATCH_RECEIPTS}`,
-        from,
-      ),
+    const rows: readonly SqlRow[] = await session.all(
+      `SELECT ${COLUMNS} FROM ${tableOf(name)} WHERE id > ? ORDER BY id LIMIT ${BATCH_RECEIPTS}`,
+      afterId,
     );
     const last = rows.at(-1);
     if (!last) break;
@@ -231,17 +230,17 @@ export const rewriteSegment = async (
   name: string,
   nowS: number,
 ): Promise<void> => {
-  const before = await database.transaction((session) => segmentNamed(session, name));
-  if (before?.state !== 'rewriting') return;
-  const { receipts, chargeMicro, sha256, firstPaidS, lastPaidS } = await checkSegment(
-    database,
-    name,
-  );
-  if (receipts !== before.receipts || chargeMicro !== before.chargeMicro) {
-    throw new KiriError('SEGMENT_BROKEN', `segment ${name} has other receipts than were sealed`);
-  }
-  await database.transaction((session) =>
-    session.run(
+  await database.transaction(async (session) => {
+    const before = await segmentNamed(session, name);
+    if (before?.state !== 'rewriting') return;
+    const { receipts, chargeMicro, sha256, firstPaidS, lastPaidS } = await checkSegment(
+      session,
+      name,
+    );
+    if (receipts !== before.receipts || chargeMicro !== before.chargeMicro) {
+      throw new KiriError('SEGMENT_BROKEN', `segment ${name} has other receipts than were sealed`);
+    }
+    await session.run(
       `UPDATE segments SET state = 'sealed', sha256 = ?, first_paid_s = ?, last_paid_s = ?, rewritten_s = ?
        WHERE name = ?`,
       sha256,
@@ -249,8 +248,8 @@ export const rewriteSegment = async (
       BigInt(lastPaidS),
       BigInt(nowS),
       name,
-    ),
-  );
+    );
+  });
 };
 
 /** Fills one month's segment to its end, checks it and closes it; undefined where nothing of it is done. */
@@ -258,19 +257,21 @@ const sealMonth = async (
   database: SqlDatabase,
   name: string,
   nowS: number,
+  batchReceipts: number,
 ): Promise<Segment | undefined> => {
   const begun = await database.transaction((session) => segmentNamed(session, name));
   let afterId: bigint | undefined = begun?.throughId ?? -1n;
   while (afterId !== undefined) {
     const from: bigint = afterId;
-    afterId = await database.transaction((session) => moveBatch(session, name, from));
-  }
-  if (!(await database.transaction((session) => segmentNamed(session, name)))) return undefined;
-  const check = await checkSegment(database, name);
-  if (!check.isIntact) {
-    throw new KiriError('SEGMENT_BROKEN', `segment ${name} does not hold what was moved into it`);
+    afterId = await database.transaction((session) =>
+      moveBatch(session, name, from, batchReceipts),
+    );
   }
   return database.transaction(async (session) => {
+    if (!(await segmentNamed(session, name))) return undefined;
+    if (!(await checkSegment(session, name)).isIntact) {
+      throw new KiriError('SEGMENT_BROKEN', `segment ${name} does not hold what was moved into it`);
+    }
     await session.run(
       "UPDATE segments SET state = 'sealed', sealed_s = ? WHERE name = ? AND state = 'filling'",
       BigInt(nowS),
@@ -297,12 +298,15 @@ const dueMonths = async (session: SqlSession, untilS: number): Promise<string[]>
 
 /**
  * Seals every month whose bookings are at least so many days old. A receipt that is not done by then stays hot and goes
- * with a later month. Safe to repeat, and to break off at any point. @throws KiriError SEAL_TOO_EARLY, SEGMENT_BROKEN
+ * with a later month. Safe to repeat, and to break off at any point.
+ * @param batchReceipts receipts looked at in one transaction
+ * @throws KiriError SEAL_TOO_EARLY, SEGMENT_BROKEN
  */
 export const sealSegments = async (
   database: SqlDatabase,
   afterDays: number,
   nowS: number,
+  batchReceipts: number = BATCH_RECEIPTS,
 ): Promise<Segment[]> => {
   if (afterDays < SEAL_AFTER_DAYS) {
     const why = `${afterDays} days, at least ${SEAL_AFTER_DAYS}`;
@@ -312,7 +316,7 @@ export const sealSegments = async (
   const months = await database.transaction((session) => dueMonths(session, untilS));
   const sealed: Segment[] = [];
   for (const month of months) {
-    const segment = await sealMonth(database, month, nowS);
+    const segment = await sealMonth(database, month, nowS, batchReceipts);
     if (segment) sealed.push(segment);
   }
   return sealed;
