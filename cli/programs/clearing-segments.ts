@@ -30,7 +30,11 @@ export async function runSeal(argv: readonly string[]): Promise<number> {
   const place = storePlace(options.need('store'), options.text('store-password-file'));
   // A writer would make a store where there is none.
   const there = await openStoreReadOnly(place.location, place.access);
-  await checkVersion(there).finally(() => there.close());
+  try {
+    await checkVersion(there);
+  } finally {
+    await there.close();
+  }
   const database = await openStore(place.location, place.access);
   try {
     const sealed = await sealSegments(database, days, Math.floor(Date.now() / 1000));
