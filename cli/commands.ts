@@ -250,7 +250,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri clearing archive --store STORE --folder DIR --key FILE --from DATE --to DATE --out FOLDER\n' +
       '                            [--trust DIR] [--ledger DIR] [--receipts DIR] [--answers DIR] [--json]\n' +
       '       kiri clearing evidence-html FILE... [--out DIR]\n' +
-      '       kiri clearing line-accounts --store STORE --key FILE --out FILE [--json]\n' +
+      '       kiri clearing line-accounts --store STORE --key FILE --out FILE [--closes DIR] [--json]\n' +
       '       kiri clearing cost --store STORE [--out DIR] [--json]\n' +
       '       kiri clearing segments --store STORE [--json]\n' +
       '       kiri clearing seal --store STORE [--after-days N] [--json]\n' +
@@ -266,6 +266,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  seal            puts settled receipts of past months away; no clearing may run on the store meanwhile\n' +
       '  --after-days N  hand-in horizon, at least 30 (default): later bookings stay\n' +
       "  --key FILE      the clearing's private key; signs FILE.manifest beside the accounts\n" +
+      '  --closes DIR    gets the Closes that devices handed in, for `kiri issuer statements --closes`\n' +
       '  FILE            evidence of an aggregate; becomes DIR/<aggregate>.html (default: here)',
     load: async () => (await import('./programs/clearing-tools.ts')).runClearingTool,
   },

@@ -1,5 +1,5 @@
 /**
- * Hand-ins that name another approver go to the intake log. The offers journal keeps every Hand-in as it came; this follows
+ * Hand-ins that name another approver, or bring a Close, go to the intake log. The offers journal keeps every Hand-in as it came; this follows
  * it by a durable cursor, so nothing waits in memory and an outage of any length loses nothing. The intake takes the same
  * one twice (DESIGN section 5).
  */
@@ -33,15 +33,16 @@ export interface ForwarderOptions {
   readonly onEvent?: (event: string, detail: Readonly<Record<string, unknown>>) => void;
 }
 
-/** The Hand-in's bytes where another approver answered. */
+/** The Hand-in's bytes where another approver answered, or the device ends an allowance: this gateway's log has no place for that. */
 const forOthers = (record: Uint8Array, approver: Uint8Array): Uint8Array | undefined => {
   if (recordType(record) !== HANDED_IN_RECORD.type) return undefined;
   const kept = HANDED_IN_RECORD.decode(record);
   const handIn = kept.ok ? HAND_IN.decode(kept.value.handIn) : kept;
   const sign1 = handIn.ok ? decodeSign1(handIn.value.payment) : handIn;
   const payment = sign1.ok ? PAYMENT.decode(sign1.value.payload) : sign1;
-  if (!kept.ok || !payment.ok || bytesEqual(payment.value.approver, approver)) return undefined;
-  return kept.value.handIn;
+  if (!kept.ok || !handIn.ok || !payment.ok) return undefined;
+  const isOwn = bytesEqual(payment.value.approver, approver);
+  return isOwn && handIn.value.close === undefined ? undefined : kept.value.handIn;
 };
 
 /** Starts forwarding; `close` waits for the request under way. @throws KiriError STATE_CORRUPT, DISK_* */

@@ -1,4 +1,5 @@
 import { loadSigner } from '../../identity/edge/key-file.ts';
+import { writeCloses } from '../../sync/clearing/closes.ts';
 import { writeLineAccounts } from '../../sync/clearing/line-accounts-file.ts';
 import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { checkVersion } from '../../sync/clearing/schema.ts';
@@ -8,7 +9,7 @@ import { say, toolOptions } from './tool-options.ts';
 
 /** `kiri clearing line-accounts`: what the store knows of every line, signed, for the issuer's Statements. */
 export async function runLineAccounts(argv: readonly string[]): Promise<number> {
-  const options = toolOptions(argv, ['store', 'store-password-file', 'key', 'out']);
+  const options = toolOptions(argv, ['store', 'store-password-file', 'key', 'out', 'closes']);
   const place = storePlace(options.need('store'), options.text('store-password-file'));
   const out = options.need('out');
   const clearing = loadSigner(options.need('key'));
@@ -17,8 +18,17 @@ export async function runLineAccounts(argv: readonly string[]): Promise<number> 
     await checkVersion(database);
     const nowS = Math.floor(Date.now() / 1000);
     const { lines, fileBytes } = await writeLineAccounts(database, clearing, out, nowS);
+    const folder = options.text('closes');
+    const closes = folder === undefined ? undefined : await writeCloses(database, folder);
     const spoken = `${lines} line accounts, ${fileBytes} bytes: ${out} and ${out}.manifest`;
-    say(options.json, { lines, bytes: fileBytes, file: out }, spoken);
+    const more = closes === undefined ? '' : `; ${closes} Closes: ${folder}`;
+    const facts = {
+      lines,
+      bytes: fileBytes,
+      file: out,
+      ...(closes === undefined ? {} : { closes }),
+    };
+    say(options.json, facts, spoken + more);
   } finally {
     await database.close();
   }

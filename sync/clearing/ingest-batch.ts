@@ -2,6 +2,7 @@ import { bookReceipts, RUN_MAX } from './book-receipt.ts';
 import { bookVoid } from './book-void.ts';
 import { bookCredit } from './book-credit.ts';
 import { Books } from './books.ts';
+import { keepClose } from './closes.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import type { ElsewhereItem, RejectedItem, VerifiedItem, VerifiedReceipt } from './core/ingest.ts';
 import { noCounts, noteFinding } from './ingest-scope.ts';
@@ -62,6 +63,9 @@ export class IngestBatch {
         case 'credit':
           await endRun();
           await bookCredit(this.#scope, item);
+          break;
+        case 'close':
+          await keepClose(this.#scope, item);
           break;
         case 'rejected':
           await this.#reject(item);

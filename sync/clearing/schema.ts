@@ -281,6 +281,13 @@ const SEGMENTS: readonly string[] = [
   'CREATE TABLE part (part_index BIGINT NOT NULL, part_count BIGINT NOT NULL)',
 ];
 
+// Closes of allowances (closes.ts): devices' words, booked nowhere.
+const CLOSES: readonly string[] = [
+  `CREATE TABLE closes (
+     close_hash BLOB PRIMARY KEY, line BLOB NOT NULL, document BLOB NOT NULL, origin TEXT NOT NULL,
+     leaf_index BIGINT NOT NULL, ingested_s BIGINT NOT NULL)`,
+];
+
 /** Migrations in order; the version is the number applied. Never edited once released, only added to. */
 const MIGRATIONS: readonly (readonly string[])[] = [
   VERSION_1,
@@ -299,6 +306,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   INBOUND_ANSWERS,
   VOID_PROOFS,
   SEGMENTS,
+  CLOSES,
 ];
 
 /**

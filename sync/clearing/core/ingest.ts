@@ -2,6 +2,7 @@ import type { AggregateKey, Lane } from './aggregate.ts';
 import type { VerifiedCredit } from './credit.ts';
 import type { LogRow } from './log-row.ts';
 import type { Bucket } from './ledger-states.ts';
+import type { VerifiedClose } from './read-close.ts';
 
 /** What stands behind a record: recorded in a log (L1), or final under the policy (L2). Only L2 settles. */
 type RecordLevel = 'L1' | 'L2';
@@ -64,7 +65,7 @@ export type VerifiedVoid = LogPlace & {
   readonly operator?: string;
 };
 
-export type VerifiedItem = VerifiedReceipt | VerifiedVoid | VerifiedCredit;
+export type VerifiedItem = VerifiedReceipt | VerifiedVoid | VerifiedCredit | VerifiedClose;
 
 /** A verified record whose party belongs to another part of the clearing: its row is here, its money is booked there. */
 export type ElsewhereItem = LogPlace & { readonly kind: 'elsewhere'; readonly row?: LogRow };

@@ -1,13 +1,11 @@
-import { bytesEqual, concatBytes, toHex } from '../../../protocol/bytes.ts';
-import { decodeSign1, verifySign1, type Sign1 } from '../../../protocol/cose.ts';
+import { concatBytes } from '../../../protocol/bytes.ts';
+import { decodeSign1 } from '../../../protocol/cose.ts';
 import { payloadHash } from '../../../protocol/ids.ts';
-import { CLOSE } from '../../../protocol/messages/after-payment.ts';
 import type { HandIn } from '../../../protocol/messages/envelopes.ts';
 import { EVIDENCE } from '../../../protocol/messages/evidence.ts';
 import { RECEIPT } from '../../../protocol/messages/receipt.ts';
-import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
-import { accepted, refused, type Checked } from '../../../protocol/refusal.ts';
-import type { Codec } from '../../../protocol/schema.ts';
+import type { Verifier } from '../../../protocol/public-key.ts';
+import { accepted, type Checked } from '../../../protocol/refusal.ts';
 import type { JudgedHandIn } from '../../ledger/core/intake.ts';
 import { readEvidence } from './read-evidence.ts';
 import type { Registry } from './registry.ts';
@@ -44,36 +42,6 @@ export function partsOf({ payment, outcome, credit, close }: HandIn): Checked<Ui
   return accepted(parts);
 }
 
-function openSigned<T>(
-  codec: Codec<T>,
-  cose: Uint8Array,
-  key: PublicKey,
-  verifier: Verifier,
-): Checked<T> {
-  const signed: Checked<Sign1> = decodeSign1(cose);
-  if (!signed.ok) return signed;
-  const decoded = codec.decode(signed.value.payload);
-  if (!decoded.ok) return decoded;
-  if (verifySign1(verifier, key, signed.value)) return decoded;
-  return refused('BAD_SIGNATURE', 'the close is not signed by the key of its line');
-}
-
-/** A close is the device's word on this line. */
-function checkClose(
-  { registry, verifier }: HandInJudge,
-  close: Uint8Array,
-  line: Uint8Array,
-): Checked<true> {
-  const device = registry.payers.get(toHex(line))?.[0]?.deviceKey;
-  if (!device) return refused('UNKNOWN_LINE', 'no binding and allowance for the line');
-  const opened = openSigned(CLOSE, close, device, verifier);
-  if (!opened.ok) return opened;
-  if (!bytesEqual(opened.value.line, line)) {
-    return refused('MALFORMED', 'the close is for another line');
-  }
-  return accepted(true);
-}
-
 /**
  * A Hand-in with every signature and chain checked, as clearing itself will check the log entry that is made of it: what
  * is refused here could not be settled.
@@ -94,6 +62,7 @@ export function judgeHandIn(
     offer,
     answeredAtMs: 0,
     ...(credit && { credit }),
+    ...(close && { close }),
   });
   const read = readEvidence(judge.registry, judge.verifier, plain, {
     origin: '',
@@ -103,10 +72,9 @@ export function judgeHandIn(
     clearing: judge.clearing,
   });
   if (!read.ok) return read;
-  const { item, credit: refund, party, answeredAtS } = read.value;
+  const { item, credit: refund, close: closed, party, answeredAtS } = read.value;
   if (refund?.ok === false) return refund;
-  const { line } = item;
-  const closed = close ? checkClose(judge, close, line) : undefined;
   if (closed?.ok === false) return closed;
+  const { line } = item;
   return accepted({ parts: parts.value, line, party, answeredAtMs: answeredAtS * 1_000 });
 }

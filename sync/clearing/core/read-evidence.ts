@@ -14,7 +14,14 @@ import { LOSS_BY_ISSUER } from '../../../identity/core/documents/allowance.ts';
 import { coversOrigin } from '../../../identity/core/documents/mandate.ts';
 import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
 import type { VerifiedCredit } from './credit.ts';
-import type { LogPlace, RejectedItem, VerifiedReceipt, VerifiedVoid } from './ingest.ts';
+import type {
+  LogPlace,
+  RejectedItem,
+  VerifiedItem,
+  VerifiedReceipt,
+  VerifiedVoid,
+} from './ingest.ts';
+import { readClose, type VerifiedClose } from './read-close.ts';
 import { readCredit } from './read-credit.ts';
 import type { RegisteredPayer, Registry } from './registry.ts';
 
@@ -33,6 +40,8 @@ export interface ReadEntry {
   readonly item: VerifiedReceipt | VerifiedVoid;
   /** What became of the payee's refund that came with it; a bad one takes nothing from the rest. */
   readonly credit?: Checked<VerifiedCredit>;
+  /** The same of the device's end of an allowance. */
+  readonly close?: Checked<VerifiedClose>;
   readonly payee: Uint8Array;
   /** Id of the liable party. */
   readonly party: Uint8Array;
@@ -339,10 +348,11 @@ export function readEvidence(
   const row = { approver, sequence, isOwnLog: isOwnLog(registry, value, context) };
   const about = { ...entry, row, ...(operator === undefined ? {} : { operator }) };
   const payeeKey = payee.payeeKeys.get(toHex(value.payee))!;
-  const { credit } = evidence.value;
+  const { credit, close } = evidence.value;
   const refund = { paymentHash: hash, payeeKey };
   const more = {
     ...(credit && { credit: readCredit(verifier, credit, refund, context) }),
+    ...(close && { close: readClose(verifier, close, ownerOf(registry, payer), context) }),
     payee: parties.value.payeeId,
     party: partyId,
     answeredAtS: businessTimeS,
@@ -360,13 +370,28 @@ export function readEvidence(
   });
 }
 
-/** What an entry books, in this order: a refund comes after its Payment. */
+/** Who may end an allowance of the line. */
+const ownerOf = (
+  { payers }: Registry,
+  { line, lineHex }: VerifiedPayer,
+): Parameters<typeof readClose>[2] => ({
+  line,
+  deviceKeys: (payers.get(lineHex) ?? []).map(({ deviceKey }) => deviceKey),
+});
+
+/** What an entry books, in this order: what came with a Payment comes after it. */
 export function itemsOf(
-  { item, credit }: ReadEntry,
+  { item, credit, close }: ReadEntry,
   { origin, leafIndex }: LogPlace,
-): (VerifiedReceipt | VerifiedVoid | VerifiedCredit | RejectedItem)[] {
-  if (!credit) return [item];
-  if (credit.ok) return [item, credit.value];
-  const { code, reason } = credit;
-  return [item, { kind: 'rejected', origin, leafIndex, code, detail: reason }];
+): (VerifiedItem | RejectedItem)[] {
+  const items: (VerifiedItem | RejectedItem)[] = [item];
+  for (const one of [credit, close]) {
+    if (!one) continue;
+    items.push(
+      one.ok
+        ? one.value
+        : { kind: 'rejected', origin, leafIndex, code: one.code, detail: one.reason },
+    );
+  }
+  return items;
 }
