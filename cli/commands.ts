@@ -120,6 +120,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '       kiri issuer chargeback --arn ARN --reason CODE [--amount MAJOR] DESK\n' +
       '                           [--cycle first|arbitration] [--text TEXT] [--json]\n' +
       '       kiri issuer retrieval --arn ARN --reason CODE DESK [--text TEXT] [--json]\n' +
+      '       kiri issuer fee --reference REF --reason CODE --amount MAJOR --currency CODE DESK\n' +
+      '                           [--direction charge|pay] [--arn ARN] [--clearing ID] [--text TEXT] [--json]\n' +
+      '       kiri issuer fee --reference REF --direction return DESK [--json]\n' +
       '         DESK is --key FILE --member ID --state DIR --out DIR\n' +
       '  FILE               a settlement file, its manifest and lines file beside it; with card numbers\n' +
       "                     also its vault's statement (.vault)\n" +
@@ -134,6 +137,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       '  --amount MAJOR     such as 12.50; default: all that can still be charged back\n' +
       '  --cycle WHICH      arbitration: after the line was presented again (default first)\n' +
       '  --text TEXT        for people, upper case\n' +
+      '  --reference REF    1 to 20 capital letters and digits, of one fee and its return\n' +
+      '  --clearing ID      whom the fee goes to, where files of several clearings were taken\n' +
       '       kiri issuer statements --key FILE --documents DIR --clearing FILE --accounts FILE\n' +
       '                           --state DIR --out DIR [--closes DIR] [--json]\n' +
       '       kiri issuer decline --state DIR (--party ID | --line ID | --from FILE) [--reason TEXT]\n' +

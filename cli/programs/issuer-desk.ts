@@ -8,7 +8,9 @@ import { MICRO_PER_MAJOR, parseMajor } from '../../protocol/amount.ts';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import type { PublicKey } from '../../protocol/public-key.ts';
 import { openSqlite } from '../../sync/clearing/sql.ts';
+import { FEE_REFERENCE } from '../../sync/clearing/core/inbound-record.ts';
 import type { AccountState } from '../../sync/issuer/core/desk.ts';
+import type { FeeRequest } from '../../sync/issuer/core/fee.ts';
 import { IssuerDesk } from '../../sync/issuer/issuer-desk.ts';
 import type { DeskRequest } from '../../sync/issuer/issuer-desk.ts';
 import { EXIT_OK, EXIT_REFUSED, UsageError } from '../command.ts';
@@ -101,6 +103,52 @@ const textOf = (options: ToolOptions): { readonly text?: string } => {
   const text = options.text('text');
   return text === undefined ? {} : { text };
 };
+
+/** What goes with a new fee alone: a return gives back the whole of one, as it was. */
+const NEW_FEE = ['reason', 'amount', 'currency', 'arn', 'clearing', 'text'];
+
+function feeRequest(options: ToolOptions, direction: FeeRequest['direction']): FeeRequest {
+  const currency = currencyOf(options.need('currency'));
+  if (!currency) throw new UsageError('--currency is no code such as JPY');
+  const numeric = String(currency.numeric).padStart(3, '0');
+  const amountMinor = minorOf(options.need('amount'), numeric);
+  if (amountMinor === undefined || amountMinor < 1n) {
+    throw new UsageError('--amount is no amount above zero');
+  }
+  const [arn, clearing] = [options.text('arn'), options.text('clearing')];
+  return {
+    reference: options.need('reference'),
+    direction,
+    amountMinor,
+    currency: numeric,
+    reason: options.need('reason'),
+    ...(arn === undefined ? {} : { arn }),
+    ...(clearing === undefined ? {} : { clearing }),
+    ...textOf(options),
+  };
+}
+
+/** `kiri issuer fee`: charges a fee to a clearing, pays it one, or gives one back. */
+export async function runFee(argv: readonly string[]): Promise<number> {
+  const options = toolOptions(argv, [...DESK_OPTIONS, 'reference', 'direction', ...NEW_FEE]);
+  const reference = options.need('reference');
+  if (!FEE_REFERENCE.test(reference)) {
+    throw new UsageError('--reference is not 1 to 20 capital letters and digits');
+  }
+  const direction = options.text('direction') ?? 'charge';
+  if (direction === 'return') {
+    const given = NEW_FEE.find((name) => options.text(name) !== undefined);
+    if (given !== undefined) throw new UsageError(`a return takes no --${given}`);
+    const back = await withDesk(options, allOpen, (desk) => desk.returnFee(reference, nowS()));
+    return tell(options.json, `return of fee ${reference}`, back);
+  }
+  if (direction !== 'charge' && direction !== 'pay') {
+    throw new UsageError('--direction is none of charge, pay and return');
+  }
+  const request = feeRequest(options, direction === 'pay' ? 'paid' : 'charged');
+  const sent = await withDesk(options, allOpen, (desk) => desk.fee(request, nowS()));
+  return tell(options.json, `fee ${reference}`, sent);
+}
 
 /** `kiri issuer retrieval`: asks for the documents of a line that the desk took. */
 export async function runRetrieval(argv: readonly string[]): Promise<number> {

@@ -15,7 +15,7 @@ import { decodeUtf8 } from '../../sync/ledger/core/text.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { readBytes, readPublicKey } from './config.ts';
 import { say, toolOptions, writeNewFile } from './tool-options.ts';
-import { runChargeback, runRetrieval } from './issuer-desk.ts';
+import { runChargeback, runFee, runRetrieval } from './issuer-desk.ts';
 import { runIngest } from './issuer-ingest.ts';
 import { runErasureRequest } from './ledger-erasure.ts';
 import { runDecline, runPublish, runRecover, runStatusList } from './issuer-deny.ts';
@@ -149,6 +149,7 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'ingest') return runIngest(rest);
   if (part === 'chargeback') return runChargeback(rest);
   if (part === 'retrieval') return runRetrieval(rest);
+  if (part === 'fee') return runFee(rest);
   if (part === 'statements') return runStatements(rest);
   if (part === 'decline') return runDecline(rest);
   if (part === 'recover') return runRecover(rest);
@@ -156,6 +157,6 @@ export async function runIssuerTools([part, ...rest]: readonly string[]): Promis
   if (part === 'publish') return runPublish(rest);
   if (part === 'report') return runReports(rest);
   throw new UsageError(
-    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval, statements, decline, recover, status-list, publish or report',
+    'kiri issuer wants mandate, close-approver, policy, erasure-request, ingest, chargeback, retrieval, fee, statements, decline, recover, status-list, publish or report',
   );
 }

@@ -9,6 +9,7 @@ import { chargebackFault } from './core/dispute-rules.ts';
 import type { DisputeLimits, DisputeRefusal } from './core/dispute-rules.ts';
 import { FILE_TABLE } from './core/file-states.ts';
 import type { FileEvent, FileRefusal, FileState } from './core/file-states.ts';
+import type { FeeRefusal } from './core/fee-states.ts';
 import type { FileAcknowledgement } from './core/inbound-documents.ts';
 import type {
   Chargeback,
@@ -21,6 +22,7 @@ import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
 import type { PresentmentEvent, PresentmentRefusal } from './core/presentment-states.ts';
 import { decline } from './declined.ts';
 import { closeDispute, openDispute } from './disputes.ts';
+import { bookFee } from './fee-book.ts';
 import {
   comparePositions,
   fileCurrency,
@@ -40,6 +42,7 @@ type ReadBackRefusal =
   | PresentmentRefusal
   | FileRefusal
   | DisputeRefusal
+  | FeeRefusal
   | 'UNKNOWN_FILE'
   | 'FILE_NAME_MISMATCH'
   | 'HASH_MISMATCH'
@@ -180,6 +183,8 @@ export class MessageReader {
         return this.#chargeback(message, profile);
       case 'retrieval':
         return this.#retrieve(message, place);
+      case 'fee':
+        return bookFee(this.#session, message, place, this.#nowS);
     }
   }
 

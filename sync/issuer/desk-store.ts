@@ -45,6 +45,9 @@ const SCHEMA: readonly string[] = [
      clearing TEXT NOT NULL, number BIGINT NOT NULL, kind TEXT NOT NULL, arn TEXT NOT NULL,
      reason TEXT NOT NULL, amount_minor TEXT NOT NULL, PRIMARY KEY (clearing, number))`,
   'CREATE INDEX IF NOT EXISTS requests_by_arn ON requests (arn)',
+  `CREATE TABLE IF NOT EXISTS fees (
+     reference TEXT PRIMARY KEY, clearing TEXT NOT NULL, number BIGINT NOT NULL, direction TEXT NOT NULL,
+     amount_minor TEXT NOT NULL, currency TEXT NOT NULL, reason TEXT NOT NULL, arn TEXT, returned BIGINT)`,
   `CREATE TABLE IF NOT EXISTS outgoing (
      clearing TEXT NOT NULL, number BIGINT NOT NULL, name TEXT NOT NULL, sequence BIGINT NOT NULL,
      file BLOB, signed BLOB NOT NULL, is_written BIGINT NOT NULL, PRIMARY KEY (clearing, number))`,

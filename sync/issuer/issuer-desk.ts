@@ -12,8 +12,11 @@ import { judge, missingSequences, modeOf, receive } from './core/desk.ts';
 import type { AccountState, Arrival, DeskFacts, Judgement, Received } from './core/desk.ts';
 import { chargebackOf, retrievalOf } from './core/dispute.ts';
 import type { DisputeRequest } from './core/dispute.ts';
+import { feeMessage, feeReturn, isSameFee } from './core/fee.ts';
+import type { FeeRequest } from './core/fee.ts';
 import * as store from './desk-store.ts';
 import type { AnsweredFile, Outgoing } from './desk-store.ts';
+import * as fees from './fee-store.ts';
 
 /** What a desk runs on. `member` is the issuer's id in its own files, 11 digits. */
 export type DeskOptions = {
@@ -245,12 +248,83 @@ export class IssuerDesk {
     return this.#request({ ...request, cycle: 'first' }, 'retrieval', nowS);
   }
 
+  /** Charges a fee to a clearing whose files were taken, or pays one; the same again is the same document again. */
+  fee(request: FeeRequest, nowS: number): Promise<Checked<DeskRequest>> {
+    return this.#written((session) => this.#bookFee(session, request, nowS));
+  }
+
+  /** Gives a fee back in whole, once. */
+  returnFee(reference: string, nowS: number): Promise<Checked<DeskRequest>> {
+    return this.#written((session) => this.#bookReturn(session, reference, nowS));
+  }
+
   async #request(request: DisputeRequest, kind: Kind, nowS: number): Promise<Checked<DeskRequest>> {
-    const { database } = this.#options;
-    const done = await database.transaction((session) => this.#book(session, request, kind, nowS));
+    return this.#written((session) => this.#book(session, request, kind, nowS));
+  }
+
+  /** Books a request in one transaction and writes its document after it. */
+  async #written(
+    book: (session: SqlSession) => Promise<Checked<Booked>>,
+  ): Promise<Checked<DeskRequest>> {
+    const done = await this.#options.database.transaction(book);
     if (!done.ok) return done;
     const { clearing, ...sent } = done.value;
     return { ok: true, value: { ...sent, written: await this.#writeOne(clearing, sent.number) } };
+  }
+
+  async #originOf(session: SqlSession, wanted: string | undefined): Promise<Checked<Origin>> {
+    const all = await fees.clearingsOf(session);
+    if (wanted === undefined && all.length > 1) {
+      return { ok: false, reason: `files of ${all.length} clearings were taken: name one` };
+    }
+    const found = wanted === undefined ? all[0] : all.find((one) => one.clearing === wanted);
+    const profile = ipmProfile(found?.profile ?? '');
+    if (!found || !profile) return { ok: false, reason: 'no file of such a clearing was taken' };
+    return { ok: true, value: { clearing: found.clearing, mode: found.mode, profile } };
+  }
+
+  async #bookFee(session: SqlSession, request: FeeRequest, nowS: number): Promise<Checked<Booked>> {
+    const { reference, amountMinor } = request;
+    const sent = await fees.feeOf(session, reference);
+    if (sent) {
+      const { clearing, number } = sent;
+      const isSame = isSameFee(sent, request) && (request.clearing ?? clearing) === clearing;
+      if (!isSame) return { ok: false, reason: `${reference} is the reference of another fee` };
+      return { ok: true, value: { clearing, number, amountMinor, isRepeated: true } };
+    }
+    const origin = await this.#originOf(session, request.clearing);
+    if (!origin.ok) return origin;
+    const { clearing, profile } = origin.value;
+    const line = request.arn === undefined ? 'none' : await store.lineHistory(session, request.arn);
+    if (!line) return { ok: false, reason: `no line ${request.arn} was taken` };
+    const body = feeMessage(request, yymmdd(civilTime(nowS, JST)), profile);
+    if (!body.ok) return body;
+    const numbers = await store.nextNumbers(session, clearing);
+    await this.#send(session, [body.value], origin.value, numbers, nowS);
+    const { number } = numbers;
+    await fees.saveFee(session, request, clearing, number);
+    return { ok: true, value: { clearing, number, amountMinor, isRepeated: false } };
+  }
+
+  async #bookReturn(
+    session: SqlSession,
+    reference: string,
+    nowS: number,
+  ): Promise<Checked<Booked>> {
+    const sent = await fees.feeOf(session, reference);
+    if (!sent) return { ok: false, reason: `no fee ${reference} was sent` };
+    const { clearing, amountMinor, returnNumber } = sent;
+    if (returnNumber !== undefined) {
+      return { ok: true, value: { clearing, number: returnNumber, amountMinor, isRepeated: true } };
+    }
+    const origin = await this.#originOf(session, clearing);
+    if (!origin.ok) return origin;
+    const numbers = await store.nextNumbers(session, clearing);
+    const body = feeReturn(sent, yymmdd(civilTime(nowS, JST)));
+    await this.#send(session, [body], origin.value, numbers, nowS);
+    const { number } = numbers;
+    await fees.markReturned(session, reference, number);
+    return { ok: true, value: { clearing, number, amountMinor, isRepeated: false } };
   }
 
   async #book(

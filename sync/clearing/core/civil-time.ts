@@ -67,11 +67,28 @@ export const dayStartS = (dayNumber: number, zone: BusinessZone): number => {
   return localS - offsetS(zone, guess);
 };
 
+/** Local days from 1970-01-01 to the first day of a month (1 … 12). */
+export const monthStartDay = (year: number, month: number): number => {
+  let days = daysBeforeYear(year);
+  for (let at = 0; at < month - 1; at++) {
+    days += (MONTH_DAYS[at] ?? 0) + (at === 1 && isLeap(year) ? 1 : 0);
+  }
+  return days;
+};
+
 const digits = (value: number, width: number): string => String(value).padStart(width, '0');
 
 /** `YYMMDD` of the zone's calendar. */
 export const yymmdd = (time: CivilTime): string =>
   digits(time.year % 100, 2) + digits(time.month, 2) + digits(time.day, 2);
+
+/** Whether a text is a day of the calendar of 2000 to 2099 as `YYMMDD`. */
+export const isYymmdd = (text: string): boolean => {
+  if (!/^\d{6}$/.test(text)) return false;
+  const [year, month, day] = [0, 2, 4].map((at) => Number(text.slice(at, at + 2)));
+  const length = (MONTH_DAYS[(month ?? 0) - 1] ?? 0) + (month === 2 && isLeap(year ?? 0) ? 1 : 0);
+  return day !== undefined && day >= 1 && day <= length;
+};
 
 /** `YYMMDDhhmmss`, as DE12 wants it. */
 export const yymmddhhmmss = (time: CivilTime): string =>

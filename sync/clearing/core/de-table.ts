@@ -86,5 +86,5 @@ export const DE_TABLE: ReadonlyMap<number, FieldSpec> = new Map<number, FieldSpe
 /** The elements that carry PDS, in the order in which they fill up. */
 export const PDS_CARRIERS: readonly number[] = [48, 62, 123, 124, 125];
 
-/** The message types this codec writes and reads: presentment, chargeback and administrative. */
-export const MESSAGE_TYPES: ReadonlySet<string> = new Set(['1240', '1442', '1644']);
+/** The message types this codec writes and reads: presentment, chargeback, administrative and fee collection. */
+export const MESSAGE_TYPES: ReadonlySet<string> = new Set(['1240', '1442', '1644', '1740']);

@@ -67,8 +67,33 @@ export type Retrieval = {
   readonly text?: string;
 };
 
+/** 1740: a fee between issuer and clearing, or the return of one. */
+export type FeeCollection = {
+  readonly kind: 'fee';
+  /** DE24, of the profile's list: `system` is a fee that a card system made, `return` gives one back in whole. */
+  readonly use: FeeUse;
+  /** DE3: `charged` to the clearing, or `paid` to it. A return goes the other way than its fee. */
+  readonly direction: 'charged' | 'paid';
+  readonly amountMinor: bigint;
+  readonly currency: string;
+  /** DE25, of the profile's list. */
+  readonly reason: string;
+  /** PDS 0137: 1 to 20 letters and digits, of one fee and its return, never of another. */
+  readonly reference: string;
+  /** DE73, YYMMDD: the day on which it fell due. */
+  readonly date: string;
+  /** DE31: the line that it is about, where it is about one. */
+  readonly arn?: string;
+  /** DE72, for people. */
+  readonly text?: string;
+};
+
+/** What a 1740 does. */
+export type FeeUse = 'collection' | 'return' | 'system';
+
 /** One message of an issuer's file, before it has its place in it. */
-export type InboundBody = FileReject | MessageReject | Reconciliation | Chargeback | Retrieval;
+export type InboundBody =
+  FileReject | MessageReject | Reconciliation | Chargeback | Retrieval | FeeCollection;
 
 /** One message of an issuer's file; `recordNumber` is its DE71. */
 export type InboundMessage = InboundBody & { readonly recordNumber: number };

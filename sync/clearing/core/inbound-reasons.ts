@@ -1,8 +1,8 @@
-/** What an issuer may state in DE25 of a chargeback or retrieval request. */
+/** What an issuer may state in DE25 of a chargeback, a retrieval request or a fee. */
 export type ReasonRule = {
   /** Four digits. */
   readonly code: string;
-  readonly use: 'chargeback' | 'retrieval';
+  readonly use: 'chargeback' | 'retrieval' | 'fee';
   readonly meaning: string;
   /** True if a second presentment with evidence may answer it. */
   readonly isRepresentable: boolean;
@@ -60,6 +60,14 @@ const retrieval = (code: string, meaning: string): ReasonRule => ({
   declines: false,
 });
 
+const fee = (code: string, meaning: string): ReasonRule => ({
+  code,
+  use: 'fee',
+  meaning,
+  isRepresentable: false,
+  declines: false,
+});
+
 /** Agreed between issuer and clearing under the on-us profile; a member agrees its own list. */
 export const ON_US_REASONS: readonly ReasonRule[] = [
   chargeback('4808', 'no valid approval for a payment of the line'),
@@ -75,6 +83,12 @@ export const ON_US_REASONS: readonly ReasonRule[] = [
   retrieval('6323', 'the liable party asks for its records'),
   retrieval('6341', 'suspected fraud'),
   retrieval('6342', 'documents for a chargeback'),
+  fee('7601', 'interchange or other fee of the programme'),
+  fee('7602', 'handling of a chargeback'),
+  fee('7603', 'handling of a retrieval request'),
+  fee('7604', 'files and messages of a period'),
+  fee('7605', 'incentive of the programme'),
+  fee('7606', 'correction of what was settled'),
 ];
 
 const ofFile = (code: string, meaning: string): RejectRule => ({

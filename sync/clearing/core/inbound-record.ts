@@ -1,15 +1,18 @@
 import { currencyOf } from '../../../protocol/currency.ts';
 import { arnFault } from './arn.ts';
+import { isYymmdd } from './civil-time.ts';
 import { coded, refused } from './fault.ts';
 import type { Coded } from './fault.ts';
 import type {
   Chargeback,
+  FeeCollection,
   InboundBody,
   PositionTotal,
   Reconciliation,
   RejectError,
   Retrieval,
 } from './inbound-message.ts';
+import { amountMinorMax } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { isFileId } from './ipm-record.ts';
 import type { FieldValue, IsoMessage } from './iso8583.ts';
@@ -37,6 +40,14 @@ const TEXT_LENGTH_MAX = 100;
 export const COUNT_DIGITS: number = 8;
 const SUM_DIGITS = 16;
 const PURCHASE = '000000';
+/** DE3 of a fee: 1x takes from whom it is sent to, 2x gives. */
+export const FEE_DIRECTIONS: Readonly<Record<FeeCollection['direction'], string>> = {
+  charged: '190000',
+  paid: '290000',
+};
+/** PDS of a fee's reference (fee collection control number). */
+export const FEE_REFERENCE_PDS: string = '0137';
+export const FEE_REFERENCE: RegExp = /^[A-Z0-9]{1,20}$/;
 
 const digits = (value: bigint | number, width: number): string =>
   String(value).padStart(width, '0');
@@ -93,6 +104,25 @@ const retrievalContent = (body: Retrieval, place: RecordPlace): Content => ({
   pds: [],
 });
 
+const feeContent = (body: FeeCollection, place: RecordPlace, profile: IpmProfile): Content => ({
+  mti: '1740',
+  fields: [
+    [3, FEE_DIRECTIONS[body.direction]],
+    [4, body.amountMinor],
+    [24, profile.inbound.fees[body.use] ?? ''],
+    [25, body.reason],
+    ...(body.arn === undefined ? [] : ([[31, body.arn]] as const)),
+    [49, body.currency],
+    ...(body.text === undefined ? [] : ([[72, body.text]] as const)),
+    [73, body.date],
+    [94, place.member],
+  ],
+  pds: [
+    [FEE_REFERENCE_PDS, body.reference],
+    ['0148', exponentText(body.currency)],
+  ],
+});
+
 const contentOf = (body: InboundBody, place: RecordPlace, profile: IpmProfile): Content => {
   switch (body.kind) {
     case 'file-reject':
@@ -135,6 +165,8 @@ const contentOf = (body: InboundBody, place: RecordPlace, profile: IpmProfile): 
       return chargebackContent(body, place, profile);
     case 'retrieval':
       return retrievalContent(body, place);
+    case 'fee':
+      return feeContent(body, place, profile);
   }
 };
 
@@ -168,7 +200,22 @@ const bodyFault = (
   if (body.kind === 'message-reject' && body.sourceRecordNumber < 2) {
     return ['PDS0138', 'names no line: record 1 is the header'];
   }
+  if (body.kind === 'fee') return feeFault(body, profile);
   return body.kind === 'chargeback' ? amountFault(body) : undefined;
+};
+
+const feeFault = (
+  body: FeeCollection,
+  profile: IpmProfile,
+): readonly [field: string, detail: string] | undefined => {
+  const { amountMinor, use, reference, date } = body;
+  if (profile.inbound.fees[use] === undefined) return ['DE24', `no ${use} of fees here`];
+  if (amountMinor < 1n) return ['DE4', 'a fee of nothing'];
+  if (amountMinor > amountMinorMax(profile)) return ['DE4', `${amountMinor} is above the limit`];
+  if (!FEE_REFERENCE.test(reference)) {
+    return [`PDS${FEE_REFERENCE_PDS}`, 'not 1 to 20 letters and digits'];
+  }
+  return isYymmdd(date) ? undefined : ['DE73', 'not a day YYMMDD'];
 };
 
 const amountFault = (body: Chargeback): readonly [field: string, detail: string] | undefined => {

@@ -60,7 +60,7 @@ const inboundFileName = (profile: IpmProfile, header: FileHeader): string => {
 };
 
 const sumOf = (bodies: readonly InboundBody[]): bigint =>
-  bodies.reduce((sum, body) => sum + (body.kind === 'chargeback' ? body.amountMinor : 0n), 0n);
+  bodies.reduce((sum, body) => sum + ('amountMinor' in body ? body.amountMinor : 0n), 0n);
 
 const encodeAll = (messages: readonly IsoMessage[], profile: IpmProfile): Coded<Uint8Array> => {
   const chunks: Uint8Array[] = [];
@@ -205,6 +205,9 @@ const identityOf = (body: InboundBody): string => {
       return `${body.kind} ${body.arn} ${body.cycle}`;
     case 'retrieval':
       return `${body.kind} ${body.arn}`;
+    case 'fee':
+      // A fee and its return may stand in one file.
+      return `${body.kind} ${body.use === 'return'} ${body.reference}`;
   }
 };
 

@@ -1,4 +1,5 @@
 import type { ArnRule } from './arn.ts';
+import type { FeeUse } from './inbound-message.ts';
 import { ON_US_REASONS, ON_US_REJECTS } from './inbound-reasons.ts';
 import type { ReasonRule, RejectRule } from './inbound-reasons.ts';
 import type { TextRule } from './iso8583.ts';
@@ -39,6 +40,8 @@ type InboundRule = {
   readonly reasons: readonly ReasonRule[];
   /** Codes in PDS0005. */
   readonly rejects: readonly RejectRule[];
+  /** DE24 of a 1740; a use without a code is none of the profile. */
+  readonly fees: Readonly<Partial<Record<FeeUse, string>>>;
 };
 
 const ON_US: IpmProfile = {
@@ -56,7 +59,12 @@ const ON_US: IpmProfile = {
   fundingPds: '9501',
   presentmentPds: ['0148', '0165', '9501'],
   amountDigits: 12,
-  inbound: { fileType: '001', reasons: ON_US_REASONS, rejects: ON_US_REJECTS },
+  inbound: {
+    fileType: '001',
+    reasons: ON_US_REASONS,
+    rejects: ON_US_REJECTS,
+    fees: { collection: '700', return: '780' },
+  },
 };
 
 /** Cleared by the card system: what Kiri writes is a pre-file, the partner's vault fills in DE2. */
@@ -65,6 +73,8 @@ const MEMBER: IpmProfile = {
   name: 'kiri-ipm-member',
   settlementIndicator: 'M',
   cardNumber: 'required',
+  // Here a card system stands between: it charges fees of its own.
+  inbound: { ...ON_US.inbound, fees: { ...ON_US.inbound.fees, system: '783' } },
 };
 
 const PROFILES: readonly IpmProfile[] = [

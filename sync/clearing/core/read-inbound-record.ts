@@ -2,6 +2,8 @@ import { refused, coded } from './fault.ts';
 import type { Coded, CodecFault } from './fault.ts';
 import type {
   Chargeback,
+  FeeCollection,
+  FeeUse,
   InboundBody,
   PositionTotal,
   RejectError,
@@ -10,6 +12,9 @@ import type {
 import {
   CHARGEBACK_CODES,
   COUNT_DIGITS,
+  FEE_DIRECTIONS,
+  FEE_REFERENCE,
+  FEE_REFERENCE_PDS,
   FUNCTION_FILE_REJECT,
   FUNCTION_MESSAGE_REJECT,
   FUNCTION_RETRIEVAL,
@@ -149,6 +154,44 @@ const readChargeback = (
   };
 };
 
+const readFee = (values: Values, code: string, profile: IpmProfile): FeeCollection | undefined => {
+  const uses = Object.entries(profile.inbound.fees) as [FeeUse, string][];
+  const use = uses.find(([, one]) => one === code)?.[0];
+  if (!use) return undefined;
+  const [arn, text] = [values.optional(31), values.optional(72)];
+  return {
+    kind: 'fee',
+    use,
+    // Any other code is found when the message is held against the one that the profile writes.
+    direction: values.de(3) === FEE_DIRECTIONS.paid ? 'paid' : 'charged',
+    amountMinor: values.amount(4),
+    currency: values.de(49),
+    reason: values.de(25),
+    reference: values.pds(FEE_REFERENCE_PDS, FEE_REFERENCE),
+    date: values.de(73),
+    ...(arn === undefined ? {} : { arn }),
+    ...(text === undefined ? {} : { text }),
+  };
+};
+
+const readBody = (
+  mti: string,
+  values: Values,
+  code: string,
+  profile: IpmProfile,
+): InboundBody | undefined => {
+  switch (mti) {
+    case '1442':
+      return readChargeback(values, code, profile);
+    case '1644':
+      return readAdministrative(values, code);
+    case '1740':
+      return readFee(values, code, profile);
+    default:
+      return undefined;
+  }
+};
+
 /** Says what should stand there, never what does: that is an outsider's text. */
 const otherwise = (field: string, expected: string | bigint | undefined): Refusal =>
   refused('WRONG_VALUE', 0, field, `not as the profile writes it: ${expected}`);
@@ -181,12 +224,7 @@ export const readInboundBody = (
 ): Coded<InboundBody> => {
   const values = new Values(message);
   const code = values.de(24);
-  const body =
-    message.mti === '1442'
-      ? readChargeback(values, code, profile)
-      : message.mti === '1644'
-        ? readAdministrative(values, code)
-        : undefined;
+  const body = readBody(message.mti, values, code, profile);
   if (!body)
     return refused('WRONG_VALUE', 0, 'DE24', `${message.mti}/${code} is nothing an issuer sends`);
   if (values.fault) return values.fault;

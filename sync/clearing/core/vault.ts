@@ -40,7 +40,8 @@ export interface CardStore {
   cardNumbers(fundingReferences: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
-const PROCESSING_REFUND = '200000';
+/** Of DE3: money to the account, as in a refund. */
+const PROCESSING_CREDIT = '2';
 
 /** Must, may or must not a record of this type carry DE2 in its final form. */
 const ruleOf = (mti: string, direction: VaultDirection): 'must' | 'may' | 'never' => {
@@ -55,7 +56,8 @@ const totalsOf = (messages: readonly LocatedMessage[]): ManifestTotal[] => {
     const amount = message.fields.get(4);
     if (typeof amount !== 'bigint') continue;
     const currency = Number(message.fields.get(49));
-    const sign = message.fields.get(3) === PROCESSING_REFUND ? 'credit' : 'debit';
+    const isCredit = String(message.fields.get(3)).startsWith(PROCESSING_CREDIT);
+    const sign = isCredit ? 'credit' : 'debit';
     const name = `${String(currency).padStart(3, '0')} ${sign === 'debit' ? 0 : 1}`;
     const total = sums.get(name) ?? { currency, sign, lines: 0, sum: 0n };
     sums.set(name, { ...total, lines: total.lines + 1, sum: total.sum + amount });

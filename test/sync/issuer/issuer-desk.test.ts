@@ -12,6 +12,7 @@ import { inMemory } from '../clearing/sample.ts';
 import type { Chargeback, InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
 import { readSettlementFile } from '../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
+import type { FeeRequest } from '../../../sync/issuer/core/fee.ts';
 import { openTestStore } from '../clearing/store.ts';
 import { testSigner } from '../../protocol/helpers.ts';
 import {
@@ -337,3 +338,41 @@ t.test(
     t.match(mixed, { ok: false, reason: /takes files of mode T, not P/ });
   },
 );
+
+t.test('fees: one document each, the same request the same one, returned once', async (t) => {
+  const { desk, out } = await deskOn(await openTestStore());
+  const request: FeeRequest = {
+    reference: 'FEE1',
+    direction: 'charged',
+    amountMinor: 120n,
+    currency: '392',
+    reason: '7602',
+    arn: records[0]!.arn,
+  };
+  const send = async (part: Partial<FeeRequest> = {}): Promise<unknown> => {
+    const sent = await desk.fee({ ...request, ...part }, NOON_S);
+    return sent.ok ? sent.value : sent.reason;
+  };
+  t.match(await send(), /no file of such a clearing/);
+  await answered(desk, arrival);
+  t.match(await send({ arn: `${request.arn?.slice(0, -1)}x` }), /no line/);
+  t.match(await send({ reason: '4853' }), /no reason of a fee; there are: 7601/);
+  t.match(await send({ clearing: '00'.repeat(16) }), /no file of such a clearing/);
+  t.match(await send(), { number: 3, isRepeated: false, amountMinor: 120n });
+  const sent = await desk.fee(request, NOON_S + 86_400);
+  t.match(sent, { ok: true, value: { number: 3, isRepeated: true } });
+  t.match(await send({ amountMinor: 121n }), /another fee/);
+  t.match(await send({ clearing: '00'.repeat(16) }), /another fee/);
+  t.match(readBack(out, sent.ok ? sent.value.written : []).file?.messages, [
+    { kind: 'fee', use: 'collection', direction: 'charged', amountMinor: 120n, date: '261121' },
+  ]);
+  t.match(await desk.returnFee('FEE9', NOON_S), { ok: false, reason: /no fee FEE9/ });
+  const back = await desk.returnFee('FEE1', NOON_S);
+  t.match(readBack(out, back.ok ? back.value.written : []).file?.messages, [
+    { kind: 'fee', use: 'return', direction: 'paid', amountMinor: 120n, reference: 'FEE1' },
+  ]);
+  t.match(await desk.returnFee('FEE1', NOON_S), {
+    ok: true,
+    value: { number: 4, isRepeated: true },
+  });
+});

@@ -38,7 +38,7 @@ t.test('the answer of docs/clearing.md to a document is the golden one', async (
 });
 
 t.test('the acknowledgement of docs/clearing.md opens as what the page says', async (t) => {
-  t.equal(blocks.length, 2);
+  t.equal(blocks.length, 3);
   const opened = openAcknowledgement(fromHex(blocks[0]!), trust);
   t.same(opened.ok && opened.value.value, ACKNOWLEDGEMENT);
   t.match(blocks[0], toHex(issuer.key.id), 'the kid of its second part');
@@ -54,6 +54,18 @@ t.test('the 691 of docs/clearing.md reads as what the page says', async (t) => {
   t.same(body.ok && body.value, BODIES['message-reject']);
   t.match(toHex(written([BODIES['message-reject']]).file), blocks[1], 'and stands so in a file');
 });
+
+t.test('the 1740 of docs/clearing.md reads as what the page says', async (t) => {
+  const record = fromHex(blocks[2]!);
+  const message = decodeMessage(record.subarray(4), DEFAULT_IPM_PROFILE, 0);
+  if (!message.ok) throw new Error(message.fault.detail);
+  const place = { recordNumber: 2, member: '00000099990' };
+  const body = readInboundBody(message.value, place, DEFAULT_IPM_PROFILE);
+  t.same(body.ok && body.value, BODIES.fee);
+  t.match(toHex(written([BODIES.fee]).file), blocks[2], 'and stands so in a file');
+});
+
+const CARRIER = { chargeback: '1442', retrieval: '603', fee: '1740' } as const;
 
 t.test(
   'docs/clearing.md lists every reject code and reason of the profile, and no other',
@@ -73,7 +85,7 @@ t.test(
           : 'parked';
     const expected = [
       ...rejects.map((one) => [one.code, one.scope === 'file' ? '699' : '691', one.meaning]),
-      ...reasons.map((one) => [one.code, one.use === 'chargeback' ? '1442' : '603', one.meaning]),
+      ...reasons.map((one) => [one.code, CARRIER[one.use], one.meaning]),
     ];
     t.same(
       rows.map((cells) => cells.slice(1, 4)),

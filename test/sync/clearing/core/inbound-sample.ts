@@ -67,6 +67,18 @@ export const BODIES: Readonly<Record<InboundBody['kind'], InboundBody>> = {
     text: 'DENIED BY HOLDER',
   },
   retrieval: { kind: 'retrieval', arn: ARN, reason: '6323' },
+  fee: {
+    kind: 'fee',
+    use: 'collection',
+    direction: 'charged',
+    amountMinor: 120n,
+    currency: '392',
+    reason: '7602',
+    reference: 'FEE20261122A1',
+    date: '261122',
+    arn: ARN,
+    text: 'CHARGEBACK HANDLED',
+  },
 };
 
 export const draftOf = (

@@ -20,8 +20,12 @@ import {
   readInbound,
   writeInbound,
 } from '../../../../sync/clearing/core/inbound.ts';
-import type { InboundBody } from '../../../../sync/clearing/core/inbound-message.ts';
-import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
+import type { FeeCollection, InboundBody } from '../../../../sync/clearing/core/inbound-message.ts';
+import {
+  DEFAULT_IPM_PROFILE,
+  ipmProfile,
+  preProfile,
+} from '../../../../sync/clearing/core/ipm-profile.ts';
 import { testSigner } from '../../../protocol/helpers.ts';
 import { parseCddl } from '../../../protocol/mini-cddl.ts';
 import {
@@ -48,7 +52,7 @@ t.test('a file of every kind of message reads as what was written, in both profi
     const numbered = KINDS.map((body, at) => ({ ...body, recordNumber: at + 2 }));
     t.same(read.value.messages, numbered);
     t.equal(read.value.issuer.hex, issuer.key.hex);
-    t.match(read.value.manifest, { number: 2, fileName, records: 7, fileBytes: file.length });
+    t.match(read.value.manifest, { number: 2, fileName, records: 8, fileBytes: file.length });
   }
 });
 
@@ -70,6 +74,29 @@ const REJECT_RECORD: readonly string[] = [
   '30323830303235', // PDS 0280, 25 characters
   '30303232363131323130303030303033323831353032323031', // 002 261121 00000032815 02201
   '3030303030303032', // DE71
+];
+// A 1740 laid out by hand in the same way.
+const FEE_RECORD: readonly string[] = [
+  '31373430', // 1740
+  'b0000182000180000380000400000000', // 1, 3, 4, 24, 25, 31, 48, 49, 71, 72, 73, 94
+  '313930303030', // DE3: charged to whom it is sent
+  '303030303030303030313230', // DE4: 120 yen
+  '373030', // DE24 700
+  '37363032', // DE25 7602
+  '3233', // DE31: 23 characters
+  '3031323334353636333235303030303030303030303132', // the ARN of our line
+  '303331', // DE48: 31 characters
+  '30313337303133', // PDS 0137, 13 characters
+  '46454532303236313132324131', // the fee’s reference
+  '30313438303034', // PDS 0148, 4 characters
+  '33393230', // yen, no decimals
+  '333932', // DE49
+  '3030303030303032', // DE71
+  '303138', // DE72: 18 characters
+  '4348415247454241434b2048414e444c4544', // text
+  '323631313232', // DE73
+  '3131', // DE94: 11 characters
+  '3030303030303939393930', // the issuer’s member id
 ];
 const HEADER_RECORD: readonly string[] = [
   '31363434', // 1644
@@ -104,6 +131,23 @@ t.test('a 691 laid out by hand reads, and writes exactly those bytes', async (t)
   t.equal(toHex(file), toHex(block));
   const read = readInbound(block, manifest, trust);
   t.same(read.ok && read.value.messages, [{ ...BODIES['message-reject'], recordNumber: 2 }]);
+});
+
+t.test('a 1740 laid out by hand stands so in a file, and the trailer sums it', async (t) => {
+  const { file } = written([BODIES.fee]);
+  const record = FEE_RECORD.join('');
+  const length = (record.length / 2).toString(16).padStart(8, '0');
+  t.match(toHex(file), `${length}${record}`);
+  t.match(Buffer.from(file).toString('latin1'), '0301016' + '120'.padStart(16, '0'));
+  const own = (part: Partial<FeeCollection>): string => {
+    const { file: bytes, manifest } = written([{ ...(BODIES.fee as FeeCollection), ...part }]);
+    return faultOf(readInbound(bytes, manifest, trust));
+  };
+  t.equal(own({ direction: 'paid', use: 'return' }), 'accepted');
+  const member = written([{ ...(BODIES.fee as FeeCollection), use: 'system' }], {
+    profile: preProfile(ipmProfile('kiri-ipm-member')!),
+  });
+  t.match(Buffer.from(member.file).toString('latin1'), '783', 'of a card system');
 });
 
 const VECTORS = new URL('../../../../../test/vectors/inbound.json', import.meta.url);
