@@ -19,7 +19,7 @@ export interface EvidenceContext {
   readonly receipts?: ReceiptBook;
   /** Aggregates that settlement files name, with their line; `undefined` as value: without a line of their own. */
   readonly named?: ReadonlyMap<string, FileLine | undefined>;
-  /** In the archive of a period: aggregates of the files before it. */
+  /** Aggregates whose evidence stands elsewhere: of the files before an archive's period, or deleted after their years. */
   readonly earlier?: ReadonlySet<string>;
   /** Accounts that the credentials of a party have named, by party. */
   readonly accounts?: ReadonlyMap<string, ReadonlySet<string>>;
@@ -228,7 +228,7 @@ function checkChain(
 
 /** A residual moves in from the account that was replaced, whole and once: same party and merchant, same lane. */
 function checkMoves(
-  { findings, accounts }: EvidenceContext,
+  { findings, accounts, earlier }: EvidenceContext,
   { path, keyId, value }: Opened,
   all: ReadonlyMap<string, Opened>,
   moved: Set<string>,
@@ -236,13 +236,15 @@ function checkMoves(
   for (const { from, amountMicro } of value.entries) {
     if (from === undefined) continue;
     const old = all.get(from);
+    const isElsewhere = !old && earlier?.has(from) === true;
     const fits =
-      old !== undefined &&
-      old.keyId !== keyId &&
-      accounts?.get(value.key.party)?.has(value.key.account) === true &&
-      keyIdOf({ ...old.value.key, account: value.key.account }) === keyId &&
-      old.value.lane === value.lane &&
-      old.value.closingMicro === amountMicro;
+      isElsewhere ||
+      (old !== undefined &&
+        old.keyId !== keyId &&
+        accounts?.get(value.key.party)?.has(value.key.account) === true &&
+        keyIdOf({ ...old.value.key, account: value.key.account }) === keyId &&
+        old.value.lane === value.lane &&
+        old.value.closingMicro === amountMicro);
     if (!fits) findings.fault(path, `what it takes over is not the residual of ${from}`);
     if (moved.has(from)) findings.fault(path, `the residual of ${from} is taken over twice`);
     moved.add(from);

@@ -6,6 +6,7 @@ import { judgeMissing } from '../../sync/ledger/core/merge-delay.ts';
 import { anchoredSizes, checkAnchors, type AnchoredLog } from './anchors.ts';
 import { checkArchive, readArchiveStatement } from './archive-statement.ts';
 import { Artefacts } from './artefacts.ts';
+import { readClosedBooks } from './closed-books.ts';
 import { checkContents } from './contents.ts';
 import type { DocumentBook } from './documents.ts';
 import { checkEvidence } from './evidence.ts';
@@ -13,6 +14,7 @@ import { Findings, type VerifyReport } from './findings.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkLog, logPrefixes, type LogView } from './log.ts';
+import { checkPayouts } from './payout-files.ts';
 import { checkProof } from './proofs.ts';
 import { type CheckedReceipt, checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
 import {
@@ -201,6 +203,8 @@ async function checkAll(
   const context = { files, store, logs, findings, fileIds: new Set<string>(), nowS };
   const { views, named } = checkClearing(context);
   checkAnswers(context, views);
+  checkPayouts(context);
+  const closed = readClosedBooks(context);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);
   const archive = readArchiveStatement(files, findings);
@@ -212,7 +216,7 @@ async function checkAll(
       accounts: store.book.accounts,
       ...(logs ? { logs } : {}),
       ...(named ? { named } : {}),
-      ...(archive ? { earlier: new Set(archive.earlier) } : {}),
+      earlier: new Set([...(archive?.earlier ?? []), ...closed]),
     },
     evidence.filter((path) => !isProof(path)),
   );

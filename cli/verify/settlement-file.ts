@@ -1,8 +1,5 @@
 import { policyAt } from '../../sync/ledger/core/policy-book.ts';
-import { CLEARING_CREDENTIAL } from '../../identity/core/documents/credentials.ts';
-import { checkPeriod } from '../../identity/core/period.ts';
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
-import { decodeSign1, verifySign1 } from '../../protocol/cose.ts';
 import { readSettlementFile } from '../../sync/clearing/core/ipm-file.ts';
 import {
   ipmProfile,
@@ -22,6 +19,7 @@ import {
 import { verifyIpm, type IpmReport } from '../../sync/clearing/core/verify-ipm.ts';
 import { decodeUtf8 } from '../../sync/ledger/core/text.ts';
 import { MAX_ARTEFACT_BYTES, nativeSha256, type Artefacts } from './artefacts.ts';
+import { openOfClearing } from './clearing-document.ts';
 import type { Findings } from './findings.ts';
 import type { LogView } from './log.ts';
 import type { TrustStore } from './trust.ts';
@@ -56,39 +54,23 @@ export interface SettlementFileView {
 function openManifest(context: SettlementContext, base: string): Manifest | undefined {
   const { files, store, findings } = context;
   const path = `${base}.manifest`;
-  const bytes = files.read(path);
-  if (!bytes) return undefined;
-  findings.count('manifests');
-  const fault = (reason: string): undefined => {
-    findings.fault(path, reason);
-    return undefined;
-  };
-  const message = decodeSign1(bytes);
-  if (!message.ok) return fault(message.reason);
-  const { header, payload } = message.value;
-  if (header.typ !== MANIFEST_TYP) return fault(`typ is not ${MANIFEST_TYP}`);
-  const { clearings, trust } = store.book;
-  const own = clearings.filter(({ key }) => header.kid && bytesEqual(key.id, header.kid));
-  const [first] = own;
-  if (!first) return fault('not signed by a clearing that the issuer credentialed');
-  if (!verifySign1(trust.verifier, first.key, message.value))
-    return fault('the signature does not hold');
-  const manifest = MANIFEST.decode(payload);
-  if (!manifest.ok) return fault(`${manifest.code}: ${manifest.reason}`);
-  const { fileName, policyHash, cutS, stage } = manifest.value;
-  // A renewal stands beside what it renews.
-  const { typ } = CLEARING_CREDENTIAL;
-  const inForce = own.map((credential) => checkPeriod({ typ, ...credential }, cutS));
-  const [late] = inForce;
-  if (late?.ok === false && !inForce.some(({ ok }) => ok)) return fault(late.reason);
+  if (files.has(path)) findings.count('manifests');
+  const manifest = openOfClearing(context, path, {
+    typ: MANIFEST_TYP,
+    codec: MANIFEST,
+    timeOf: ({ cutS }) => cutS,
+  });
+  if (!manifest) return undefined;
+  const { fileName, policyHash, cutS, stage } = manifest;
   const ending = stage === undefined ? '.ipm' : `.${stage}.ipm`;
   if (fileName !== base.slice(base.lastIndexOf('/') + 1) + ending) {
-    return fault(`is the manifest of ${fileName}`);
+    findings.fault(path, `is the manifest of ${fileName}`);
+    return undefined;
   }
   if (store.policy && !bytesEqual(policyHash, policyAt(store.policy, cutS).hash)) {
     findings.fault(store.policyPath, 'is not the policy whose hash the manifest names');
   }
-  return manifest.value;
+  return manifest;
 }
 
 interface Ipm {

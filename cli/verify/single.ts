@@ -17,6 +17,7 @@ import {
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
+import { checkPayout, payoutBase } from './payout-files.ts';
 import { checkReceipts, receiptStem } from './receipts.ts';
 import { checkSettlementFile, settlementBase } from './settlement-file.ts';
 import { SUMMARY_FILE } from './summary.ts';
@@ -48,7 +49,8 @@ function checkFile(
   findings: Findings,
 ): void {
   const stem = receiptStem(name);
-  const base = settlementBase(name);
+  const payout = payoutBase(name);
+  const base = payout === undefined ? settlementBase(name) : undefined;
   if (finalFile !== undefined && base === undefined) {
     throw new UsageError('--final goes with one pre-file of a settlement');
   }
@@ -58,6 +60,8 @@ function checkFile(
     checkInclusionProof(files, name, store, findings);
   } else if (isL3Proof(name)) {
     checkL3Proof(files, name, store, findings);
+  } else if (payout !== undefined) {
+    checkPayout({ files, store, findings, nowS, numbers: new Map() }, payout);
   } else if (base !== undefined) {
     const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
     checkSettlementFile({ ...context, nowS, finalFile }, base);
