@@ -33,6 +33,8 @@ const KINDS = [
   'retrieval',
   'payout',
   'look',
+  'forgive',
+  'seal',
 ] as const;
 
 type Kind = (typeof KINDS)[number];
@@ -83,6 +85,8 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   retrieval: 2,
   payout: 3,
   look: 3,
+  forgive: 1,
+  seal: 1,
 };
 const deckOf = (kinds: readonly Kind[]): readonly Kind[] =>
   kinds.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
@@ -103,11 +107,49 @@ const HELD = deckOf([
   'refund',
   'early',
 ]);
+/** A history of refunds and chargebacks of the same lines. */
+const GIVEN_BACK = deckOf([
+  'refund',
+  'refund',
+  'chargeback',
+  'chargeback',
+  'represent',
+  'accept',
+  'arbitration',
+  'messageReject',
+  'release',
+  'void',
+  'cut',
+  'close',
+  'look',
+]);
+/** A history of lines that the issuer took: paid out, put away, and disputed or said again after that. */
+const SETTLED = deckOf([
+  'pay',
+  'accepted',
+  'payout',
+  'payout',
+  'seal',
+  'seal',
+  'seal',
+  'seal',
+  'again',
+  'clone',
+  'backwards',
+  'void',
+  'refund',
+  'chargeback',
+  'represent',
+  'messageReject',
+  'close',
+]);
 const STORIES: readonly { readonly start: readonly Kind[]; readonly deck: readonly Kind[] }[] = [
   { start: ANSWERED, deck: ANSWERS },
   { start: [], deck: DECK },
   { start: ANSWERED, deck: ANSWERS },
   { start: ['batch', 'refund'], deck: HELD },
+  { start: ['pay', 'batch', 'close', 'refund'], deck: GIVEN_BACK },
+  { start: ['batch', 'pay', 'close', 'accepted', 'accepted', 'payout'], deck: SETTLED },
 ];
 
 const STEPS_MIN = 4;

@@ -3,10 +3,13 @@ import { createHash } from 'node:crypto';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
+import { liftDecline } from '../../../sync/clearing/declined.ts';
 import type { Inbound } from '../../../sync/clearing/read-back.ts';
 import type { Step } from './histories.ts';
 import { plainPds, readPlainIpm } from './plain-ipm.ts';
 import { hashOf, signer } from './sample.ts';
+import type { SecondBooks } from './second-books.ts';
+import type { SecondDesk } from './second-desk.ts';
 import type { FileLine, Line, SecondLines } from './second-lines.ts';
 
 /** A step of either bookkeeper. */
@@ -50,8 +53,12 @@ const isOf = <Name extends Step['kind']>(kind: Step['kind'], list: readonly Name
 const NOTHING: Deed = { act: async () => undefined, tell: () => undefined };
 const ERRORS = [{ element: 'P9501', severity: '08', code: '2003', subfield: '000' }];
 
+/** Now and then the reason says that the account pays nothing further. */
+const isDeclining = (how: number): boolean => (how & 0xf000) === 0xf000;
+
 export class IssuerDeeds {
   readonly #books: SecondLines;
+  readonly #desk: SecondDesk;
   readonly #got: Got[] = [];
   readonly #read = new Set<string>();
   readonly #sent: Inbound[] = [];
@@ -59,8 +66,12 @@ export class IssuerDeeds {
   readonly #arriving: (inbound: Inbound) => readonly Inbound[];
 
   /** @param arriving what of a document comes: itself, where nothing is bent */
-  constructor(books: SecondLines, arriving: (inbound: Inbound) => readonly Inbound[]) {
-    this.#books = books;
+  constructor(
+    { lines, desk }: Pick<SecondBooks, 'lines' | 'desk'>,
+    arriving: (inbound: Inbound) => readonly Inbound[],
+  ) {
+    this.#books = lines;
+    this.#desk = desk;
     this.#arriving = arriving;
   }
 
@@ -109,6 +120,7 @@ export class IssuerDeeds {
     const { kind } = step;
     if (isOf(kind, ABOUT_FILES)) return this.#aboutFile(step, kind, nowS);
     if (isOf(kind, ABOUT_LINES)) return this.#aboutLine(step, kind, nowS);
+    if (kind === 'forgive') return this.#forgive(step, nowS);
     if (kind !== 'repeat') return undefined;
     const inbound = this.#sent[step.pick % Math.max(1, this.#sent.length)];
     if (!inbound) return NOTHING;
@@ -118,6 +130,16 @@ export class IssuerDeeds {
         if (taken.kind !== 'repeated') throw new Error(`a document is ${taken.kind} again`);
       },
       tell: () => undefined,
+    };
+  }
+
+  #forgive({ pick }: Step, nowS: number): Deed {
+    const account = [...this.#desk.declined][pick % Math.max(1, this.#desk.declined.size)];
+    if (account === undefined) return NOTHING;
+    return {
+      act: (clearing) =>
+        clearing.within((session) => liftDecline(session, account, 'party-1', nowS)),
+      tell: () => void this.#desk.declined.delete(account),
     };
   }
 
@@ -230,13 +252,17 @@ export class IssuerDeeds {
     if (kind !== 'messageReject') return this.#acknowledge(at, kind, step, nowS);
     const entry = file.lines[(pick >> 2) % file.lines.length]!;
     const sourceRecordNumber = records.get(entry)!;
+    const declines = isDeclining(how);
     const body: InboundBody = {
       kind: 'message-reject',
       sourceFileId: fileId,
       sourceRecordNumber,
-      errors: ERRORS,
+      errors: ERRORS.map((one) => (declines ? { ...one, code: '2001' } : one)),
     };
-    return this.#message(body, nowS, () => this.#books.rejectOne(at, entry));
+    return this.#message(body, nowS, () => {
+      const isMoved = this.#books.rejectOne(at, entry);
+      if (isMoved && declines) this.#desk.declined.add(entry.line.account.account);
+    });
   }
 
   /** What the issuer took as we have it; now and then it counted another line or another sum. */
@@ -245,7 +271,7 @@ export class IssuerDeeds {
     const debit = { ...ours.debit };
     if ((how & 0x180) === 0x100) debit.count += 1;
     if ((how & 0x180) === 0x180) debit.amountMinor += 1n;
-    const said = { ...ours, debit };
+    const said = { ...ours, at, debit };
     const body: InboundBody = {
       kind: 'reconciliation',
       position: pick % 2 === 0 ? 'financial' : 'settlement',
@@ -254,14 +280,16 @@ export class IssuerDeeds {
       debit,
       credit: ours.credit,
     };
-    return this.#message(body, nowS, () => this.#books.position(said));
+    return this.#message(body, nowS, () => this.#desk.position(said));
   }
 
   /** Answered at once, with all that waits, or left open. */
   #retrieval(line: Line, { how }: Step, nowS: number): Deed {
     const isAnswered = (how & 0x80) === 0;
     const body = { kind: 'retrieval', arn: line.arn, reason: '6323' } as const;
-    const { act, tell } = this.#message(body, nowS, () => this.#books.retrieve(isAnswered));
+    const { act, tell } = this.#message(body, nowS, () =>
+      this.#desk.retrieve(line, isAnswered, nowS),
+    );
     if (!isAnswered) return { act, tell };
     return {
       act: async (clearing) => {
@@ -290,6 +318,7 @@ export class IssuerDeeds {
     const amountMinor = parts[(how >> 7) & 3]! || 1n;
     // An ARN that nobody gave, now and then.
     const isUnknown = (how & 0xe00) === 0;
+    const declines = isDeclining(how);
     const body: InboundBody = {
       kind: 'chargeback',
       arn: isUnknown ? '0'.repeat(23) : line.arn,
@@ -298,13 +327,15 @@ export class IssuerDeeds {
       amountMinor,
       originalMinor: line.minor,
       currency: String(line.account.currency),
-      reason: '4853',
+      reason: declines ? '4837' : '4853',
       fundingReference: line.account.account,
     };
     return this.#message(body, nowS, () => {
       if (isUnknown) return;
-      if (isFirst) this.#books.chargeback(line, amountMinor, nowS);
-      else this.#books.arbitrate(line, amountMinor);
+      const isMoved = isFirst
+        ? this.#books.chargeback(line, amountMinor, nowS, declines)
+        : this.#books.arbitrate(line, amountMinor, nowS);
+      if (isMoved && declines) this.#desk.declined.add(line.account.account);
     });
   }
 

@@ -4,8 +4,8 @@ import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import type { WriteFile } from '../../../sync/clearing/cut-file.ts';
 import type { Inbound } from '../../../sync/clearing/read-back.ts';
+import { SEAL_AFTER_DAYS, checkSegment } from '../../../sync/clearing/seal-segments.ts';
 import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
-import { openSqlite } from '../../../sync/clearing/sql.ts';
 import { Crash, Fuse, failingDatabase, failingWriter } from './failing-store.ts';
 import { GATEWAY, HistoryWorld, PAYOUT_TERMS, TERMS, directory, itemOf } from './history-world.ts';
 import { IssuerDeeds } from './issuer-deeds.ts';
@@ -14,6 +14,7 @@ import type { Step } from './histories.ts';
 import { DAY_S, NOON_S, anchors, policyHash } from './sample.ts';
 import { SecondBooks } from './second-books.ts';
 import { accountText } from './second-facts.ts';
+import { giveBack, takeStore } from './spare-store.ts';
 import { filesBooked, filesFound, payoutsBooked, payoutsFound } from './written-files.ts';
 
 const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
@@ -25,6 +26,9 @@ export type Bend = {
   /** What of a document comes, and how often. */
   readonly inbound?: (inbound: Inbound) => readonly Inbound[];
 };
+
+/** A month is over, and the hand-in horizon behind it. */
+const SEAL_WAIT_S = 62 * DAY_S;
 
 /** Alerts that no step is about. */
 const ABOUT_DOCUMENTS: ReadonlySet<string> = new Set([
@@ -54,31 +58,14 @@ const merchantLines = (row: SqlRow): string[] =>
 
 const sorted = (lines: Iterable<string>): string => [...lines].toSorted().join('\n');
 
-/** An empty store that is used again: opening one and compiling its statements costs more than a history does. */
-let spare: SqlDatabase | undefined;
-
-const emptied = async (database: SqlDatabase): Promise<SqlDatabase> => {
-  await database.transaction(async (session) => {
-    // What refers to a table was made after it. A pragma that defers the check would have every statement compiled anew.
-    const tables = await session.all(
-      "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid DESC",
-    );
-    for (const table of tables) {
-      const name = text(table, 'name');
-      if (name !== 'schema_version') await session.run(`DELETE FROM ${name}`);
-    }
-  });
-  return database;
-};
-
 class Player {
-  readonly #real = spare ?? openSqlite(':memory:');
+  readonly #real = takeStore();
   readonly #fuse = new Fuse();
   readonly #files = new Map<string, Buffer>();
   readonly #world = new HistoryWorld();
   readonly #books = new SecondBooks(TERMS);
   readonly #issuer = new IssuerDeeds(
-    this.#books.lines,
+    this.#books,
     (inbound) => this.#bend.inbound?.(inbound) ?? [inbound],
   );
   readonly #bend: Bend;
@@ -91,7 +78,7 @@ class Player {
   }
 
   async close(): Promise<void> {
-    spare = await emptied(this.#real);
+    await giveBack(this.#real);
   }
 
   async #open(): Promise<ClearingService> {
@@ -186,15 +173,25 @@ class Player {
     } else if (step.kind === 'lift') await clearing.liftStop(GATEWAY, this.#nowS);
     else if (step.kind === 'payout') await clearing.payout(PAYOUT_TERMS, '1130', this.#nowS);
     else if (step.kind === 'look') await this.#look(clearing);
+    else if (step.kind === 'seal') await this.#seal(clearing);
     else if (step.kind === 'rebuild') await this.#rebuild(clearing);
     else await clearing.ingestBatch(this.#deeds.map(itemOf), this.#nowS);
+  }
+
+  /** Receipts of past months leave the hot table. */
+  async #seal(clearing: ClearingService): Promise<void> {
+    const sealed = await clearing.seal(SEAL_AFTER_DAYS, this.#nowS);
+    for (const { name } of sealed) {
+      const { isIntact } = await checkSegment(this.#real, name);
+      if (!isIntact) throw new Error(`segment ${name} is not what was sealed`);
+    }
   }
 
   /** The alerts, by their kind; what concerns documents themselves is left to tests of its own. */
   async #look(clearing: ClearingService): Promise<void> {
     const { counts } = await clearing.alerts(this.#nowS);
     const found = Object.entries(counts).filter(([kind]) => !ABOUT_DOCUMENTS.has(kind));
-    const wanted = this.#books.lines.open(this.#nowS, DAY_S);
+    const wanted = this.#books.desk.open(this.#nowS, DAY_S);
     const say = (list: Iterable<[string, number]>): string =>
       sorted([...list].map(([kind, number]) => `${kind} ${number}`));
     this.#compare(say(found), [say(wanted)], 'the alerts');
@@ -213,7 +210,7 @@ class Player {
     else if (kind === 'lift') this.#books.lift(GATEWAY, this.#nowS);
     else if (kind === 'payout') {
       const { payees, minimumYen } = PAYOUT_TERMS;
-      this.#books.lines.payout(new Set(payees.keys()), minimumYen);
+      this.#books.desk.payout(new Set(payees.keys()), minimumYen);
     }
     for (const deed of this.#deeds) {
       if (deed.kind === 'refund') this.#books.refund(deed.refund, this.#nowS);
@@ -223,7 +220,7 @@ class Player {
   }
 
   async step(step: Step): Promise<void> {
-    this.#nowS += step.waitS;
+    this.#nowS += step.waitS + (step.kind === 'seal' ? SEAL_WAIT_S : 0);
     this.#deeds = this.#world.deeds(step, this.#nowS);
     this.#deed = this.#issuer.deed(step, this.#nowS);
     this.#forkSize = step.pick % (this.#world.logSize(GATEWAY) + 1);
@@ -320,7 +317,7 @@ class Player {
       session.all(
         `SELECT k.merchant, k.account, k.programme, k.currency, k.sign, r.charge_micro, r.lane,
            CASE WHEN a.aggregate_id IS NULL THEN r.state ELSE 'aggregated' END AS stand
-         FROM receipts r JOIN keys k ON k.key_id = r.key_id
+         FROM all_receipts r JOIN keys k ON k.key_id = r.key_id
          LEFT JOIN aggregates a ON a.aggregate_id = r.aggregate_id
          LEFT JOIN files f ON f.file_name = a.file_name`,
       ),
@@ -343,11 +340,11 @@ class Player {
     const clearing = this.#clearing ?? (await this.#open());
     const { reconciles, differences } = await clearing.reconcile();
     if (!reconciles) throw new Error(`reconcile: ${differences.join('; ')}`);
-    const { lines } = this.#books;
+    const { lines, desk } = this.#books;
     const twice = lines.paidBackTwice();
     if (twice.length > 0) throw new Error(`refunded and charged back: ${twice.join(' ')}`);
     this.#compare(filesFound(this.#files), [filesBooked(lines)], 'the files');
-    this.#compare(payoutsFound(this.#files), [payoutsBooked(lines)], 'the payouts');
+    this.#compare(payoutsFound(this.#files), [payoutsBooked(desk)], 'the payouts');
     await this.#checkReceipts();
     await this.#rebuild(clearing);
   }

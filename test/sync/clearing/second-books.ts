@@ -32,7 +32,8 @@ import {
   refundsOf,
 } from './second-refunds.ts';
 import { balancesOf } from './second-balances.ts';
-import { SecondLines } from './second-lines.ts';
+import { SecondDesk } from './second-desk.ts';
+import { SecondLines, newLine } from './second-lines.ts';
 import type { FileLine, Line } from './second-lines.ts';
 
 export class SecondBooks {
@@ -41,6 +42,7 @@ export class SecondBooks {
     refundsOf: (line) => refundSums(this.state, line),
     returned: (line) => this.#takeBackRefunds(line),
   });
+  readonly desk: SecondDesk = new SecondDesk(this.lines);
   readonly #terms: Terms;
 
   constructor(terms: Terms) {
@@ -317,6 +319,8 @@ export class SecondBooks {
   #isDue(lane: LaneState, nowS: number, closeOut: boolean): boolean {
     const rule = this.#terms.programmes[lane.account.programme];
     if (!rule || !this.#terms.merchants[lane.account.merchant]) return false;
+    const { account, sign } = lane.account;
+    if (sign === 'debit' && this.desk.declined.has(account)) return false;
     const sum = lane.rest + this.#sumOf(lane);
     const isWindowOver = nowS >= dayStart(lane.firstSeenS) + DAY_S;
     return (
@@ -362,28 +366,7 @@ export class SecondBooks {
     const made: Line[] = [];
     for (let left = sum / unit; left > 0n; left -= made.at(-1)!.minor) {
       const minor = left < LARGEST_MINOR ? left : LARGEST_MINOR;
-      const micro = minor * unit;
-      const isCharge = account.sign === 'debit';
-      made.push({
-        account,
-        lane: lane.lane,
-        isPiece,
-        minor,
-        micro,
-        unit,
-        arn: '',
-        stand: 'open',
-        file: -1,
-        secondFile: undefined,
-        disputed: 0n,
-        chargedBack: 0n,
-        second: 0n,
-        presentedS: 0,
-        answerByS: 0,
-        isArbitrated: false,
-        isAcceptedLate: false,
-        feeDue: isCharge ? micro * BigInt(fee.basisPoints) + fee.fixedMicro * 10_000n : 0n,
-      });
+      made.push(newLine({ account, lane: lane.lane, isPiece, minor, unit }, fee));
     }
     for (const one of this.#waiting(lane)) {
       one.stand = 'aggregated';

@@ -7,6 +7,7 @@ import type { AccountName } from './second-facts.ts';
 const DAY_S = 86_400;
 const DISPUTE_WINDOW_S = 120 * DAY_S;
 const ANSWER_WINDOW_S = 45 * DAY_S;
+export const EVIDENCE_S: number = 548 * DAY_S;
 
 type LineStand =
   'queued' | 'open' | 'parked' | 'released' | 'disputed' | 'secondQueued' | 'second' | 'over';
@@ -47,7 +48,7 @@ export type BookedFile = {
   stand: 'written' | 'partlyRefused' | 'accepted' | 'partly' | 'rejected' | 'resubmitted';
 };
 
-type MerchantSums = {
+export type MerchantSums = {
   acknowledged: bigint;
   borne: bigint;
   chargedBack: bigint;
@@ -56,18 +57,33 @@ type MerchantSums = {
   due: bigint;
 };
 
-const payableOf = ({ acknowledged, borne, chargedBack, fees, paid }: MerchantSums): bigint =>
-  acknowledged + borne - chargedBack - fees - paid;
-
-/** What an issuer says it took of a file, in minor units. */
-export type Position = {
-  readonly at: number;
-  readonly debit: { readonly count: number; readonly amountMinor: bigint };
-  readonly credit: { readonly count: number; readonly amountMinor: bigint };
+/** A line of so much, as a cut makes it. */
+export const newLine = (
+  part: Pick<Line, 'account' | 'lane' | 'isPiece' | 'minor' | 'unit'>,
+  fee: { readonly basisPoints: number; readonly fixedMicro: bigint },
+): Line => {
+  const micro = part.minor * part.unit;
+  const isCharge = part.account.sign === 'debit';
+  return {
+    ...part,
+    micro,
+    arn: '',
+    stand: 'open',
+    file: -1,
+    secondFile: undefined,
+    disputed: 0n,
+    chargedBack: 0n,
+    second: 0n,
+    presentedS: 0,
+    answerByS: 0,
+    isArbitrated: false,
+    isAcceptedLate: false,
+    feeDue: isCharge ? micro * BigInt(fee.basisPoints) + fee.fixedMicro * 10_000n : 0n,
+  };
 };
 
-const YEN = 392;
-const YEN_MICRO = 1_000_000n;
+type SignSum = { readonly count: number; readonly amountMinor: bigint };
+export type Taken = { readonly debit: SignSum; readonly credit: SignSum };
 
 /** What the bookkeeper of payments says of a line, and is told of it. */
 type Payments = {
@@ -80,10 +96,6 @@ export class SecondLines {
   readonly lines: Line[] = [];
   readonly files: BookedFile[] = [];
   readonly merchants: Map<string, MerchantSums> = new Map();
-  /** Yen of each transfer, file by file. */
-  readonly payouts: bigint[][] = [];
-  readonly #positions: Position[] = [];
-  #unanswered = 0;
   readonly #given = new Set<string>();
   readonly #payments: Payments;
 
@@ -168,74 +180,13 @@ export class SecondLines {
     });
   }
 
-  /** 685, 688: kept as long as the file was not refused as a whole when it came. */
-  position(position: Position): void {
-    const { stand } = this.files[position.at]!;
-    if (stand !== 'rejected' && stand !== 'resubmitted') this.#positions.push(position);
-  }
-
-  /** What we say that the issuer took of a file. */
-  taken(at: number): Position {
-    const sum = (sign: string): Position['debit'] => {
+  /** How many lines of a file the issuer did not refuse, and their sum in minor units. */
+  taken(at: number): Taken {
+    const sum = (sign: string): Taken['debit'] => {
       const of = this.#taken(at).filter(({ line }) => line.account.sign === sign);
       return { count: of.length, amountMinor: of.reduce((total, { minor }) => total + minor, 0n) };
     };
-    return { at, debit: sum('debit'), credit: sum('credit') };
-  }
-
-  #differs(position: Position): boolean {
-    const ours = this.taken(position.at);
-    return (['debit', 'credit'] as const).some(
-      (sign) =>
-        ours[sign].count !== position[sign].count ||
-        ours[sign].amountMinor !== position[sign].amountMinor,
-    );
-  }
-
-  retrieve(isAnswered: boolean): void {
-    this.#unanswered = isAnswered ? 0 : this.#unanswered + 1;
-  }
-
-  /** How many matters are open between clearing and issuer, by their kind. */
-  open(nowS: number, ackWithinS: number): Map<string, number> {
-    const count = new Map<string, number>();
-    const add = (kind: string, number: number): void => {
-      if (number > 0) count.set(kind, number);
-    };
-    const stands = (list: readonly { stand: string }[], stand: string): number =>
-      list.filter((one) => one.stand === stand).length;
-    const silent = this.files.filter(
-      ({ stand, writtenS }) =>
-        (stand === 'written' || stand === 'partlyRefused') && nowS - writtenS >= ackWithinS,
-    );
-    const late = this.lines.filter((line) => line.stand === 'disputed' && nowS > line.answerByS);
-    add('FILE_SILENT', silent.length);
-    add('FILE_REJECTED', stands(this.files, 'rejected'));
-    add('LINE_PARKED', stands(this.lines, 'parked'));
-    add('DISPUTE_OPEN', stands(this.lines, 'disputed') - late.length);
-    add('DISPUTE_OVERDUE', late.length);
-    add('POSITION_DIFFERS', this.#positions.filter((one) => this.#differs(one)).length);
-    add('RETRIEVAL_UNANSWERED', this.#unanswered);
-    return count;
-  }
-
-  /** Pays whole yen to the merchants that have an account, less whole yen of fees; a debt pays nobody. */
-  payout(payees: ReadonlySet<string>, minimumYen: bigint): void {
-    const amounts: bigint[] = [];
-    for (const name of [...this.merchants.keys()].toSorted()) {
-      const [merchant = '', currency] = name.split(' ');
-      const sums = this.merchants.get(name)!;
-      if (Number(currency) !== YEN || payableOf(sums) === 0n) continue;
-      const fee = (sums.due / (YEN_MICRO * 10_000n)) * YEN_MICRO;
-      const left = payableOf(sums) - fee;
-      const yen = left < 0n ? 0n : left / YEN_MICRO;
-      if (yen === 0n || yen < minimumYen || !payees.has(merchant)) continue;
-      sums.fees += fee;
-      sums.due -= fee * 10_000n;
-      sums.paid += yen * YEN_MICRO;
-      amounts.push(yen);
-    }
-    if (amounts.length > 0) this.payouts.push(amounts);
+    return { debit: sum('debit'), credit: sum('credit') };
   }
 
   #give({ line, cycle }: FileLine, at: number): void {
@@ -275,16 +226,16 @@ export class SecondLines {
   }
 
   /** 691. */
-  rejectOne(at: number, entry: FileLine): void {
+  rejectOne(at: number, entry: FileLine): boolean {
     const file = this.files[at]!;
-    if (file.stand === 'rejected' || file.stand === 'resubmitted') return;
+    if (file.stand === 'rejected' || file.stand === 'resubmitted') return false;
     const { line, cycle } = entry;
-    if (!this.#isCurrent(entry, at)) return;
+    if (!this.#isCurrent(entry, at)) return false;
     const isKnown = cycle === 1 && (line.stand === 'parked' || line.stand === 'released');
-    if (!isKnown && line.stand !== (cycle === 1 ? 'open' : 'second')) return;
+    if (!isKnown && line.stand !== (cycle === 1 ? 'open' : 'second')) return false;
     const isOpen = file.stand === 'written' || file.stand === 'partlyRefused';
     file.stand = isOpen ? 'partlyRefused' : 'partly';
-    if (isKnown) return;
+    if (isKnown) return false;
     const sums = this.merchant(line.account);
     const isGiven = this.#given.has(`${at} ${line.arn}`);
     if (cycle === 1) {
@@ -295,19 +246,23 @@ export class SecondLines {
       line.disputed = line.second;
       if (isGiven) sums.chargedBack += line.second;
     }
+    return true;
   }
 
-  chargeback(line: Line, minor: bigint, nowS: number): void {
+  /** @param declines its reason stops the account, and is answered by nobody but a person */
+  chargeback(line: Line, minor: bigint, nowS: number, declines: boolean): boolean {
     const isTimely = nowS - line.presentedS <= DISPUTE_WINDOW_S;
-    if (line.account.sign === 'credit' || line.stand !== 'open' || minor > line.minor) return;
-    if (!isTimely) return;
+    if (line.account.sign === 'credit' || line.stand !== 'open' || minor > line.minor) return false;
+    if (!isTimely) return false;
     line.stand = 'disputed';
     line.disputed = minor * line.unit;
     line.answerByS = nowS + ANSWER_WINDOW_S;
     this.merchant(line.account).chargedBack += line.disputed;
     // Given back by refunds, all of it: it is presented again without anybody's word.
     const { out } = this.#payments.refundsOf(line);
-    if ((out / line.unit) * line.unit >= line.micro) this.#queueSecond(line, line.disputed);
+    const isCovered = (out / line.unit) * line.unit >= line.micro;
+    if (isCovered && !declines) this.#queueSecond(line, line.disputed);
+    return true;
   }
 
   #queueSecond(line: Line, sum: bigint): void {
@@ -327,19 +282,22 @@ export class SecondLines {
     return left <= -unit || (left > 0n && waiting - left >= unit);
   }
 
-  arbitrate(line: Line, minor: bigint): void {
+  arbitrate(line: Line, minor: bigint, nowS: number): boolean {
     const micro = minor * line.unit;
-    if (line.stand !== 'second' || micro > line.second) return;
+    if (line.stand !== 'second' || micro > line.second) return false;
+    if (nowS - line.presentedS > EVIDENCE_S) return false;
     line.stand = 'over';
     line.isArbitrated = true;
     line.chargedBack += micro;
     this.merchant(line.account).chargedBack += micro;
     this.#payments.returned(line);
+    return true;
   }
 
   /** @param minor absent: all that is disputed */
   represent(line: Line, minor: bigint | undefined, nowS: number): void {
     if (line.stand !== 'disputed' || nowS > line.answerByS) return;
+    if (nowS - line.presentedS > EVIDENCE_S) return;
     const sum = minor === undefined ? line.disputed : minor * line.unit;
     if (sum <= 0n || sum > line.disputed) return;
     const more = line.disputed - sum;

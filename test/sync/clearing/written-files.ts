@@ -1,5 +1,6 @@
 /** What stands in the files of a history, as any reader sees them, and what the second bookkeeper says must. */
 import { plainPds, readPlainIpm } from './plain-ipm.ts';
+import type { SecondDesk } from './second-desk.ts';
 import type { SecondLines } from './second-lines.ts';
 
 const IPM = /\.(\d{11})\.D\d{6}\.S(\d{5})\.T\.ipm$/;
@@ -71,5 +72,5 @@ export const payoutsFound = (files: ReadonlyMap<string, Buffer>): string =>
     })
     .join('\n');
 
-export const payoutsBooked = ({ payouts }: SecondLines): string =>
+export const payoutsBooked = ({ payouts }: SecondDesk): string =>
   payouts.map((yen) => amountsText(yen)).join('\n');
