@@ -182,7 +182,7 @@ class Player {
   async #seal(clearing: ClearingService): Promise<void> {
     const sealed = await clearing.seal(SEAL_AFTER_DAYS, this.#nowS);
     for (const { name } of sealed) {
-      const { isIntact } = await checkSegment(this.#real, name);
+      const { isIntact } = await this.#real.transaction((session) => checkSegment(session, name));
       if (!isIntact) throw new Error(`segment ${name} is not what was sealed`);
     }
   }
