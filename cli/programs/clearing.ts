@@ -34,6 +34,7 @@ import {
   readBack,
 } from './clearing-disputes.ts';
 import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
+import { ACCOUNTING_YEARS, FISCAL_YEAR_END_MONTH } from '../../sync/clearing/core/closed-books.ts';
 import { DISPUTE_HORIZON_DAYS } from '../../sync/clearing/core/retention.ts';
 import { liftHold, setHold } from '../../sync/clearing/retention.ts';
 import { changesOf, documentsOf } from './clearing-documents.ts';
@@ -41,6 +42,7 @@ import { SEAL_AFTER_DAYS } from '../../sync/clearing/seal-segments.ts';
 import type { Segment } from '../../sync/clearing/segments.ts';
 import { spokenSegment } from './clearing-segments.ts';
 import { configuredPart, takenOf, type ConfiguredPart } from './clearing-part.ts';
+import type { TransferReturn } from '../../sync/clearing/returned-transfers.ts';
 import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
@@ -268,6 +270,35 @@ async function payOut({ service, payouts }: Clearing, request: Request): Promise
 const seal = ({ config, service }: Clearing): Promise<Segment[]> =>
   service.seal(config.count('sealAfterDays', SEAL_AFTER_DAYS), nowS());
 
+/** A transfer that the bank gave back, as its advice says it. */
+function transferOf(request: Request): TransferReturn {
+  const { file, number, amountYen, reason, retry } = request;
+  const yen = typeof amountYen === 'number' ? String(amountYen) : amountYen;
+  const isWhole = typeof number === 'number' && Number.isSafeInteger(number) && number > 0;
+  const isYen = typeof yen === 'string' && /^[1-9]\d{0,9}$/.test(yen);
+  if (wordOf(file) === '' || wordOf(reason) === '' || !isWhole || !isYen) {
+    throw new KiriError(
+      'REQUEST_INVALID',
+      'payout-returned wants file, number (from 1), amountYen and reason',
+    );
+  }
+  return {
+    file: wordOf(file),
+    number,
+    amountYen: BigInt(yen),
+    reason: wordOf(reason),
+    mayRetry: retry === true,
+  };
+}
+
+/** How long accounting records are kept, as the configuration has it. */
+function accountingTerms(config: Config): { years: number; yearEndMonth: number } {
+  return {
+    years: config.count('accountingYears', ACCOUNTING_YEARS),
+    yearEndMonth: config.count('fiscalYearEndMonth', FISCAL_YEAR_END_MONTH),
+  };
+}
+
 const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 function holdOf(request: Request): { kind: string; reference: string; reason: string } {
@@ -311,14 +342,18 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       return readBack(service, inbox, nowS());
     case 'payout':
       return payOut(clearing, request);
+    case 'payout-returned':
+      return { ...(await service.returnTransfer(transferOf(request), nowS())) };
     case 'reconcile':
       return {
         ...(await service.reconcile()),
         ...(await openMatters(service, clearing, nowS())),
       };
     case 'retain': {
-      const days = clearing.config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
-      return { ...(await service.eraseExpired(days, nowS())) };
+      const { config } = clearing;
+      const days = config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
+      const erased = await service.eraseExpired(days, nowS());
+      return { ...erased, deleted: await service.deleteExpired(accountingTerms(config), nowS()) };
     }
     case 'seal':
       return { sealed: (await seal(clearing)).map(spokenSegment) };
@@ -339,7 +374,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        `do is none of pull, acknowledge, cut, payout, reconcile, retain, seal, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
+        `do is none of pull, acknowledge, cut, payout, payout-returned, reconcile, retain, seal, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
       );
     }
   }

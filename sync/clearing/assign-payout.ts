@@ -8,6 +8,7 @@ import type { PayoutTerms } from './core/payout-terms.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
 import { enterMerchant, merchantAccountOf } from './merchant-accounts.ts';
 import type { PayoutDocument } from './payout-file.ts';
+import { readReturned } from './returned-transfers.ts';
 import { numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -127,6 +128,7 @@ export const assignPayout = async (work: Assigning): Promise<PayoutAssignment> =
     balances,
     (merchant) => terms.payees.get(merchant),
     terms.minimumYen,
+    await readReturned(session, terms.acquirer),
   );
   const files: string[] = [];
   for (const part of inFiles(lines)) files.push(await assignFile(work, part, fees));

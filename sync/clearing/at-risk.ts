@@ -43,12 +43,15 @@ export interface AtRisk {
   readonly listedLines: readonly LineGap[];
 }
 
+/** What was deleted with its lines counts as here, and nothing below it is asked for. */
 const GAPS = `SELECT approver, sequence, previous, ingested_s FROM (
     SELECT approver, sequence, ingested_s,
       coalesce(lag(sequence) OVER (PARTITION BY approver ORDER BY sequence), 0) AS previous
     FROM (SELECT approver, sequence, ingested_s FROM all_receipts
-      UNION ALL SELECT approver, sequence, NULL FROM voids WHERE sequence IS NOT NULL) AS known
-  ) AS ordered WHERE sequence > previous + 1 ORDER BY approver, sequence`;
+      UNION ALL SELECT approver, sequence, NULL FROM voids WHERE sequence IS NOT NULL
+      UNION ALL SELECT approver, through_sequence, NULL FROM closed_approvers) AS known
+  ) AS ordered WHERE sequence > previous + 1 AND sequence > coalesce((SELECT c.through_sequence
+    FROM closed_approvers c WHERE c.approver = ordered.approver), 0) ORDER BY approver, sequence`;
 
 /** In a part of a clearing: receipts of other parts are not here, but their rows were met (taken-rows.ts). */
 const PART_GAPS = `SELECT approver, sequence, previous, NULL AS ingested_s FROM (

@@ -1,5 +1,6 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { keyOf } from './books.ts';
+import { CLOSED } from './close-files.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
 import { WAITING_CREDITS_MAX, decideCredit, supersededBy } from './core/credit.ts';
@@ -68,9 +69,12 @@ const factsOf = async (
     'SELECT credit_hash, refunded_micro FROM waiting_credits WHERE payment_hash = ? ORDER BY credit_hash',
     paymentHash,
   );
-  const state = PAYABLE.includes(row ? textOf(row, 'state') : '') ? 'payable' : 'held';
+  const stored = row ? textOf(row, 'state') : '';
+  const state = PAYABLE.includes(stored) ? 'payable' : 'held';
   const bookedMicro = await refundedOf(session, paymentHash);
-  const isReturned = await isBackAlready(session, paymentHash, refundedMicro - bookedMicro);
+  // Settled so long ago that its file is gone: nothing of it can be given back here.
+  const isReturned =
+    stored === CLOSED || (await isBackAlready(session, paymentHash, refundedMicro - bookedMicro));
   const facts: CreditFacts = {
     ...(row && {
       original: {

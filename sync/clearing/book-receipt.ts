@@ -57,6 +57,7 @@ const factsOf = async (
     },
   }),
   isVoided: run.facts.isVoided(receipt) && !(await isPresentedAllTheSame(run, receipt, stored)),
+  isLineClosed: run.facts.isLineClosed(receipt),
   ...(await run.facts.neighbours(receipt, () => writeBooked(run))),
   closedThroughS: run.facts.closedThroughS(receipt),
 });

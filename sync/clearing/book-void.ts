@@ -1,5 +1,6 @@
 import { toHex } from '../../protocol/bytes.ts';
 import { OPERATOR_RULE, noteBearer } from './bearers.ts';
+import { CLOSED } from './close-files.ts';
 import { VOIDED, bookWaiting, enterCredit, givenBackOf, refundedOf } from './book-credit.ts';
 import { LANE_BUCKET } from './core/aggregate.ts';
 import type { Lane } from './core/aggregate.ts';
@@ -28,7 +29,8 @@ const factsOf = async (
   );
   const hasReturned = (await returnedCharge(session, paymentHash))?.isWhole === true;
   const facts: VoidFacts = {
-    isKnown: known.length > 0,
+    // What was settled so long ago that its file is gone is not undone by a Void any more.
+    isKnown: known.length > 0 || (receipt !== undefined && textOf(receipt, 'state') === CLOSED),
     ...(receipt ? { receipt: hasReturned ? 'returned' : placeOf(textOf(receipt, 'state')) } : {}),
     isRefundAggregated: refunds.length > 0,
   };

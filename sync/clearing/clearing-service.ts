@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
 import { writeFileDurable, writeFilesDurable } from '../../platform/durable-file.ts';
 import { assignPayout } from './assign-payout.ts';
@@ -47,10 +48,16 @@ import { rebuildPayout, writePayouts } from './payout-file.ts';
 import type { WrittenPayout } from './payout-file.ts';
 import { reconcileStore } from './reconcile.ts';
 import type { Reconciliation } from './reconcile.ts';
+import { bookReturn } from './returned-transfers.ts';
+import type { ReturnOutcome, TransferReturn } from './returned-transfers.ts';
 import { migrate } from './schema.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
+import { ACCOUNTING_YEARS, FISCAL_YEAR_END_MONTH } from './core/closed-books.ts';
+import type { AccountingTerms } from './core/closed-books.ts';
+import { deleteExpired } from './delete-expired.ts';
+import type { DeletionRun } from './delete-expired.ts';
 import { eraseExpired } from './retention.ts';
 import { sealSegments } from './seal-segments.ts';
 import type { Segment } from './segments.ts';
@@ -78,6 +85,8 @@ export type ClearingOptions = {
   /** Zone of file and ARN dates; Japan by default. */
   readonly zone?: BusinessZone;
   readonly writeFile?: WriteFile;
+  /** Removes a file below the output folder; one that is not there is no fault. */
+  readonly removeFile?: (path: string) => Promise<void>;
   /** Windows of disputes; by default 120 days to dispute, 45 to answer, 18 months of evidence. */
   readonly disputes?: DisputeLimits;
   /** A file without an acknowledgement for so long is silent; 24 hours by default. */
@@ -102,6 +111,8 @@ export type PayoutResult = {
 
 /** How long an issuer may leave a file without an acknowledgement before it counts as silent. */
 const ACK_WITHIN_S = 86_400;
+
+const removeIfThere = (path: string): Promise<void> => rm(path, { force: true });
 
 /** Items in one transaction: an account that comes up again costs its balances and lane once,
  * and the synchronous commit costs a microsecond an item. */
@@ -299,6 +310,23 @@ export class ClearingService {
     return sealSegments(this.#options.database, afterDays, nowS);
   }
 
+  /** Deletes accounting records after the years for which they are kept; see delete-expired.ts. */
+  async deleteExpired(
+    terms: Partial<Omit<AccountingTerms, 'zone'>>,
+    nowS: number,
+  ): Promise<DeletionRun> {
+    const { database, signer, outFolder, zone, removeFile = removeIfThere } = this.#options;
+    const { years = ACCOUNTING_YEARS, yearEndMonth = FISCAL_YEAR_END_MONTH } = terms;
+    const options = {
+      signer,
+      outFolder,
+      removeFile,
+      writeFile: this.#writeFile,
+      terms: { years, yearEndMonth, zone: zone ?? JST },
+    };
+    return deleteExpired(database, options, nowS);
+  }
+
   /** The artefacts of a file cut before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */
   async rebuild(fileName: string): Promise<Artefact[]> {
     return rebuildFile(this.#options.database, fileName, this.#options.signer);
@@ -315,6 +343,11 @@ export class ClearingService {
       assignPayout({ session, terms, transferDay, mode, nowS }),
     );
     return { files: [...earlier, ...(await this.#writePayouts())], carried };
+  }
+
+  /** Books a transfer that the bank gave back; see returned-transfers.ts. */
+  async returnTransfer(transfer: TransferReturn, nowS: number): Promise<ReturnOutcome> {
+    return this.within((session) => bookReturn(session, transfer, nowS));
   }
 
   /** The artefacts of a payout made before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */

@@ -1,12 +1,20 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CLOSED_FOLDER } from './core/closed-books.ts';
 import { CLEARING_FOLDER, EVIDENCE_FOLDER } from './cut-file.ts';
 import { ANSWER_FOLDER } from './inbound-answers.ts';
 import { PAYOUT_FOLDER } from './payout-file.ts';
 import { RETRIEVAL_FOLDER } from './retrievals.ts';
 
 /** Every folder that the clearing writes below its output folder. */
-const WRITTEN = [CLEARING_FOLDER, EVIDENCE_FOLDER, PAYOUT_FOLDER, RETRIEVAL_FOLDER, ANSWER_FOLDER];
+const WRITTEN = [
+  CLEARING_FOLDER,
+  EVIDENCE_FOLDER,
+  PAYOUT_FOLDER,
+  RETRIEVAL_FOLDER,
+  ANSWER_FOLDER,
+  CLOSED_FOLDER,
+];
 
 /** The name that a durable write has before its rename (platform/durable-file.ts). */
 const TEMPORARY = /\.[0-9a-f]{16}\.tmp$/;

@@ -13,6 +13,7 @@ import {
   type LineFact,
   type ListedPayment,
 } from './core/line-account.ts';
+import { CLOSED } from './close-files.ts';
 import { amountOf, bytesOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
@@ -42,6 +43,8 @@ const stateOf = (row: SqlRow): Extract<LineFact, { kind: 'receipt' }>['state'] =
   const state = textOf(row, 'state');
   // What was written off is charged to nobody, as what was refused.
   if (state === 'writtenOff') return 'voided';
+  // Its file was settled and has been deleted since.
+  if (state === CLOSED) return 'settled';
   if (row['voided'] !== null && state !== 'aggregated') return 'voided';
   const presented = textOrNull(row, 'presented');
   if (state === 'aggregated') {

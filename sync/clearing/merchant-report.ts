@@ -1,6 +1,7 @@
 /** Merchants' accounts as they stand, added up anew from their entries and from the payouts that were made. */
 import { applyMerchantEntry, emptyMerchantAccount } from './core/merchant-account.ts';
 import type { MerchantAccount, MerchantEntryKind } from './core/merchant-account.ts';
+import { readClosedSums } from './closed-sums.ts';
 import { merchantAccountOf } from './merchant-accounts.ts';
 import type { MerchantName } from './merchant-accounts.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
@@ -18,10 +19,20 @@ export type MerchantReport = {
 };
 
 const LISTED_MAX = 1000;
+/** Of sums of payouts that were deleted. */
+const PAID = 'paid ';
 const PAGE = 4096;
 
+/** Names the account of a merchant among all. */
+export const ownerOf = ({ acquirer, merchant, currency }: MerchantName): string =>
+  JSON.stringify([acquirer, merchant, currency]);
+
 const nameOf = (row: SqlRow): string =>
-  JSON.stringify([textOf(row, 'acquirer'), textOf(row, 'merchant'), numberOf(row, 'currency')]);
+  ownerOf({
+    acquirer: textOf(row, 'acquirer'),
+    merchant: textOf(row, 'merchant'),
+    currency: numberOf(row, 'currency'),
+  });
 
 /** Every entry again, in the order in which it was made. */
 const replay = async (session: SqlSession): Promise<Map<string, MerchantAccount>> => {
@@ -47,13 +58,20 @@ const replay = async (session: SqlSession): Promise<Map<string, MerchantAccount>
   }
 };
 
-/** What payout files hold, per merchant. */
+/** What payout files hold, per merchant, those that were deleted too; without what a bank returned. */
 const paidOut = async (session: SqlSession): Promise<Map<string, bigint>> => {
   const sums = new Map<string, bigint>();
   const rows = await session.all(
     `SELECT p.acquirer, l.merchant, l.currency, l.paid_micro FROM payout_lines l
-     JOIN payouts p ON p.file_name = l.file_name ORDER BY l.file_name, l.number`,
+     JOIN payouts p ON p.file_name = l.file_name
+     WHERE NOT EXISTS (SELECT 1 FROM returned_transfers r
+       WHERE r.file_name = l.file_name AND r.number = l.number)
+     ORDER BY l.file_name, l.number`,
   );
+  const closed = await readClosedSums(session);
+  for (const [name, amount] of closed) {
+    if (name.startsWith(PAID)) sums.set(name.slice(PAID.length), amount);
+  }
   for (const row of rows) {
     const name = nameOf(row);
     sums.set(name, (sums.get(name) ?? 0n) + amountOf(row, 'paid_micro'));

@@ -60,6 +60,8 @@ const CLOSED = manyRows(
   (names) => `SELECT programme, closed_through_s FROM windows WHERE programme IN (${names})`,
 );
 
+const ENDED = manyRows('?', (lines) => `SELECT line FROM closed_lines WHERE line IN (${lines})`);
+
 const COLUMNS = 'w.at, r.payment_hash, r.counter, r.amount_micro, r.total_micro, r.in_conflict';
 const STANDING = 'SELECT b.id FROM receipts b WHERE b.line = w.line AND b.in_conflict = 0';
 /** SQLite takes the tables of a CROSS JOIN in their order; else it may go through all receipts for a few lines. */
@@ -148,6 +150,7 @@ export class RunFacts {
   readonly #stored = new Map<string, StoredReceipt>();
   #voided: ReadonlySet<string> = new Set();
   #waitedFor: ReadonlySet<string> = new Set();
+  #ended: ReadonlySet<string> = new Set();
   readonly #closed: Map<string, number>;
   /** By line, of lines that have receipts in sealed segments. */
   readonly #sealed = new Map<string, { readonly through: number; readonly head?: OnLine }>();
@@ -230,10 +233,14 @@ export class RunFacts {
   async #readLines(receipts: readonly VerifiedReceipt[]): Promise<void> {
     const lines = new Map<string, OnLine[]>();
     const wanted: SqlValue[] = [];
+    const named: SqlValue[] = [];
     for (const [name, { line, low, high }] of rangesOf(receipts)) {
       wanted.push(BigInt(lines.size), line, BigInt(low), BigInt(high));
+      named.push(line);
       lines.set(name, []);
     }
+    const ended = await readRows(this.#session, ENDED, named, [NOTHING]);
+    this.#ended = new Set(ended.map((row) => nameOf(bytesOf(row, 'line'))));
     const rows = await readRows(this.#session, AROUND, wanted, [0n, NOTHING, 0n, 0n]);
     if (rows.length > TOGETHER_MAX) {
       this.#lines = undefined;
@@ -251,6 +258,11 @@ export class RunFacts {
 
   isVoided({ paymentHash }: VerifiedReceipt): boolean {
     return this.#voided.size > 0 && this.#voided.has(nameOf(paymentHash));
+  }
+
+  /** Whether its line ended so long ago that its receipts were deleted (close-lines.ts). */
+  isLineClosed({ line }: VerifiedReceipt): boolean {
+    return this.#ended.size > 0 && this.#ended.has(nameOf(line));
   }
 
   /** Whether a refund waits for this Payment. */

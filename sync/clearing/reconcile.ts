@@ -4,9 +4,14 @@ import { readAtRisk } from './at-risk.ts';
 import type { AtRisk } from './at-risk.ts';
 import type { PresentmentState } from './core/presentment-states.ts';
 import { readBearers } from './bearers.ts';
+import { readClosedSums } from './closed-sums.ts';
+import { readFees } from './fee-book.ts';
+import type { FeeReport } from './fee-book.ts';
 import type { BearerSum } from './bearers.ts';
 import { readMerchants } from './merchant-report.ts';
 import type { MerchantReport } from './merchant-report.ts';
+import { pageOfReturns } from './returned-transfers.ts';
+import type { ReturnedTransfer } from './returned-transfers.ts';
 import { readWaiting } from './waiting-credits.ts';
 import type { WaitingCredits } from './waiting-credits.ts';
 import { amountOf, numberOf, textOf } from './sql.ts';
@@ -42,6 +47,10 @@ export type Reconciliation = {
   readonly bearers: readonly BearerSum[];
   /** Merchants' accounts: earned = paid + payable. */
   readonly merchants: MerchantReport['accounts'];
+  /** Transfers that a bank gave back, the first thousand. */
+  readonly returnedTransfers: readonly ReturnedTransfer[];
+  /** Fees of issuers (1740): charged − received = owed. */
+  readonly fees: FeeReport['accounts'];
   /** Gaps in sequences and totals: payments that exist and that no log has brought yet. */
   readonly atRisk: AtRisk;
   /** What does not add up, in words; empty if everything does. */
@@ -148,7 +157,7 @@ const journalDifferences = async (
 };
 
 /** Where the books hold what one line presents: whole before it is presented and where it is given up, else split. */
-const bucketsOfLine = (row: SqlRow): readonly (readonly [Bucket, bigint])[] => {
+export const bucketsOfLine = (row: SqlRow): readonly (readonly [Bucket, bigint])[] => {
   const state = textOf(row, 'state') as PresentmentState;
   const amount = amountOf(row, 'amount_micro');
   if (state === 'queued' || state === 'inFile' || state === 'parked') return [[state, amount]];
@@ -175,6 +184,7 @@ const LINE_BUCKETS = [
 const presentedDifferences = async (
   session: SqlSession,
   balances: ReadonlyMap<string, { balance: KeyBalance }>,
+  closed: ReadonlyMap<string, bigint>,
 ): Promise<string[]> => {
   const byLines = new Map<string, bigint>();
   const rows = await session.all(
@@ -190,7 +200,8 @@ const presentedDifferences = async (
   const differences: string[] = [];
   for (const [keyId, { balance }] of balances) {
     for (const bucket of LINE_BUCKETS) {
-      const lines = byLines.get(`${keyId} ${bucket}`) ?? 0n;
+      const standing = byLines.get(`${keyId} ${bucket}`) ?? 0n;
+      const lines = standing + (closed.get(`${bucket} ${keyId}`) ?? 0n);
       const books = balance.buckets[bucket];
       if (books !== lines) {
         differences.push(`${bucket} of key ${keyId}: books ${books}, lines of files ${lines}`);
@@ -272,16 +283,20 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
   const credits = await countEach(session, CREDITS);
   const balances = await loadBalances(session);
   const merchants = await readMerchants(session);
+  const fees = await readFees(session);
+  const closed = await readClosedSums(session);
   const journal = await journalDifferences(session, balances);
   const differences = [
     ...merchants.differences,
+    ...fees.differences,
     ...journal.differences,
-    ...(await presentedDifferences(session, balances)),
+    ...(await presentedDifferences(session, balances, closed)),
   ];
   for (const [keyId, { balance }] of balances) {
     assertBalanced(balance, keyId);
     const counted = balance.sign === 'debit' ? receipts : credits;
-    const sum = (counted.sumMicro.get(keyId) ?? 0n) + journal.movedIn(keyId);
+    const gone = closed.get(`${balance.sign === 'debit' ? 'receipts' : 'credits'} ${keyId}`) ?? 0n;
+    const sum = (counted.sumMicro.get(keyId) ?? 0n) + gone + journal.movedIn(keyId);
     if (sum !== balance.sourceMicro) {
       differences.push(`key ${keyId}: one by one ${sum}, books ${balance.sourceMicro}`);
     }
@@ -305,6 +320,8 @@ export const reconcileStore = async (session: SqlSession): Promise<Reconciliatio
     waitingCredits: await readWaiting(session),
     bearers: await readBearers(session),
     merchants: merchants.accounts,
+    returnedTransfers: await pageOfReturns(session),
+    fees: fees.accounts,
     atRisk: await readAtRisk(session),
     differences,
     reconciles: differences.length === 0,

@@ -4,7 +4,8 @@
  */
 import { currencyOf } from '../../protocol/currency.ts';
 import { csvRow } from './core/csv.ts';
-import { amountOf, numberOf, textOf } from './sql.ts';
+import { pageOfReturns } from './returned-transfers.ts';
+import { amountOf, numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlRow, SqlSession } from './sql.ts';
 
 /** Columns; amounts in micro-units (1,000,000 in one major unit). */
@@ -28,10 +29,11 @@ const RECONCILIATION_COLUMNS = [
   'amount_micro',
   'disputed_micro',
   'charged_back_micro',
+  'reference',
 ] as const;
 
 type Column = (typeof RECONCILIATION_COLUMNS)[number];
-type Cells = Partial<Record<Column, string | bigint>>;
+type Cells = Partial<Record<Column, string | bigint | undefined>>;
 
 const PAGE = 1000;
 
@@ -64,7 +66,7 @@ class Totals {
     const name = JSON.stringify([kind, currency, sign, state]);
     const sum = this.#sums.get(name) ?? { cells: { row: kind, currency, sign, state }, amount: 0n };
     sum.amount += BigInt(amount ?? 0n);
-    this.#sums.set(name, sum as { cells: Cells; amount: bigint });
+    this.#sums.set(name, sum);
     return cells;
   }
 
@@ -175,6 +177,55 @@ async function* merchants(session: SqlSession, totals: Totals): AsyncGenerator<s
   }
 }
 
+/** Transfers that a bank gave back, with the reason as reference. */
+async function* returns(session: SqlSession, totals: Totals): AsyncGenerator<string> {
+  let page = await pageOfReturns(session);
+  for (;;) {
+    for (const one of page) {
+      const cells: Cells = {
+        row: 'returned-transfer',
+        file: one.fileName,
+        acquirer: one.acquirer,
+        merchant: one.merchant,
+        currency: currencyOf(one.currency)?.alpha ?? String(one.currency),
+        amount_micro: one.amountMicro,
+        reference: one.reason,
+      };
+      yield rowText(totals.add(cells, 'total-returned-transfer'));
+    }
+    const last = page.at(-1);
+    if (!last) return;
+    page = await pageOfReturns(session, last);
+  }
+}
+
+/** Fees of issuers (1740): `debit` was charged to the clearing, `credit` paid to it. */
+async function* fees(session: SqlSession, totals: Totals): AsyncGenerator<string> {
+  let after: readonly [string, string] = ['', ''];
+  for (;;) {
+    const rows = await session.all(
+      `SELECT * FROM fees WHERE (issuer, reference) > (?, ?) ORDER BY issuer, reference LIMIT ${PAGE}`,
+      ...after,
+    );
+    for (const row of rows) {
+      const cells: Cells = {
+        row: 'fee',
+        arn: textOrNull(row, 'arn'),
+        issuer: textOf(row, 'issuer'),
+        currency: alphaOf(row),
+        sign: textOf(row, 'direction') === 'charged' ? 'debit' : 'credit',
+        state: textOf(row, 'state'),
+        amount_micro: amountOf(row, 'amount_micro'),
+        reference: textOf(row, 'reference'),
+      };
+      yield rowText(totals.add(cells, 'total-fee'));
+    }
+    const last = rows.at(-1);
+    if (rows.length < PAGE || !last) return;
+    after = [textOf(last, 'issuer'), textOf(last, 'reference')];
+  }
+}
+
 /** The table's text, row by row, of one committed state: it stays inside the caller's transaction. */
 export async function* reconciliationCsv(session: SqlSession): AsyncGenerator<string> {
   const totals = new Totals();
@@ -182,5 +233,7 @@ export async function* reconciliationCsv(session: SqlSession): AsyncGenerator<st
   yield* lines(session, totals);
   yield* balances(session, totals);
   yield* merchants(session, totals);
+  yield* returns(session, totals);
+  yield* fees(session, totals);
   yield* totals.rows();
 }

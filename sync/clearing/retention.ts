@@ -1,5 +1,5 @@
 /**
- * Retention (R-064): accounting lines stay; of a presented receipt the time of day and the payee go at the dispute
+ * Retention (R-064): accounting lines stay for years (delete-expired.ts); of a presented receipt the time of day and the payee go at the dispute
  * horizon, unless a legal hold keeps them. Sums, states and hashes do not change, so books and evidence hold as before.
  */
 import { createHash } from 'node:crypto';
@@ -15,6 +15,9 @@ import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
 /** What a legal hold keeps: a device's line (hex), a liable party, or everything in one settlement file. */
 type HoldKind = 'line' | 'party' | 'file';
+
+export type Hold = { readonly kind: HoldKind; readonly reference: string };
+
 const HOLD_KINDS: readonly HoldKind[] = ['line', 'party', 'file'];
 
 export type RetentionOptions = {
@@ -83,12 +86,15 @@ export const liftHold = async (
   return changed > 0;
 };
 
-/** Names of what is held now. */
-const readHolds = async (session: SqlSession): Promise<ReadonlySet<string>> => {
+/** What is held now. */
+export const readHolds = async (session: SqlSession): Promise<readonly Hold[]> => {
   const rows = await session.all(
     'SELECT kind, reference FROM legal_holds WHERE lifted_s IS NULL ORDER BY kind, reference',
   );
-  return new Set(rows.map((row) => `${textOf(row, 'kind')} ${textOf(row, 'reference')}`));
+  return rows.map((row) => ({
+    kind: textOf(row, 'kind') as HoldKind,
+    reference: textOf(row, 'reference'),
+  }));
 };
 
 const isHeld = (row: SqlRow, holds: ReadonlySet<string>): boolean =>
@@ -98,12 +104,27 @@ const isHeld = (row: SqlRow, holds: ReadonlySet<string>): boolean =>
 
 type Place = { readonly timeS: bigint; readonly id: bigint };
 
-/** What one run erases by, and in which table: the hot one, or a sealed segment's. */
+/** What one run erases by, and in which table: the hot one, a sealed segment's, or that of refunds. */
 type Erasing = {
   readonly nowS: number;
   readonly horizonS: number;
   readonly segment?: string;
+  readonly isOfCredits?: boolean;
 };
+
+/** Rows of a table, under one set of names. */
+const selectFrom = (table: string, isOfCredits: boolean): string =>
+  isOfCredits
+    ? `SELECT r.id, r.business_time_s, r.credit_hash AS receipt_hash, r.amount_micro AS charge_micro,
+         o.line, k.party, a.file_name, d.aggregate_id AS dispute
+       FROM credits r JOIN all_receipts o ON o.payment_hash = r.payment_hash`
+    : `SELECT r.id, r.business_time_s, r.receipt_hash, r.charge_micro, r.line, k.party, a.file_name,
+         d.aggregate_id AS dispute FROM ${table} r`;
+
+/** In direct mode the payee's own device approved; its id stands in the row anyway. A refund names no payee. */
+const updateOf = (table: string, isOfCredits: boolean): string =>
+  `UPDATE ${table} SET business_time_s = ?, erased_s = ?
+     ${isOfCredits ? '' : ', payee = CASE WHEN payee = approver THEN payee ELSE ? END'} WHERE id = ?`;
 
 /** One batch in its own transaction, from a place on; undefined when nothing is left. */
 const eraseBatch = async (
@@ -114,12 +135,13 @@ const eraseBatch = async (
 ): Promise<
   { readonly last: Place; readonly erased: number; readonly kept: number } | undefined
 > => {
-  const holds = await readHolds(session);
-  const table = at.segment === undefined ? 'receipts' : tableOf(at.segment);
+  const held = await readHolds(session);
+  const holds = new Set(held.map(({ kind, reference }) => `${kind} ${reference}`));
+  const isOfCredits = at.isOfCredits === true;
+  const hot = isOfCredits ? 'credits' : 'receipts';
+  const table = at.segment === undefined ? hot : tableOf(at.segment);
   const rows = await session.all(
-    `SELECT r.id, r.business_time_s, r.receipt_hash, r.charge_micro, r.line, k.party, a.file_name,
-       d.aggregate_id AS dispute
-     FROM ${table} r JOIN keys k ON k.key_id = r.key_id JOIN aggregates a ON a.aggregate_id = r.aggregate_id
+    `${selectFrom(table, isOfCredits)} JOIN keys k ON k.key_id = r.key_id JOIN aggregates a ON a.aggregate_id = r.aggregate_id
      LEFT JOIN disputes d ON d.aggregate_id = r.aggregate_id AND d.closed_s IS NULL
      WHERE r.state = 'aggregated' AND r.erased_s IS NULL AND r.business_time_s < ?
        AND (r.business_time_s > ? OR (r.business_time_s = ? AND r.id > ?))
@@ -137,13 +159,11 @@ const eraseBatch = async (
   for (const row of free) {
     hash.update(bytesOf(row, 'receipt_hash'));
     chargeMicro += amountOf(row, 'charge_micro');
-    // In direct mode the payee's own device approved; its id stands in the row anyway.
     await session.run(
-      `UPDATE ${table} SET business_time_s = ?, erased_s = ?,
-         payee = CASE WHEN payee = approver THEN payee ELSE ? END WHERE id = ?`,
+      updateOf(table, isOfCredits),
       BigInt(dayOf(numberOf(row, 'business_time_s'), zone)),
       BigInt(at.nowS),
-      NOBODY,
+      ...(isOfCredits ? [] : [NOBODY]),
       row['id'] as bigint,
     );
   }
@@ -198,6 +218,7 @@ export const eraseExpired = async (
     }
   };
   await eraseIn(at);
+  await eraseIn({ ...at, isOfCredits: true });
   for (const { name, state, firstPaidS } of await database.transaction(readSegments)) {
     // One that is being filled has its turn once it is sealed; one that a crash left half erased is ended.
     if (state === 'filling') continue;

@@ -17,8 +17,12 @@ export type SearchQuery = {
   readonly maxMicro?: bigint;
 };
 
-/** One receipt of the books, and where it was settled if it was. Hashes in hex. */
+/**
+ * One receipt, refund or correction (a refund that follows from a Void) of the books, and where it was settled if it was.
+ * Hashes in hex.
+ */
 export type FoundReceipt = {
+  readonly kind: 'receipt' | 'refund' | 'correction';
   readonly businessTimeS: number;
   readonly isTimeFlagged: boolean;
   readonly merchant: string;
@@ -29,6 +33,7 @@ export type FoundReceipt = {
   readonly sign: string;
   readonly state: string;
   readonly paymentHash: string;
+  /** Of the Credit where it is a refund, of the Void where it is a correction. */
   readonly receiptHash: string;
   readonly origin: string;
   readonly leafIndex: number;
@@ -40,31 +45,45 @@ export type FoundReceipt = {
 /** Rows in memory at a time; each page is a transaction of its own, so a long search never holds up the clearing. */
 const PAGE_ROWS = 1000;
 
-// CROSS JOIN keeps the receipts outside: their index gives the order, and no page sorts what is left.
+/** Refunds and corrections, in a table of their own. */
+const CREDITS = 'credits';
+
+const OWN_COLUMNS = `r.receipt_hash, r.charge_micro, 'receipt' AS cause`;
+const CREDIT_COLUMNS = 'r.credit_hash AS receipt_hash, r.amount_micro AS charge_micro, r.cause';
+
+// CROSS JOIN keeps the rows outside: their index gives the order, and no page sorts what is left.
 const selectFrom = (
   table: string,
-): string => `SELECT r.id, r.business_time_s, r.time_flagged, r.charge_micro, r.state, r.payment_hash,
-  r.receipt_hash, r.origin, r.leaf_index, r.aggregate_id, k.merchant, k.party, k.account, k.currency, k.sign,
-  p.arn, p.file_name
+): string => `SELECT r.id, r.business_time_s, r.time_flagged, r.state, r.payment_hash, r.origin, r.leaf_index,
+  r.aggregate_id, k.merchant, k.party, k.account, k.currency, k.sign, p.arn, p.file_name,
+  ${table === CREDITS ? CREDIT_COLUMNS : OWN_COLUMNS}
   FROM ${table} r CROSS JOIN keys k LEFT JOIN presentments p ON p.aggregate_id = r.aggregate_id
   WHERE k.key_id = r.key_id`;
 
+const KINDS: Readonly<Record<string, FoundReceipt['kind']>> = {
+  receipt: 'receipt',
+  refund: 'refund',
+  void: 'correction',
+};
+
 type Condition = { readonly sql: string; readonly values: readonly (string | bigint)[] };
 
-const CHARGE = sortable('r.charge_micro');
+/** What amounts are compared by: of receipts, of refunds. */
+const CHARGES: readonly string[] = [sortable('r.charge_micro'), sortable('r.amount_micro')];
 const digits = (value: bigint): string => value.toString().padStart(20, '0');
 
-const filtersOf = ({ toS, minMicro, maxMicro }: SearchQuery): Condition[] => {
+const filtersOf = ({ toS, minMicro, maxMicro }: SearchQuery, charge: string): Condition[] => {
   const filters: Condition[] = [];
   if (toS !== undefined) filters.push({ sql: 'r.business_time_s < ?', values: [BigInt(toS)] });
-  if (minMicro !== undefined) filters.push({ sql: `${CHARGE} >= ?`, values: [digits(minMicro)] });
-  if (maxMicro !== undefined) filters.push({ sql: `${CHARGE} <= ?`, values: [digits(maxMicro)] });
+  if (minMicro !== undefined) filters.push({ sql: `${charge} >= ?`, values: [digits(minMicro)] });
+  if (maxMicro !== undefined) filters.push({ sql: `${charge} <= ?`, values: [digits(maxMicro)] });
   return filters;
 };
 
 const found = (row: SqlRow): FoundReceipt => {
   const currency = numberOf(row, 'currency');
   return {
+    kind: KINDS[textOf(row, 'cause')] ?? 'receipt',
     businessTimeS: numberOf(row, 'business_time_s'),
     isTimeFlagged: numberOf(row, 'time_flagged') === 1,
     merchant: textOf(row, 'merchant'),
@@ -100,8 +119,8 @@ const byTime = (query: SearchQuery): Order => ({
   of: (row) => BigInt(numberOf(row, 'business_time_s')),
 });
 
-const byAmount = (query: SearchQuery): Order => ({
-  by: CHARGE,
+const byAmount = (query: SearchQuery, charge: string): Order => ({
+  by: charge,
   start: digits(query.minMicro ?? 0n),
   isTime: false,
   of: (row) => digits(amountOf(row, 'charge_micro')),
@@ -112,6 +131,7 @@ type Paging = {
   readonly query: SearchQuery;
   readonly order: Order;
   readonly filters: readonly Condition[];
+  readonly isOfCredits: boolean;
   /** Of one aggregation key only: segments without it are not asked. */
   readonly keyId?: string;
 };
@@ -119,9 +139,10 @@ type Paging = {
 /** The hot table and the segments that can hold something from this position on. */
 const tablesFor = async (
   session: SqlSession,
-  { query, order, keyId }: Paging,
+  { query, order, keyId, isOfCredits }: Paging,
   from: string | bigint,
 ): Promise<readonly string[]> => {
+  if (isOfCredits) return [CREDITS];
   const { toS = Number.MAX_SAFE_INTEGER } = query;
   const fromS = order.isTime ? Number(from) : (query.fromS ?? 0);
   const near = (await readSegments(session))
@@ -212,24 +233,31 @@ async function* keysOf(database: SqlDatabase, query: SearchQuery): AsyncGenerato
 }
 
 /**
- * The receipts that match, in pages of at most {@link PAGE_ROWS}, each found through an index: with a counterparty,
- * account by account and the oldest first in each; by amount alone, the smallest first; otherwise the oldest first.
- * What is ingested while the search runs may or may not appear.
+ * The receipts that match, then the refunds, in pages of at most {@link PAGE_ROWS}, each found through an index: with a
+ * counterparty, account by account and the oldest first in each; by amount alone, the smallest first; otherwise the
+ * oldest first. What is ingested while the search runs may or may not appear.
  */
 export async function* searchReceipts(
   database: SqlDatabase,
   query: SearchQuery,
 ): AsyncGenerator<readonly FoundReceipt[]> {
-  const filters = filtersOf(query);
   const hasTime = query.fromS !== undefined || query.toS !== undefined;
   const hasAmount = query.minMicro !== undefined || query.maxMicro !== undefined;
+  const halves = CHARGES.map((charge, at) => ({
+    query,
+    order: hasAmount && !hasTime ? byAmount(query, charge) : byTime(query),
+    filters: filtersOf(query, charge),
+    isOfCredits: at > 0,
+  }));
   if (query.merchant === undefined && query.party === undefined) {
-    const order = hasAmount && !hasTime ? byAmount(query) : byTime(query);
-    yield* pages(database, { query, order, filters });
+    for (const half of halves) yield* pages(database, half);
     return;
   }
   for await (const keyId of keysOf(database, query)) {
     const own: Condition = { sql: 'r.key_id = ?', values: [keyId] };
-    yield* pages(database, { query, order: byTime(query), filters: [own, ...filters], keyId });
+    for (const { isOfCredits, filters } of halves) {
+      const paging = { query, order: byTime(query), filters: [own, ...filters], isOfCredits };
+      yield* pages(database, { ...paging, keyId });
+    }
   }
 }

@@ -102,6 +102,8 @@ export type ReceiptFacts = {
     readonly isForkedElsewhere?: boolean;
   };
   readonly isVoided: boolean;
+  /** Its line ended so long ago that its receipts were deleted: this may be one of them. */
+  readonly isLineClosed?: boolean;
   readonly sameCounter?: PaymentOnLine;
   readonly below?: PaymentOnLine;
   readonly above?: PaymentOnLine;
@@ -110,7 +112,7 @@ export type ReceiptFacts = {
 };
 
 /** Why a verified record cannot be booked at all; it is listed, and holds up nothing else. */
-type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT';
+type IngestRefusal = 'CHARGED_ABOVE_AMOUNT' | 'TOTAL_BELOW_AMOUNT' | 'LINE_CLOSED';
 
 /**
  * Why value is held back: a Void exists as well, so the approver's operator bears it (DESIGN §4); or the approver was
@@ -177,6 +179,7 @@ export const decideReceipt = (receipt: VerifiedReceipt, facts: ReceiptFacts): Re
   if (receipt.totalMicro < receipt.amountMicro) {
     return { kind: 'refused', code: 'TOTAL_BELOW_AMOUNT' };
   }
+  if (facts.isLineClosed === true) return { kind: 'refused', code: 'LINE_CLOSED' };
   const { stored } = facts;
   // A second Receipt that charges otherwise cannot prove what was booked by the first: it is kept beside it.
   const provesSame = stored?.chargeMicro === chargeOf(receipt);

@@ -34,7 +34,9 @@ export type MerchantEntryKind =
   | 'chargedBack'
   | 'chargeBackReversed'
   | 'fee'
-  | 'paid';
+  | 'paid'
+  /** A bank gave a transfer back: payable again. */
+  | 'payoutReturned';
 
 const FEE_SCALE = 10_000n;
 
@@ -106,6 +108,10 @@ export const applyMerchantEntry = (
     case 'paid':
       account.paidMicro += amountMicro;
       account.payableMicro -= amountMicro;
+      break;
+    case 'payoutReturned':
+      account.paidMicro -= amountMicro;
+      account.payableMicro += amountMicro;
       break;
     default:
       kind satisfies never;

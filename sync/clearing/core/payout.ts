@@ -23,7 +23,8 @@ export type PayoutAccount = {
 
 /** What stays with a merchant until the next payout, and why. */
 type CarriedBalance = MerchantBalance & {
-  readonly reason: 'remainder' | 'negative' | 'belowMinimum' | 'noAccount' | 'notYen';
+  readonly reason:
+    'remainder' | 'negative' | 'belowMinimum' | 'noAccount' | 'notYen' | 'accountReturned';
 };
 
 export type Payout = {
@@ -33,16 +34,21 @@ export type Payout = {
 
 type Reason = CarriedBalance['reason'];
 
+/** Whether a bank gave back what was sent to this very account of a merchant, and nobody said to try it again. */
+export type WasReturned = (merchant: string, account: ZenginAccount) => boolean;
+
 const holdReason = (
   balance: MerchantBalance,
-  hasAccount: boolean,
+  payee: PayoutAccount | undefined,
   minimumYen: bigint,
+  wasReturned: WasReturned,
 ): Reason | undefined => {
   if (balance.currency !== YEN) return 'notYen';
   if (balance.payableMicro < 0n) return 'negative';
   const yen = balance.payableMicro / MICRO_PER_MAJOR;
   if (yen === 0n || yen < minimumYen) return 'belowMinimum';
-  return hasAccount ? undefined : 'noAccount';
+  if (!payee) return 'noAccount';
+  return wasReturned(balance.merchant, payee.account) ? 'accountReturned' : undefined;
 };
 
 /**
@@ -54,6 +60,7 @@ export const planPayout = (
   balances: readonly MerchantBalance[],
   accountOf: (merchant: string) => PayoutAccount | undefined,
   minimumYen = 1n,
+  wasReturned: WasReturned = () => false,
 ): Payout => {
   const lines: { merchant: string; transfer: ZenginTransfer }[] = [];
   const carried: CarriedBalance[] = [];
@@ -65,7 +72,7 @@ export const planPayout = (
     seen.add(name);
     if (payableMicro === 0n) continue;
     const payee = accountOf(merchant);
-    const reason = holdReason(balance, payee !== undefined, minimumYen);
+    const reason = holdReason(balance, payee, minimumYen, wasReturned);
     if (reason !== undefined || !payee) {
       carried.push({ ...balance, reason: reason ?? 'noAccount' });
       continue;

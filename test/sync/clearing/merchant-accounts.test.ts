@@ -52,6 +52,7 @@ t.test('an account is earned less charged back less fees, in any order, below ze
     chargeBackReversed: [1n, 0n],
     fee: [-1n, 0n],
     paid: [0n, 1n],
+    payoutReturned: [0n, -1n],
   };
   const kinds = Object.keys(EFFECT) as MerchantEntryKind[];
   const entry = fc.tuple(fc.constantFrom(...kinds), fc.bigInt(1n, 10n ** 18n));
@@ -63,7 +64,8 @@ t.test('an account is earned less charged back less fees, in any order, below ze
       for (const [kind, amount] of entries) {
         const isBelow = kind === 'chargeBackReversed' && amount > account.chargedBackMicro;
         const isFree = kind === 'fee' && amount * 10_000n > account.feeDueE4;
-        if (isBelow || isFree) continue;
+        const isUnpaid = kind === 'payoutReturned' && amount > account.paidMicro;
+        if (isBelow || isFree || isUnpaid) continue;
         applyMerchantEntry(account, kind, amount, 'm');
         earned += EFFECT[kind][0] * amount;
         paid += EFFECT[kind][1] * amount;
@@ -75,6 +77,7 @@ t.test('an account is earned less charged back less fees, in any order, below ze
   const account = emptyMerchantAccount();
   t.throws(() => applyMerchantEntry(account, 'fee', 1n, 'm'), 'a fee that is not due');
   t.throws(() => applyMerchantEntry(account, 'chargeBackReversed', 1n, 'm'));
+  t.throws(() => applyMerchantEntry(emptyMerchantAccount(), 'payoutReturned', 1n, 'm'));
   t.throws(() => applyMerchantEntry(emptyMerchantAccount(), 'paid', 0n, 'm'), 'of nothing');
   t.end();
 });

@@ -8,6 +8,9 @@ import { ZENGIN_PROFILE, readZenginFile } from '../../../sync/clearing/core/zeng
 import type { ZenginAccount } from '../../../sync/clearing/core/zengin-file.ts';
 import { enterMerchant } from '../../../sync/clearing/merchant-accounts.ts';
 import type { MerchantEntry } from '../../../sync/clearing/merchant-accounts.ts';
+import { reconciliationCsv } from '../../../sync/clearing/reconciliation-csv.ts';
+import { bookReturn } from '../../../sync/clearing/returned-transfers.ts';
+import type { TransferReturn } from '../../../sync/clearing/returned-transfers.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import { NOON_S, directoryOf, inMemory, policyHash, signer } from './sample.ts';
 import { openTestStore } from './store.ts';
@@ -170,4 +173,117 @@ t.test('terms that no file could be written from are refused before anything is 
   t.equal(nextWeekday(Date.UTC(2026, 11, 31, 3) / 1000), '0101');
   t.equal(nextWeekday(Date.UTC(2028, 1, 28, 3) / 1000), '0229', 'Monday before a leap day');
   t.end();
+});
+
+t.test('a transfer that the bank returns is payable again, once, to another account', async (t) => {
+  const { service, database, files } = await inMemory();
+  await enter(database, { amountMicro: 1_000n * YEN });
+  await enter(database, { merchant: 'B', amountMicro: 70n * YEN });
+  const [paid] = (await service.payout(terms, '1124', NOON_S)).files;
+  const file = paid?.fileName ?? '';
+  const back: TransferReturn = {
+    file,
+    number: 1,
+    amountYen: 1_000n,
+    reason: 'account closed',
+    mayRetry: false,
+  };
+  const balances = async () => {
+    const { merchants, differences } = await service.reconcile();
+    t.same(differences, []);
+    return merchants.map((one) => [one.merchant, one.paidMicro / YEN, one.payableMicro / YEN]);
+  };
+  const before = await balances();
+  for (const [part, code] of [
+    [{ number: 3 }, 'UNKNOWN_TRANSFER'],
+    [{ file: 'KIRI.none' }, 'UNKNOWN_TRANSFER'],
+    [{ amountYen: 999n }, 'AMOUNT_MISMATCH'],
+    [{ number: 2 }, 'AMOUNT_MISMATCH'],
+  ] as const) {
+    t.match(await service.returnTransfer({ ...back, ...part }, NOON_S), { kind: 'refused', code });
+  }
+  t.same(await balances(), before, 'what is refused moves nothing');
+  t.same(await service.returnTransfer(back, NOON_S), {
+    kind: 'booked',
+    merchant: 'A',
+    amountYen: 1_000n,
+  });
+  t.match(await service.returnTransfer(back, NOON_S), { kind: 'repeated' }, 'once');
+  t.same(await balances(), [
+    ['A', 0n, 1_000n],
+    ['B', 70n, 0n],
+  ]);
+  t.match((await service.reconcile()).returnedTransfers, [
+    { merchant: 'A', number: 1, amountMicro: 1_000n * YEN, reason: 'account closed' },
+  ]);
+  let csv = '';
+  await service.within(async (session) => {
+    for await (const row of reconciliationCsv(session)) csv += row;
+  });
+  t.match(csv, /^returned-transfer,KIRI\.zengin.*,A,.*,1000000000,,,account closed\r$/m);
+
+  t.match(await service.payout(terms, '1125', NOON_S), {
+    files: [],
+    carried: [{ merchant: 'A', reason: 'accountReturned' }],
+  });
+  const corrected = { account: account('7654321'), name: 'MISE A', reference: '' };
+  const payees = new Map([...terms.payees, ['A', corrected] as const]);
+  const again = await service.payout({ ...terms, payees }, '1125', NOON_S);
+  t.match(again.files, [{ transfers: 1, totalYen: 1_000n }]);
+  const text = files.get(`out/payouts/${again.files[0]?.fileName}`);
+  t.match(readZenginFile(Buffer.from(text ?? '', 'hex'), ZENGIN_PROFILE), {
+    value: { transfers: [{ account: { number: '7654321' } }] },
+  });
+  t.match(await service.returnTransfer(back, NOON_S), { kind: 'repeated' }, 'the old one still is');
+  t.same((await balances())[0], ['A', 1_000n, 0n]);
+
+  // Returned for a passing reason: the same account may be tried again.
+  const second = { ...back, file: again.files[0]?.fileName ?? '', mayRetry: true };
+  t.match(await service.returnTransfer(second, NOON_S + 1), { kind: 'booked' });
+  t.match(await service.payout({ ...terms, payees }, '1126', NOON_S + 2), {
+    files: [{ totalYen: 1_000n }],
+  });
+  t.same((await balances())[0], ['A', 1_000n, 0n]);
+  await service.close();
+});
+
+t.test('a return that crashes is booked whole or not at all', async (t) => {
+  const { service, database } = await inMemory();
+  await enter(database, { amountMicro: 70n * YEN });
+  const [paid] = (await service.payout(terms, '1124', NOON_S)).files;
+  const back: TransferReturn = {
+    file: paid?.fileName ?? '',
+    number: 1,
+    amountYen: 70n,
+    reason: 'unknown account',
+    mayRetry: false,
+  };
+  for (let failAt = 1; ; failAt++) {
+    let left = failAt;
+    const failed = await database
+      .transaction((session) =>
+        bookReturn(
+          {
+            ...session,
+            run: async (sql, ...values) => {
+              const count = await session.run(sql, ...values);
+              left -= 1;
+              if (left === 0) throw new Error('crash');
+              return count;
+            },
+          },
+          back,
+          NOON_S,
+        ),
+      )
+      .then(
+        () => false,
+        () => true,
+      );
+    const { differences, returnedTransfers } = await service.reconcile();
+    t.same(differences, [], `step ${failAt}`);
+    t.equal(returnedTransfers.length, failed ? 0 : 1);
+    if (!failed) break;
+  }
+  await service.close();
 });

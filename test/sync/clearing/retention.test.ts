@@ -161,3 +161,38 @@ t.test('what is not presented stays; a run that crashed goes on where it was', a
   t.ok((await service.reconcile()).reconciles);
   await service.close();
 });
+
+t.test('a refund loses its time of day at the horizon too, unless it is held', async (t) => {
+  const { service, database } = await inMemory();
+  const paid = new LineOfReceipts('car').next(500_000_000n);
+  await service.ingestBatch([paid], NOON_S);
+  await service.ingestBatch(
+    [
+      {
+        kind: 'credit',
+        origin: 'intake',
+        leafIndex: 1,
+        creditHash: hashOf('credit'),
+        paymentHash: paid.paymentHash,
+        refundedMicro: 200_000_000n,
+        reason: 'shut',
+        businessTimeS: NOON_S,
+        isTimeFlagged: false,
+      },
+    ],
+    NOON_S,
+  );
+  await service.cut(NOON_S, anchors, true);
+  const line = toHex(paid.line);
+  const hold = { kind: 'line', reference: line, reason: 'court' };
+  await database.transaction((session) => setHold(session, hold, NOON_S));
+  t.match(await service.eraseExpired(HORIZON_DAYS, LATER_S + DAY_S), { erased: 0, kept: 2 });
+  await database.transaction((session) => liftHold(session, hold, NOON_S));
+  t.match(await service.eraseExpired(HORIZON_DAYS, LATER_S + DAY_S), { erased: 2, kept: 0 });
+  const [credit] = await database.transaction((session) =>
+    session.all('SELECT business_time_s FROM credits'),
+  );
+  t.equal(numberOf(credit ?? {}, 'business_time_s'), Date.UTC(2026, 10, 20, 15) / 1000);
+  t.ok((await service.reconcile()).reconciles);
+  await service.close();
+});

@@ -15,6 +15,7 @@ import {
   NOON_S,
   TOKYO_MIDNIGHT_S,
   anchors,
+  hashOf,
   inMemory,
   keyWith,
 } from './sample.ts';
@@ -102,6 +103,64 @@ t.test(
   },
 );
 
+t.test('refunds are found as rows of their own, by date, counterparty and amount', async (t) => {
+  const { service, database } = await inMemory();
+  const line = new LineOfReceipts('refunded');
+  const [paid, other] = [500_000_000n, 70_000_000n].map((amount, at) =>
+    line.next(amount, { key: keyWith({ merchant: `M-${at}` }) }),
+  );
+  const refund = (amountMicro: bigint, at: number): VerifiedItem => ({
+    kind: 'credit',
+    origin: 'intake',
+    leafIndex: at,
+    creditHash: hashOf(`credit ${at}`),
+    paymentHash: paid!.paymentHash,
+    refundedMicro: amountMicro,
+    reason: 'shut',
+    businessTimeS: NOON_S + at * DAY_S,
+    isTimeFlagged: false,
+  });
+  const correction: VerifiedItem = {
+    kind: 'void',
+    paymentHash: other!.paymentHash,
+    receiptHash: hashOf('void'),
+    line: other!.line,
+    counter: other!.counter,
+    amountMicro: other!.amountMicro,
+    origin: 'intake',
+    leafIndex: 9,
+  };
+  await service.ingestBatch([paid!, other!], NOON_S);
+  await service.cut(NOON_S, anchors, true);
+  await service.ingestBatch([refund(30_000_000n, 1), refund(200_000_000n, 2), correction], NOON_S);
+  const of = async (query: SearchQuery): Promise<string[]> =>
+    (await collect(database, query)).map(
+      ({ kind, chargedMicro, sign }) => `${kind} ${sign} ${chargedMicro / 1_000_000n}`,
+    );
+  t.same(await of({}), [
+    'receipt debit 500',
+    'receipt debit 70',
+    'correction credit 70',
+    'refund credit 30',
+    'refund credit 170',
+  ]);
+  t.same(await of({ merchant: 'M-0' }).then((all) => all.toSorted()), [
+    'receipt debit 500',
+    'refund credit 170',
+    'refund credit 30',
+  ]);
+  t.same(await of({ party: 'party-1', fromS: NOON_S + 2 * DAY_S }), ['refund credit 170']);
+  t.same(await of({ minMicro: 70_000_000n, maxMicro: 170_000_000n }), [
+    'receipt debit 70',
+    'correction credit 70',
+    'refund credit 170',
+  ]);
+  await service.cut(NOON_S + 3 * DAY_S, anchors, true);
+  const [found] = await collect(database, { merchant: 'M-0', minMicro: 1n, maxMicro: 30_000_000n });
+  t.match(found, { kind: 'refund', state: 'aggregated', arn: /^\d{23}$/, merchant: 'M-0' });
+  await service.close();
+});
+
 /** How the database will find the rows of a statement: its own words, one line. */
 const planOf = async (
   session: SqlSession,
@@ -148,14 +207,17 @@ t.test('every kind of search goes through an index and sorts nothing', async (t)
     { party: party1 },
   ];
   for (const query of queries) await collect(spying, query);
-  const [time, amount, merchant, ofMerchant, ofParty] = plans;
+  const [time, ofCredits, amount, creditAmount, merchant, ofMerchant, creditsOf, ofParty] = plans;
   t.match(time, /SEARCH r USING INDEX receipts_by_time|Index Scan using receipts_by_time/);
+  t.match(ofCredits, /SEARCH r USING INDEX credits_by_time|Index Scan using credits_by_time/);
+  t.match(creditAmount, /credits_by_amount/);
+  t.match(creditsOf, /credits_by_key/);
   t.match(amount, /SEARCH r USING INDEX receipts_by_amount|Index Scan using receipts_by_amount/);
   t.match(merchant, /keys_by_merchant/);
   t.match(ofMerchant, /SEARCH r USING INDEX receipts_by_key|Index Scan using receipts_by_key/);
   t.match(ofParty, /keys_by_party/);
   t.notOk(
-    plans.some((plan) => /TEMP B-TREE|SCAN r\b|Sort|Seq Scan on receipts/.test(plan)),
+    plans.some((plan) => /TEMP B-TREE|SCAN r\b|Sort|Seq Scan on (?:receipts|credits)/.test(plan)),
     plans.join('\n'),
   );
   await service.close();

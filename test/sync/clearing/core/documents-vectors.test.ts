@@ -21,6 +21,7 @@ import {
   PAYOUT_MANIFEST,
   PAYOUT_MANIFEST_TYP,
 } from '../../../../sync/clearing/core/payout-manifest.ts';
+import { CLOSED_BOOKS, signClosedBooks } from '../../../../sync/clearing/core/closed-books.ts';
 import { RETENTION, signRetention } from '../../../../sync/clearing/core/retention.ts';
 import { sumTreeRoot } from '../../../../sync/clearing/core/sum-tree.ts';
 import {
@@ -86,6 +87,12 @@ const retention = {
   receipts: 2,
   chargeMicro: '7700000',
   receiptsSha256: fill(32, 0xf5),
+};
+const closed = {
+  atS: AT_S,
+  throughS: AT_S - 10 * 366 * 86_400,
+  files: 3,
+  listSha256: fill(32, 0xf6),
 };
 const exported = { fileSha256: fill(32, 0xf1), fileBytes: 260, lines: 1, asOfS: AT_S };
 const listed = { paymentHash: fill(32, 0xa1), amountMicro: amountMicro(1_000_000n) };
@@ -173,6 +180,7 @@ const made = (): Record<string, string> => ({
   'vault-statement': toHex(signVaultStatement(vault, statement)),
   'inbound-answer': toHex(signInboundAnswer(clearing, answer)),
   'retention-statement': toHex(signRetention(clearing, retention)),
+  'closed-books': toHex(signClosedBooks(clearing, closed)),
   'line-accounts-manifest': toHex(
     byClearing(LINE_ACCOUNTS_MANIFEST.encode(exported), LINE_ACCOUNTS_TYP),
   ),
@@ -212,6 +220,7 @@ t.test(
     t.match(read('settlement-manifest', MANIFEST), { ok: true, value: { ...file, stage: 'pre' } });
     t.match(read('payout-manifest', PAYOUT_MANIFEST), { ok: true, value: payout });
     t.match(read('retention-statement', RETENTION), { ok: true, value: retention });
+    t.match(read('closed-books', CLOSED_BOOKS), { ok: true, value: closed });
     t.match(read('line-accounts-manifest', LINE_ACCOUNTS_MANIFEST), { ok: true, value: exported });
     t.match(read('line-account', LINE_ACCOUNT), { ok: true, value: account });
     const told = { verifier: testVerifier, clearing: clearing.key };

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import t from 'tap';
+import { FEE_EVENTS, FEE_STATES, FEE_TABLE } from '../../../../sync/clearing/core/fee-states.ts';
 import {
   FILE_EVENTS,
   FILE_STATES,
@@ -36,6 +37,7 @@ t.test('docs/clearing.md shows the very tables that the code decides by', async 
   const tables: readonly [Rows, readonly string[]][] = [
     [FILE_TABLE, FILE_EVENTS],
     [PRESENTMENT_TABLE, PRESENTMENT_EVENTS],
+    [FEE_TABLE, FEE_EVENTS],
   ];
   for (const [table, events] of tables) {
     const rows = pageRows(table, events);
@@ -49,6 +51,17 @@ t.test('every state answers every event, and a move ends in a state of the list'
   }
   for (const state of PRESENTMENT_STATES) {
     t.same(Object.keys(PRESENTMENT_TABLE[state]).toSorted(), [...PRESENTMENT_EVENTS].toSorted());
+  }
+});
+
+t.test('a fee answers every event, and a second time nothing moves', async (t) => {
+  for (const state of FEE_STATES) {
+    t.same(Object.keys(FEE_TABLE[state]).toSorted(), [...FEE_EVENTS].toSorted());
+    for (const event of FEE_EVENTS) {
+      const first = FEE_TABLE[state][event];
+      if (first.kind === 'move')
+        t.not(FEE_TABLE[first.to][event].kind, 'move', `${state} ${event}`);
+    }
   }
 });
 
