@@ -42,6 +42,7 @@ import { SEAL_AFTER_DAYS } from '../../sync/clearing/seal-segments.ts';
 import type { Segment } from '../../sync/clearing/segments.ts';
 import { spokenSegment } from './clearing-segments.ts';
 import { configuredPart, takenOf, type ConfiguredPart } from './clearing-part.ts';
+import { bookReturn } from '../../sync/clearing/returned-transfers.ts';
 import type { TransferReturn } from '../../sync/clearing/returned-transfers.ts';
 import { profilesOf } from './clearing-profiles.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
@@ -343,7 +344,9 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     case 'payout':
       return payOut(clearing, request);
     case 'payout-returned':
-      return { ...(await service.returnTransfer(transferOf(request), nowS())) };
+      return {
+        ...(await service.within((session) => bookReturn(session, transferOf(request), nowS()))),
+      };
     case 'reconcile':
       return {
         ...(await service.reconcile()),

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
 import { writeFileDurable, writeFilesDurable } from '../../platform/durable-file.ts';
 import { assignPayout } from './assign-payout.ts';
@@ -48,13 +47,10 @@ import { rebuildPayout, writePayouts } from './payout-file.ts';
 import type { WrittenPayout } from './payout-file.ts';
 import { reconcileStore } from './reconcile.ts';
 import type { Reconciliation } from './reconcile.ts';
-import { bookReturn } from './returned-transfers.ts';
-import type { ReturnOutcome, TransferReturn } from './returned-transfers.ts';
 import { migrate } from './schema.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
-import { ACCOUNTING_YEARS, FISCAL_YEAR_END_MONTH } from './core/closed-books.ts';
 import type { AccountingTerms } from './core/closed-books.ts';
 import { deleteExpired } from './delete-expired.ts';
 import type { DeletionRun } from './delete-expired.ts';
@@ -111,8 +107,6 @@ export type PayoutResult = {
 
 /** How long an issuer may leave a file without an acknowledgement before it counts as silent. */
 const ACK_WITHIN_S = 86_400;
-
-const removeIfThere = (path: string): Promise<void> => rm(path, { force: true });
 
 /** Items in one transaction: an account that comes up again costs its balances and lane once,
  * and the synchronous commit costs a microsecond an item. */
@@ -315,14 +309,11 @@ export class ClearingService {
     terms: Partial<Omit<AccountingTerms, 'zone'>>,
     nowS: number,
   ): Promise<DeletionRun> {
-    const { database, signer, outFolder, zone, removeFile = removeIfThere } = this.#options;
-    const { years = ACCOUNTING_YEARS, yearEndMonth = FISCAL_YEAR_END_MONTH } = terms;
+    const { database, zone, ...parts } = this.#options;
     const options = {
-      signer,
-      outFolder,
-      removeFile,
+      ...parts,
       writeFile: this.#writeFile,
-      terms: { years, yearEndMonth, zone: zone ?? JST },
+      terms: { ...terms, zone: zone ?? JST },
     };
     return deleteExpired(database, options, nowS);
   }
@@ -343,11 +334,6 @@ export class ClearingService {
       assignPayout({ session, terms, transferDay, mode, nowS }),
     );
     return { files: [...earlier, ...(await this.#writePayouts())], carried };
-  }
-
-  /** Books a transfer that the bank gave back; see returned-transfers.ts. */
-  async returnTransfer(transfer: TransferReturn, nowS: number): Promise<ReturnOutcome> {
-    return this.within((session) => bookReturn(session, transfer, nowS));
   }
 
   /** The artefacts of a payout made before, byte for byte as they were. @throws KiriError UNKNOWN_FILE */

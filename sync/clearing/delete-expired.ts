@@ -3,6 +3,7 @@
  * the store and on the disk, and the journals behind them. Each step is a transaction of its own; a run that was cut
  * short is ended by the next one. What has gone is listed and signed, so that a reader of what is left sees why.
  */
+import { rm } from 'node:fs/promises';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { utf8ToBytes } from '../../protocol/bytes.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
@@ -12,9 +13,11 @@ import { closeGroup } from './close-files.ts';
 import type { KeptReason } from './close-files.ts';
 import { closeLines } from './close-lines.ts';
 import {
+  ACCOUNTING_YEARS,
   ACCOUNTING_YEARS_MIN,
   CLOSED_LIST,
   CLOSED_STATEMENT,
+  FISCAL_YEAR_END_MONTH,
   accountingHorizonS,
   formatClosed,
   signClosedBooks,
@@ -30,11 +33,12 @@ import type { SqlDatabase, SqlSession } from './sql.ts';
 
 export type DeletionOptions = {
   readonly signer: Signer;
-  readonly terms: AccountingTerms;
+  /** Years and month by default 10 and March. */
+  readonly terms: Pick<AccountingTerms, 'zone'> & Partial<AccountingTerms>;
   readonly outFolder: string;
   readonly writeFile: WriteFile;
   /** Removes one file; one that is not there is no fault. */
-  readonly removeFile: (path: string) => Promise<void>;
+  readonly removeFile?: (path: string) => Promise<void>;
 };
 
 export type DeletionRun = {
@@ -52,6 +56,8 @@ export type DeletionRun = {
 
 const PAGE = 1_000;
 
+const removeIfThere = (path: string): Promise<void> => rm(path, { force: true });
+
 /** Endings of a file's parts: what marks it as ready goes first. */
 const PARTS: Readonly<Record<string, { readonly folder: string; readonly endings: string[] }>> = {
   settlement: {
@@ -63,7 +69,7 @@ const PARTS: Readonly<Record<string, { readonly folder: string; readonly endings
 
 const removeFiles = async (
   database: SqlDatabase,
-  { outFolder, removeFile }: DeletionOptions,
+  { outFolder, removeFile = removeIfThere }: DeletionOptions,
 ): Promise<void> => {
   const rows = await database.transaction((session) =>
     session.all('SELECT file_name, kind FROM closed_files WHERE is_on_disk = 1 ORDER BY file_name'),
@@ -80,7 +86,7 @@ const removeFiles = async (
 
 const removeEvidence = async (
   database: SqlDatabase,
-  { outFolder, removeFile }: DeletionOptions,
+  { outFolder, removeFile = removeIfThere }: DeletionOptions,
 ): Promise<void> => {
   for (;;) {
     const rows = await database.transaction((session) =>
@@ -183,12 +189,12 @@ export const deleteExpired = async (
   options: DeletionOptions,
   nowS: number,
 ): Promise<DeletionRun> => {
-  const { years, yearEndMonth } = options.terms;
+  const { years = ACCOUNTING_YEARS, yearEndMonth = FISCAL_YEAR_END_MONTH, zone } = options.terms;
   if (years < ACCOUNTING_YEARS_MIN || yearEndMonth < 1 || yearEndMonth > 12) {
     const why = `${years} years after month ${yearEndMonth}, at least ${ACCOUNTING_YEARS_MIN}`;
     throw new KiriError('RETENTION_TOO_SHORT', `accounting records are kept for longer: ${why}`);
   }
-  const horizonS = accountingHorizonS(nowS, options.terms);
+  const horizonS = accountingHorizonS(nowS, { years, yearEndMonth, zone });
   const at = { nowS, horizonS };
   const { files, kept } = await closeFiles(database, at);
   const { payouts, held, merged } = await database.transaction(async (session) => {

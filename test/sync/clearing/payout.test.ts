@@ -10,7 +10,7 @@ import { enterMerchant } from '../../../sync/clearing/merchant-accounts.ts';
 import type { MerchantEntry } from '../../../sync/clearing/merchant-accounts.ts';
 import { reconciliationCsv } from '../../../sync/clearing/reconciliation-csv.ts';
 import { bookReturn } from '../../../sync/clearing/returned-transfers.ts';
-import type { TransferReturn } from '../../../sync/clearing/returned-transfers.ts';
+import type { ReturnOutcome, TransferReturn } from '../../../sync/clearing/returned-transfers.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
 import { NOON_S, directoryOf, inMemory, policyHash, signer } from './sample.ts';
 import { openTestStore } from './store.ts';
@@ -40,6 +40,12 @@ const terms: PayoutTerms = {
     ]),
   ),
 };
+
+const returnOf = (
+  service: ClearingService,
+  transfer: TransferReturn,
+  nowS: number,
+): Promise<ReturnOutcome> => service.within((session) => bookReturn(session, transfer, nowS));
 
 let entered = 0;
 const enter = async (database: SqlDatabase, entry: Partial<MerchantEntry>): Promise<void> => {
@@ -200,15 +206,15 @@ t.test('a transfer that the bank returns is payable again, once, to another acco
     [{ amountYen: 999n }, 'AMOUNT_MISMATCH'],
     [{ number: 2 }, 'AMOUNT_MISMATCH'],
   ] as const) {
-    t.match(await service.returnTransfer({ ...back, ...part }, NOON_S), { kind: 'refused', code });
+    t.match(await returnOf(service, { ...back, ...part }, NOON_S), { kind: 'refused', code });
   }
   t.same(await balances(), before, 'what is refused moves nothing');
-  t.same(await service.returnTransfer(back, NOON_S), {
+  t.same(await returnOf(service, back, NOON_S), {
     kind: 'booked',
     merchant: 'A',
     amountYen: 1_000n,
   });
-  t.match(await service.returnTransfer(back, NOON_S), { kind: 'repeated' }, 'once');
+  t.match(await returnOf(service, back, NOON_S), { kind: 'repeated' }, 'once');
   t.same(await balances(), [
     ['A', 0n, 1_000n],
     ['B', 70n, 0n],
@@ -234,12 +240,12 @@ t.test('a transfer that the bank returns is payable again, once, to another acco
   t.match(readZenginFile(Buffer.from(text ?? '', 'hex'), ZENGIN_PROFILE), {
     value: { transfers: [{ account: { number: '7654321' } }] },
   });
-  t.match(await service.returnTransfer(back, NOON_S), { kind: 'repeated' }, 'the old one still is');
+  t.match(await returnOf(service, back, NOON_S), { kind: 'repeated' }, 'the old one still is');
   t.same((await balances())[0], ['A', 1_000n, 0n]);
 
   // Returned for a passing reason: the same account may be tried again.
   const second = { ...back, file: again.files[0]?.fileName ?? '', mayRetry: true };
-  t.match(await service.returnTransfer(second, NOON_S + 1), { kind: 'booked' });
+  t.match(await returnOf(service, second, NOON_S + 1), { kind: 'booked' });
   t.match(await service.payout({ ...terms, payees }, '1126', NOON_S + 2), {
     files: [{ totalYen: 1_000n }],
   });
