@@ -34,9 +34,6 @@ import {
   readBack,
 } from './clearing-disputes.ts';
 import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
-import { ACCOUNTING_YEARS, FISCAL_YEAR_END_MONTH } from '../../sync/clearing/core/closed-books.ts';
-import { DISPUTE_HORIZON_DAYS } from '../../sync/clearing/core/retention.ts';
-import { liftHold, setHold } from '../../sync/clearing/retention.ts';
 import { changesOf, documentsOf } from './clearing-documents.ts';
 import { SEAL_AFTER_DAYS } from '../../sync/clearing/seal-segments.ts';
 import type { Segment } from '../../sync/clearing/segments.ts';
@@ -45,6 +42,7 @@ import { configuredPart, takenOf, type ConfiguredPart } from './clearing-part.ts
 import { bookReturn } from '../../sync/clearing/returned-transfers.ts';
 import type { TransferReturn } from '../../sync/clearing/returned-transfers.ts';
 import { profilesOf } from './clearing-profiles.ts';
+import { RETENTION_COMMANDS, answerRetention } from './clearing-retention.ts';
 import { configFromArgs, readBytes, type Config } from './config.ts';
 import { policyOf } from './ledger.ts';
 import { payoutsOf } from './payout-config.ts';
@@ -292,20 +290,7 @@ function transferOf(request: Request): TransferReturn {
   };
 }
 
-/** How long accounting records are kept, as the configuration has it. */
-function accountingTerms(config: Config): { years: number; yearEndMonth: number } {
-  return {
-    years: config.count('accountingYears', ACCOUNTING_YEARS),
-    yearEndMonth: config.count('fiscalYearEndMonth', FISCAL_YEAR_END_MONTH),
-  };
-}
-
 const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
-
-function holdOf(request: Request): { kind: string; reference: string; reason: string } {
-  const { kind, reference, reason } = request;
-  return { kind: wordOf(kind), reference: wordOf(reference), reason: wordOf(reason) };
-}
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
   const { service, pullers, evidence, inbox, changes } = clearing;
@@ -352,20 +337,8 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
         ...(await service.reconcile()),
         ...(await openMatters(service, clearing, nowS())),
       };
-    case 'retain': {
-      const { config } = clearing;
-      const days = config.count('disputeHorizonDays', DISPUTE_HORIZON_DAYS);
-      const erased = await service.eraseExpired(days, nowS());
-      return { ...erased, deleted: await service.deleteExpired(accountingTerms(config), nowS()) };
-    }
     case 'seal':
       return { sealed: (await seal(clearing)).map(spokenSegment) };
-    case 'hold':
-      return { set: await service.within((session) => setHold(session, holdOf(request), nowS())) };
-    case 'lift-hold':
-      return {
-        lifted: await service.within((session) => liftHold(session, holdOf(request), nowS())),
-      };
     case 'vault-statement': {
       const cose = readBytes(String(request['file']));
       return { ...(await service.takeVaultStatement(cose, nowS())) };
@@ -373,11 +346,13 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     case 'lift-stop':
       return { lifted: await service.liftStop(String(request['origin']), nowS()) };
     default: {
-      const answered = await answerDispute(service, request, nowS());
+      const answered =
+        (await answerDispute(service, request, nowS())) ??
+        (await answerRetention(service, clearing.config, request, nowS()));
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',
-        `do is none of pull, acknowledge, cut, payout, payout-returned, reconcile, retain, seal, hold, lift-hold, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
+        `do is none of pull, acknowledge, cut, payout, payout-returned, reconcile, seal, ${RETENTION_COMMANDS}, vault-statement, lift-stop, ${DISPUTE_COMMANDS}`,
       );
     }
   }

@@ -1,17 +1,14 @@
-import type { PublicKey, Signer, Verifier } from '../../protocol/public-key.ts';
+import type { ClearingOptions } from './clearing-options.ts';
 import { writeFileDurable, writeFilesDurable } from '../../platform/durable-file.ts';
 import { assignPayout } from './assign-payout.ts';
 import type { PayoutAssignment } from './assign-payout.ts';
 import { CutAssigner } from './assign-cut.ts';
-import type { BusinessZone } from './core/civil-time.ts';
 import { JST } from './core/civil-time.ts';
 import type { ElsewhereItem, RejectedItem, VerifiedItem } from './core/ingest.ts';
 import type { Taken } from './core/log-row.ts';
 import { readTaken } from './taken-rows.ts';
 import { DEFAULT_IPM_PROFILE } from './core/ipm-profile.ts';
-import type { IpmProfile, ProfileRule } from './core/ipm-profile.ts';
 import type { PayoutTerms } from './core/payout-terms.ts';
-import type { Part } from './core/part.ts';
 import { claimPart } from './part-of-store.ts';
 import type { LedgerAnchor } from './core/lines-file.ts';
 import {
@@ -24,7 +21,7 @@ import {
   statementArtefact,
   writeAssigned,
 } from './cut-file.ts';
-import type { Artefact, Put, StreamFile, WriteFile, WrittenFile } from './cut-file.ts';
+import type { Artefact, Put, StreamFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
 import type { DisputeLimits } from './core/dispute-rules.ts';
@@ -50,7 +47,7 @@ import type { Reconciliation } from './reconcile.ts';
 import { migrate } from './schema.ts';
 import type { ProvenFork } from '../ledger/core/fork-evidence.ts';
 import { liftStop, readStopped, stopLog, type StoppedLog } from './stopped-logs.ts';
-import type { SqlDatabase, SqlSession } from './sql.ts';
+import type { SqlSession } from './sql.ts';
 import type { AccountingTerms } from './core/closed-books.ts';
 import { deleteExpired } from './delete-expired.ts';
 import type { DeletionRun } from './delete-expired.ts';
@@ -61,35 +58,7 @@ import type { RetentionRun } from './retention.ts';
 import { finalHashOf, takeVaultStatement } from './vault-statements.ts';
 import type { StatementOutcome } from './vault-statements.ts';
 
-/** What one clearing is made of. */
-export type ClearingOptions = {
-  readonly database: SqlDatabase;
-  /** Signs the manifests. */
-  readonly signer: Signer;
-  /** Gets `clearing/` and `evidence/`. */
-  readonly outFolder: string;
-  readonly directory: SettlementDirectory;
-  /** SHA-256 of the finality policy in force at a cut; its time is handed over where versions follow each other. */
-  readonly policyHash: Uint8Array | ((atS: number) => Uint8Array);
-  readonly mode: 'P' | 'T';
-  /** The profile of lines that neither `profiles` nor their programme gives another one; on us by default. */
-  readonly profile?: IpmProfile;
-  /** Profiles by acquirer and programme; the first rule that fits counts. */
-  readonly profiles?: readonly ProfileRule[];
-  /** Whose statements about filled files are taken; none by default. */
-  readonly vaults?: { readonly verifier: Verifier; readonly vaults: readonly PublicKey[] };
-  /** Zone of file and ARN dates; Japan by default. */
-  readonly zone?: BusinessZone;
-  readonly writeFile?: WriteFile;
-  /** Removes a file below the output folder; one that is not there is no fault. */
-  readonly removeFile?: (path: string) => Promise<void>;
-  /** Windows of disputes; by default 120 days to dispute, 45 to answer, 18 months of evidence. */
-  readonly disputes?: DisputeLimits;
-  /** A file without an acknowledgement for so long is silent; 24 hours by default. */
-  readonly ackWithinS?: number;
-  /** Which part of a parted clearing this is; its store is of that part for good. */
-  readonly part?: Part;
-};
+export type { ClearingOptions } from './clearing-options.ts';
 
 /** The result of one cut. */
 export type CutResult = {
