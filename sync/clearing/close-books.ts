@@ -24,7 +24,7 @@ export const heldKeys = async (
         ? await session.all('SELECT key_id FROM keys WHERE party = ?', reference)
         : kind === 'line'
           ? await session.all(
-              'SELECT DISTINCT key_id FROM receipts WHERE line = ?',
+              'SELECT DISTINCT key_id FROM all_receipts WHERE line = ?',
               new Uint8Array(Buffer.from(reference, 'hex')),
             )
           : await session.all(

@@ -8,6 +8,7 @@ import { ClosedSums } from './closed-sums.ts';
 import type { PresentmentState } from './core/presentment-states.ts';
 import type { Hold } from './retention.ts';
 import { bucketsOfLine } from './reconcile.ts';
+import { markRewriting, receiptTables } from './segments.ts';
 import { bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -17,6 +18,8 @@ export const CLOSED = 'closed';
 /** Files that hang together by shared lines: each was resubmitted, or presents a line of another again. */
 const GROUP_FILES_MAX = 1_000;
 const PAGE = 4_096;
+
+const OF_FILE = '(SELECT aggregate_id FROM aggregates WHERE file_name = ?)';
 
 /** Nothing more can come of a line that stands so: disputes of it have ended or their time has passed. */
 const FINAL: readonly PresentmentState[] = [
@@ -63,10 +66,20 @@ const isHeld = async (
     kind === 'party'
       ? `SELECT a.aggregate_id FROM aggregates a JOIN keys k ON k.key_id = a.key_id
          WHERE a.file_name = ? AND k.party = ? LIMIT 1`
-      : `SELECT a.aggregate_id FROM aggregates a JOIN receipts r ON r.aggregate_id = a.aggregate_id
+      : `SELECT a.aggregate_id FROM aggregates a JOIN all_receipts r ON r.aggregate_id = a.aggregate_id
          WHERE a.file_name = ? AND r.line = ? LIMIT 1`;
   const value = kind === 'party' ? reference : new Uint8Array(Buffer.from(reference, 'hex'));
   return (await session.all(sql, fileName, value)).length > 0;
+};
+
+/** True while receipts of the file are on their way into a segment: a sealing that broke off goes on first. */
+const isBeingSealed = async (session: SqlSession, fileName: string): Promise<boolean> => {
+  for (const { table, segment } of await receiptTables(session)) {
+    if (segment?.state !== 'filling') continue;
+    const sql = `SELECT id FROM ${table} WHERE aggregate_id IN ${OF_FILE} LIMIT 1`;
+    if ((await session.all(sql, fileName)).length > 0) return true;
+  }
+  return false;
 };
 
 const keptReason = async (
@@ -87,6 +100,7 @@ const keptReason = async (
       name,
     );
     if (open.length > 0) return 'open';
+    if (await isBeingSealed(session, name)) return 'open';
     for (const hold of holds) if (await isHeld(session, name, hold)) return 'held';
   }
   return undefined;
@@ -116,8 +130,6 @@ const closeSums = async (session: SqlSession, fileName: string): Promise<void> =
   }
 };
 
-const OF_FILE = '(SELECT aggregate_id FROM aggregates WHERE file_name = ?)';
-
 /** In the order that references among the tables ask for. */
 const DELETIONS: readonly string[] = [
   `DELETE FROM disputes WHERE aggregate_id IN ${OF_FILE}`,
@@ -135,11 +147,13 @@ const closeFile = async (session: SqlSession, fileName: string, nowS: number): P
   const [file] = await session.all('SELECT sha256 FROM files WHERE file_name = ?', fileName);
   await closeSums(session, fileName);
   let receipts = 0;
-  for (const table of ['receipts', 'credits']) {
-    receipts += await session.run(
+  for (const { table, segment } of [...(await receiptTables(session)), { table: 'credits' }]) {
+    const changed = await session.run(
       `UPDATE ${table} SET state = '${CLOSED}', aggregate_id = NULL WHERE aggregate_id IN ${OF_FILE}`,
       fileName,
     );
+    if (segment && changed > 0) await markRewriting(session, segment.name);
+    receipts += changed;
   }
   await session.run(
     `INSERT INTO closed_aggregates (aggregate_id, key_id, lane, number, arn, is_on_disk)

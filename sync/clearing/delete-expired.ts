@@ -28,6 +28,8 @@ import type { WriteFile } from './cut-file.ts';
 import { PAYOUT_FOLDER } from './payout-file.ts';
 import { readHolds } from './retention.ts';
 import { RETRIEVAL_FOLDER } from './retrievals.ts';
+import { rewriteSegment } from './seal-segments.ts';
+import { dropEmptySegments, readSegments } from './segments.ts';
 import { textOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
 
@@ -211,6 +213,10 @@ export const deleteExpired = async (
   const entries = merged + (await closeJournal(database, held, horizonS));
   const holds = await database.transaction(readHolds);
   const receipts = await closeLines(database, holds, nowS);
+  for (const { name } of await database.transaction(readSegments)) {
+    await rewriteSegment(database, name, nowS);
+  }
+  await database.transaction(dropEmptySegments);
   // The list first: whoever looks while files go knows why.
   await writeList(database, options, { nowS, throughS: horizonS });
   await removeFiles(database, options);

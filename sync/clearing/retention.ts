@@ -9,7 +9,7 @@ import type { Signer } from '../../protocol/public-key.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { DISPUTE_HORIZON_DAYS_MIN, dayOf, horizonS, signRetention } from './core/retention.ts';
 import { rewriteSegment } from './seal-segments.ts';
-import { readSegments, tableOf } from './segments.ts';
+import { markRewriting, readSegments, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
@@ -169,7 +169,7 @@ const eraseBatch = async (
   }
   if (free.length > 0) {
     if (at.segment !== undefined) {
-      await session.run("UPDATE segments SET state = 'rewriting' WHERE name = ?", at.segment);
+      await markRewriting(session, at.segment);
     }
     const statement = {
       atS: at.nowS,

@@ -81,6 +81,22 @@ export const tableOf = (name: string): string => {
   return `receipts_${name}`;
 };
 
+/** The hot table, and that of every segment with its name. */
+export const receiptTables = async (
+  session: SqlSession,
+): Promise<readonly { readonly table: string; readonly segment?: Segment }[]> => {
+  const segments = await readSegments(session);
+  return [
+    { table: 'receipts' },
+    ...segments.map((segment) => ({ table: tableOf(segment.name), segment })),
+  ];
+};
+
+/** Rows of a segment are changed or taken out by retention; its chain is made anew after that (seal-segments.ts). */
+export const markRewriting = async (session: SqlSession, name: string): Promise<void> => {
+  await session.run("UPDATE segments SET state = 'rewriting' WHERE name = ?", name);
+};
+
 /** What a link of nothing is: the chain of a segment begins with it. */
 export const CHAIN_START: Uint8Array = new Uint8Array(32);
 
@@ -115,6 +131,20 @@ const showAll = async (session: SqlSession): Promise<void> => {
   const parts = ['receipts', ...names].map((table) => `SELECT ${columns} FROM ${table}`);
   await session.run('DROP VIEW all_receipts');
   await session.run(`CREATE VIEW all_receipts AS ${parts.join(' UNION ALL ')}`);
+};
+
+/** Drops segments that deletion has emptied. */
+export const dropEmptySegments = async (session: SqlSession): Promise<void> => {
+  const empty = (await readSegments(session)).filter(
+    ({ state, receipts }) => state === 'sealed' && receipts === 0,
+  );
+  if (empty.length === 0) return;
+  for (const { name } of empty) {
+    await session.run('DELETE FROM segment_sums WHERE name = ?', name);
+    await session.run('DELETE FROM segments WHERE name = ?', name);
+  }
+  await showAll(session);
+  for (const { name } of empty) await session.run(`DROP TABLE ${tableOf(name)}`);
 };
 
 /** Makes the table of a segment, empty, in the transaction that moves its first receipts. */

@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { Test } from 'tap';
 import { nobleVerifier } from '../../../identity/core/noble-signatures.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import { decodeSign1, verifySign1 } from '../../../protocol/cose.ts';
@@ -13,6 +14,7 @@ import {
 } from '../../../sync/clearing/core/closed-books.ts';
 import type { PayoutTerms } from '../../../sync/clearing/core/payout-terms.ts';
 import { ZENGIN_PROFILE } from '../../../sync/clearing/core/zengin-file.ts';
+import { checkSegment } from '../../../sync/clearing/seal-segments.ts';
 import { setHold } from '../../../sync/clearing/retention.ts';
 import { numberOf } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
@@ -120,87 +122,101 @@ const countOf = async (database: SqlDatabase, table: string): Promise<number> =>
     return numberOf(row ?? {}, 'n');
   });
 
-t.test(
-  'a fiscal year goes whole, the books stand as they stood, and nothing comes back',
-  async (t) => {
-    const world = await twoYears();
-    const { service, database, files, issuer, first, removed, old, second } = world;
-    const before = await service.reconcile();
-    t.same(before.differences, []);
-    t.match(await service.deleteExpired({}, END_S - 1), { files: 0, entries: 0 }, 'a day early');
-    t.equal(removed.length, 0);
-    const run = await service.deleteExpired({}, END_S);
-    t.match(run, { files: 3, kept: {}, receipts: 1, throughS: tokyo(2027, 4, 1) });
-    const after = await service.reconcile();
-    t.same(after.differences, []);
-    t.same(after.books, before.books);
-    t.same(after.merchants, before.merchants);
-    t.equal(after.receipts, before.receipts - 1, 'the drone’s, whose line has ended');
-    t.same(after.atRisk, before.atRisk);
-
-    for (const name of old) {
-      const base = name.replace('.ipm', '');
-      t.notOk(
-        [...files.keys()].some((path) => path.includes(base)),
-        base,
-      );
-      await t.rejects(service.rebuild(base), { code: 'UNKNOWN_FILE' });
-    }
-    t.equal([...files.keys()].filter((path) => path.startsWith('out/payouts/')).length, 3);
-    t.equal([...files.keys()].filter((path) => path.startsWith('out/evidence/')).length, 1);
-    for (const { path, bytes } of await service.rebuild(second.replace('.ipm', ''))) {
-      t.equal(Buffer.from(bytes).toString('hex'), files.get(`out/${path}`), path);
-    }
-    t.equal(await countOf(database, 'file_lines'), 1);
-    t.equal(await countOf(database, 'disputes'), 0);
-    t.equal(
-      await countOf(database, "merchant_entries WHERE reference LIKE 'KIRI.kiri-ipm%S00002%'"),
-      0,
+const fiscalYear = async (t: Test, isSealed: boolean): Promise<void> => {
+  const world = await twoYears();
+  if (isSealed) {
+    const sealed = await world.service.seal(30, NEXT_YEAR_S + 90 * DAY_S);
+    t.same(
+      sealed.map(({ name, receipts }) => `${name} ${receipts}`),
+      ['202611 3'],
     );
+  }
+  const { service, database, files, issuer, first, removed, old, second } = world;
+  const before = await service.reconcile();
+  t.same(before.differences, []);
+  t.match(await service.deleteExpired({}, END_S - 1), { files: 0, entries: 0 }, 'a day early');
+  t.equal(removed.length, 0);
+  const run = await service.deleteExpired({}, END_S);
+  t.match(run, { files: 3, kept: {}, receipts: 1, throughS: tokyo(2027, 4, 1) });
+  const after = await service.reconcile();
+  t.same(after.differences, []);
+  t.same(after.books, before.books);
+  t.same(after.merchants, before.merchants);
+  t.equal(after.receipts, before.receipts - 1, 'the drone’s, whose line has ended');
+  t.same(after.atRisk, before.atRisk);
 
-    // What is gone is listed and signed; the evidence that is left goes on from an aggregate of the list.
-    const list = Buffer.from(files.get('out/closed/closed-books.txt') ?? '', 'hex').toString();
-    const entries = parseClosed(list) ?? [];
-    t.equal(entries.filter(({ kind }) => kind === 'file').length, 3);
-    const ends = entries.flatMap((one) => (one.kind === 'aggregate' ? [one.id] : []));
-    t.equal(ends.length, 2, 'of the car’s lane and of the drone’s');
-    const left = [...files.keys()].find((path) => path.startsWith('out/evidence/')) ?? '';
-    const evidence = verifyEvidence(Buffer.from(files.get(left) ?? '', 'hex'));
-    t.ok(
-      evidence.ok && ends.includes(evidence.value.previous ?? ''),
-      'its chain began in the list',
+  for (const name of old) {
+    const base = name.replace('.ipm', '');
+    t.notOk(
+      [...files.keys()].some((path) => path.includes(base)),
+      base,
     );
-    const sign1 = decodeSign1(
-      Buffer.from(files.get('out/closed/closed-books.statement') ?? '', 'hex'),
-    );
-    t.ok(sign1.ok && verifySign1(nobleVerifier(), signer.key, sign1.value));
-    t.match(sign1.ok && CLOSED_BOOKS.decode(sign1.value.payload), { value: { files: 3 } });
+    await t.rejects(service.rebuild(base), { code: 'UNKNOWN_FILE' });
+  }
+  t.equal([...files.keys()].filter((path) => path.startsWith('out/payouts/')).length, 3);
+  t.equal([...files.keys()].filter((path) => path.startsWith('out/evidence/')).length, 1);
+  for (const { path, bytes } of await service.rebuild(second.replace('.ipm', ''))) {
+    t.equal(Buffer.from(bytes).toString('hex'), files.get(`out/${path}`), path);
+  }
+  t.equal(await countOf(database, 'file_lines'), 1);
+  t.equal(await countOf(database, 'disputes'), 0);
+  t.equal(
+    await countOf(database, "merchant_entries WHERE reference LIKE 'KIRI.kiri-ipm%S00002%'"),
+    0,
+  );
 
-    t.match(await service.ingestBatch(first, END_S), { first: 0, duplicate: 2, refused: 1 });
-    t.match((await service.reconcile()).findings, [{ kind: 'LINE_CLOSED' }]);
-    const back = await issuer.acknowledge(issuer.got(second), 'accepted', END_S);
-    t.same(outcomes(back), ['repeated']);
-    const again = await service.deleteExpired({}, END_S + DAY_S);
-    t.match(again, { files: 0, receipts: 0, entries: 0 }, 'once');
+  // What is gone is listed and signed; the evidence that is left goes on from an aggregate of the list.
+  const list = Buffer.from(files.get('out/closed/closed-books.txt') ?? '', 'hex').toString();
+  const entries = parseClosed(list) ?? [];
+  t.equal(entries.filter(({ kind }) => kind === 'file').length, 3);
+  const ends = entries.flatMap((one) => (one.kind === 'aggregate' ? [one.id] : []));
+  t.equal(ends.length, 2, 'of the car’s lane and of the drone’s');
+  const left = [...files.keys()].find((path) => path.startsWith('out/evidence/')) ?? '';
+  const evidence = verifyEvidence(Buffer.from(files.get(left) ?? '', 'hex'));
+  t.ok(evidence.ok && ends.includes(evidence.value.previous ?? ''), 'its chain began in the list');
+  const sign1 = decodeSign1(
+    Buffer.from(files.get('out/closed/closed-books.statement') ?? '', 'hex'),
+  );
+  t.ok(sign1.ok && verifySign1(nobleVerifier(), signer.key, sign1.value));
+  t.match(sign1.ok && CLOSED_BOOKS.decode(sign1.value.payload), { value: { files: 3 } });
 
-    // The car pays on: the next file has the next number and the chain goes on.
-    const more = world.car.next(60n * YEN, {
-      key: keyWith({ account: 'A' }),
-      businessTimeS: END_S,
-    });
-    await service.ingestBatch([more], END_S + DAY_S);
-    const { files: cut } = await service.cut(END_S + DAY_S, anchors, true);
-    t.match(cut[0]?.fileName, /S00004/);
-    const rest = await service.deleteExpired({}, tokyo(2038, 6, 1));
-    t.match(rest, { files: 2, receipts: 0 }, 'the second year, whose line still pays');
-    t.same((await service.reconcile()).differences, []);
-    const last = await service.deleteExpired({}, tokyo(2060, 6, 1));
-    t.match(last, { files: 1, receipts: 4 });
-    t.same((await service.reconcile()).differences, []);
-    t.equal(await countOf(database, 'receipts'), 0);
-    await service.close();
-  },
+  t.match(await service.ingestBatch(first, END_S), { first: 0, duplicate: 2, refused: 1 });
+  t.match((await service.reconcile()).findings, [{ kind: 'LINE_CLOSED' }]);
+  const back = await issuer.acknowledge(issuer.got(second), 'accepted', END_S);
+  t.same(outcomes(back), ['repeated']);
+  const again = await service.deleteExpired({}, END_S + DAY_S);
+  t.match(again, { files: 0, receipts: 0, entries: 0 }, 'once');
+
+  if (isSealed) {
+    const segment = await checkSegment(database, '202611');
+    t.match(segment, { isIntact: true, receipts: 2 }, 'the drone’s is out, the chain made anew');
+  }
+
+  // The car pays on: the next file has the next number and the chain goes on.
+  const more = world.car.next(60n * YEN, {
+    key: keyWith({ account: 'A' }),
+    businessTimeS: END_S,
+  });
+  await service.ingestBatch([more], END_S + DAY_S);
+  const { files: cut } = await service.cut(END_S + DAY_S, anchors, true);
+  t.match(cut[0]?.fileName, /S00004/);
+  const rest = await service.deleteExpired({}, tokyo(2038, 6, 1));
+  t.match(rest, { files: 2, receipts: 0 }, 'the second year, whose line still pays');
+  t.same((await service.reconcile()).differences, []);
+  const late = tokyo(2060, 6, 1);
+  const bike = new LineOfReceipts('bike').next(YEN, { businessTimeS: late });
+  await service.ingestBatch([bike], late);
+  t.match(await service.deleteExpired({}, late), { files: 1, receipts: 4 });
+  t.same((await service.reconcile()).differences, []);
+  t.equal(await countOf(database, 'all_receipts'), 1);
+  t.equal(await countOf(database, 'segments'), 0, 'an empty one is dropped');
+  await service.close();
+};
+
+t.test('a fiscal year goes whole, the books stand as they stood, and nothing comes back', (t) =>
+  fiscalYear(t, false),
 );
+t.test('and so it does out of sealed months', (t) => fiscalYear(t, true));
 
 t.test('a legal hold wins, and what is open stays', async (t) => {
   for (const [kind, reference] of [
