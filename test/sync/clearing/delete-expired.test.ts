@@ -188,7 +188,7 @@ const fiscalYear = async (t: Test, isSealed: boolean): Promise<void> => {
   t.match(again, { files: 0, receipts: 0, entries: 0 }, 'once');
 
   if (isSealed) {
-    const segment = await checkSegment(database, '202611');
+    const segment = await database.transaction((session) => checkSegment(session, '202611'));
     t.match(segment, { isIntact: true, receipts: 2 }, 'the drone’s is out, the chain made anew');
   }
 
