@@ -4,6 +4,7 @@ import { partFault } from '../../sync/clearing/core/part.ts';
 import type { Part } from '../../sync/clearing/core/part.ts';
 import type { Taken } from '../../sync/clearing/core/log-row.ts';
 import { openStoreReadOnly } from '../../sync/clearing/open-store.ts';
+import { isPostgresUrl } from '../../sync/clearing/postgres-url.ts';
 import { takenOfParts } from '../../sync/clearing/parted-taken.ts';
 import type { SqlDatabase } from '../../sync/clearing/sql.ts';
 import type { Config } from './config.ts';
@@ -29,7 +30,10 @@ export function configuredPart(config: Config, own: Uint8Array): ConfiguredPart 
   const part = { index: stated.whole('index'), of: stated.whole('of') };
   const fault = partFault(part);
   if (fault !== undefined) throw new KiriError('CONFIG_INVALID', `part: ${fault}`);
-  const others = stated.has('stores') ? stated.texts('stores') : [];
+  const files = stated.has('stores') ? stated.paths('stores') : [];
+  const others = (stated.has('stores') ? stated.texts('stores') : []).map((place, at) =>
+    isPostgresUrl(place) ? place : files[at]!,
+  );
   if (others.length > 0 && others.length !== part.of - 1) {
     const wanted = `${part.of - 1} stores of the other parts`;
     throw new KiriError('CONFIG_INVALID', `part: stores names ${others.length}, not the ${wanted}`);

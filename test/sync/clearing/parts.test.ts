@@ -275,8 +275,8 @@ t.test('what is wrong with a configured part is said before any store is opened'
     configuredPart(new Config({ part }, '/etc/kiri/clearing.json'), own);
   t.equal(configuredPart(new Config({}, 'clearing.json'), own), undefined);
   t.same(read({ index: 1, of: 2 }), { part: { index: 1, of: 2 }, clearing: own, others: [] });
-  t.match(read({ index: 0, of: 3, stores: ['postgres://a@b/c', 'postgres://a@b/d'] }), {
-    others: [{ location: 'postgres://a@b/c' }, { location: 'postgres://a@b/d' }],
+  t.match(read({ index: 0, of: 3, stores: ['postgres://a@b/c', 'other.sqlite'] }), {
+    others: [{ location: 'postgres://a@b/c' }, { location: '/etc/kiri/other.sqlite' }],
   });
   for (const wrong of [
     1,
