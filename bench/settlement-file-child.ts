@@ -1,10 +1,10 @@
+import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { writeFileDurable } from '../platform/durable-file.ts';
 import { IpmFileWriter } from '../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE } from '../sync/clearing/core/ipm-profile.ts';
 import type { PresentmentRecord } from '../sync/clearing/core/ipm-record.ts';
 import { decodeRecord, encodeRecord } from '../sync/clearing/file-document.ts';
-import { HashedChunks } from '../sync/clearing/hashed-chunks.ts';
 import { answering } from './child.ts';
 import { cpuMicros } from './measure.ts';
 
@@ -16,7 +16,10 @@ export interface FileToWrite {
 
 export interface WrittenFileCost {
   readonly bytes: number;
+  /** Encoded, blocked, written, synced, renamed. */
   readonly file: Cost;
+  /** The same with its SHA-256 on the way, as the clearing writes it for the manifest. */
+  readonly hashed: Cost;
   readonly raw: Cost;
   /** The most memory that this process held, before the raw write. */
   readonly peakRssBytes: number;
@@ -43,13 +46,13 @@ function makeLines(): PresentmentRecord[] {
         amountMinor: BigInt(1 + ((at * 7_919) % 100_000)),
         currency: '392',
         exponent: 0,
-        firstPaidAt: '261121083000',
+        firstPaidAt: `2611210${String((at * 7) % 60_000).padStart(5, '0')}`,
         mcc: '4784',
         terminalId: `GATE${String(at).padStart(4, '0')}`,
         merchantId: `MERCHANT-${at % 500}`,
         acceptor: {
           name: `TOLL GATE ${at % 500}`,
-          street: '1-2 BAY ROAD',
+          street: `${at % 97}-2 BAY ROAD`,
           city: 'TOKYO',
           postcode: '1350063',
           region: '13',
@@ -63,19 +66,19 @@ function makeLines(): PresentmentRecord[] {
   );
 }
 
-/** The settlement file as the clearing writes it: encoded, blocked, hashed, in chunks. */
+/** The settlement file in chunks; `take` may look at each. */
 async function* fileChunks(
   lines: readonly PresentmentRecord[],
   count: number,
-  chunks: HashedChunks,
+  take: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Uint8Array> {
   const ready: Uint8Array[] = [];
   const opened = IpmFileWriter.open(
     { fileType: '002', date: '261121', member: '00000032815', sequence: 1, mode: 'T' },
     DEFAULT_IPM_PROFILE,
     (chunk) => {
-      const full = chunks.add(chunk);
-      if (full) ready.push(full);
+      take(chunk);
+      ready.push(chunk);
     },
   );
   if (!opened.ok) throw new Error(opened.fault.detail);
@@ -87,7 +90,6 @@ async function* fileChunks(
   const end = opened.value.end();
   if (!end.ok) throw new Error(end.fault.detail);
   yield* ready;
-  yield chunks.end();
 }
 
 async function cost(run: () => unknown): Promise<Cost> {
@@ -108,11 +110,17 @@ function writeRaw(path: string, bytes: number): void {
 
 answering(async ({ path, lines }: FileToWrite): Promise<WrittenFileCost> => {
   const different = makeLines();
-  const chunks = new HashedChunks();
-  const file = await cost(() => writeFileDurable(path, fileChunks(different, lines, chunks)));
+  const write = async (take: (chunk: Uint8Array) => void): Promise<Cost> => {
+    const taken = await cost(() => writeFileDurable(path, fileChunks(different, lines, take)));
+    unlinkSync(path);
+    return taken;
+  };
+  let bytes = 0;
+  const file = await write((chunk) => (bytes += chunk.length));
+  const hash = createHash('sha256');
+  const hashed = await write((chunk) => hash.update(chunk));
   const peakRssBytes = process.resourceUsage().maxRSS * 1_024;
+  const raw = await cost(() => writeRaw(path, bytes));
   unlinkSync(path);
-  const raw = await cost(() => writeRaw(path, chunks.bytes));
-  unlinkSync(path);
-  return { bytes: chunks.bytes, file, raw, peakRssBytes };
+  return { bytes, file, hashed, raw, peakRssBytes };
 });

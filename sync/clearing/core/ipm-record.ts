@@ -67,6 +67,8 @@ const FILE_SEQUENCE_MAX = 99_999;
 const PROCESSING_PURCHASE = '000000';
 const PROCESSING_REFUND = '200000';
 
+/** The PDS of currency and exponent. */
+const CURRENCY_TAG = '0148';
 /** PDS0262 of a second presentment: supporting documents follow, here the evidence of the aggregate. */
 const DOCUMENTS_FOLLOW = '1';
 /** Digits of the transaction amount in DE30; the reconciliation amount behind it stays zero. */
@@ -161,7 +163,7 @@ const setFields = (
 /** The text of one PDS of a line's 1240. */
 const pdsText = (tag: string, line: PresentmentRecord, profile: IpmProfile): string => {
   switch (tag) {
-    case '0148':
+    case CURRENCY_TAG:
       return `${line.currency}${line.exponent}`;
     case '0165':
       return profile.settlementIndicator;
@@ -173,7 +175,7 @@ const pdsText = (tag: string, line: PresentmentRecord, profile: IpmProfile): str
 };
 
 const tagsOf = (profile: IpmProfile, isAgain: boolean): readonly string[] => [
-  '0148',
+  CURRENCY_TAG,
   '0165',
   profile.fundingPds,
   ...(isAgain ? ['0262'] : []),
@@ -192,6 +194,8 @@ export class PresentmentWriter {
     pds: [] as string[],
   };
 
+  #last = { currency: '', exponent: -1, text: '' };
+
   constructor(profile: IpmProfile, writer: MessageWriter) {
     const planOf = (isAgain: boolean): MessagePlan => {
       const fields = isAgain ? [...FIRST_FIELDS, ...SECOND_FIELDS] : FIRST_FIELDS;
@@ -206,6 +210,15 @@ export class PresentmentWriter {
     this.#again = planOf(true);
   }
 
+  /** The same text for line after line: a file has one currency. */
+  #currency(line: PresentmentRecord): string {
+    const { currency, exponent } = line;
+    if (currency !== this.#last.currency || exponent !== this.#last.exponent) {
+      this.#last = { currency, exponent, text: pdsText(CURRENCY_TAG, line, this.#profile) };
+    }
+    return this.#last.text;
+  }
+
   /** @param number DE71 */
   put(line: PresentmentRecord, number: number): CodecFault | undefined {
     const fault = lineFault(line, this.#amountMax);
@@ -215,7 +228,8 @@ export class PresentmentWriter {
     setFields(fields, line, number, this.#profile);
     const { tags } = plan;
     for (let at = 0; at < tags.length; at++) {
-      pds[at] = pdsText(tags[at] as string, line, this.#profile);
+      const tag = tags[at] as string;
+      pds[at] = tag === CURRENCY_TAG ? this.#currency(line) : pdsText(tag, line, this.#profile);
     }
     return this.#writer.put(plan, this.#values);
   }

@@ -6,7 +6,7 @@ import type { Coded } from './fault.ts';
 import { BITMAP_LENGTH, LENGTH_DIGITS, MTI_LENGTH, mayHold } from './iso8583.ts';
 import type { TextRule } from './iso8583.ts';
 
-/** Code unit below 256 → byte in the file; −1 where the character may not stand. */
+/** UTF-16 code unit → byte in the file; −1 where the character may not stand. */
 export type CharacterBytes = Int16Array;
 
 /** How one element is written: what the field table, the character set and the text rule say, worked out beforehand. */
@@ -38,8 +38,9 @@ export type WritingRule = {
 
 const bytesFor = (content: FieldSpec['content'], rule: TextRule): CharacterBytes => {
   const charset = charsetOf(rule.charset);
-  const bytes = new Int16Array(256).fill(-1);
-  for (let code = 0; code < bytes.length; code++) {
+  // All code units have an entry, so that the hot loop asks nothing else; both character sets end at U+00FF.
+  const bytes = new Int16Array(65_536).fill(-1);
+  for (let code = 0; code < 256; code++) {
     const character = String.fromCharCode(code);
     const isDelimiter = content === 'location' && character === rule.delimiter;
     if (isDelimiter || mayHold(character, content, rule)) bytes[code] = charset.toByte(code);
@@ -110,6 +111,8 @@ export type MessagePlan = {
   readonly fields: readonly number[];
   /** Ascending: the order of the values of the PDS. */
   readonly tags: readonly string[];
+  /** The same as numbers. */
+  readonly tagNumbers: readonly number[];
   /** By the number of carriers, made when first needed. */
   readonly shapes: (MessageShape | undefined)[];
 };
@@ -137,7 +140,7 @@ export const messagePlan = (
     }
   }
   const sorted = tags.toSorted((a, b) => (a < b ? -1 : 1));
-  return coded({ rule, mti, fields, tags: sorted, shapes: [] });
+  return coded({ rule, mti, fields, tags: sorted, tagNumbers: sorted.map(Number), shapes: [] });
 };
 
 /** The shape of a planned message whose PDS fill so many carriers. */

@@ -13,7 +13,7 @@ import type {
   WritingRule,
 } from './message-plan.ts';
 import { layOutPds } from './pds.ts';
-import { LENGTH_PREFIX, VbsWriter } from './vbs.ts';
+import { LENGTH_PREFIX, RECORD_AT, VbsWriter } from './vbs.ts';
 import type { Blocking } from './vbs.ts';
 
 /** What is written into an element: a number stands for its digits, a location for the text that it makes. */
@@ -49,7 +49,7 @@ export class MessageWriter {
   readonly rule: WritingRule;
   readonly #frames: VbsWriter;
   readonly #carrierEnds = new Uint16Array(PDS_CARRIERS.length);
-  /** The record in the making, from 0, and its next byte. */
+  /** The record in the making and its next byte. */
   #bytes: Uint8Array;
   #at = 0;
   #fault: CodecFault | undefined;
@@ -77,14 +77,14 @@ export class MessageWriter {
     const shape = shapeOf(plan, carriers);
     if (shape !== this.#shape) {
       this.#starts.fill(-1);
-      this.#bytes.set(shape.head);
+      this.#bytes.set(shape.head, RECORD_AT);
     }
     this.#shape = undefined;
-    this.#at = shape.head.length;
+    this.#at = RECORD_AT + shape.head.length;
     for (const element of shape.elements) {
       if (!this.#element(element, plan, values)) return this.#fault;
     }
-    const fault = this.#frames.append(this.#at);
+    const fault = this.#frames.append(this.#at - RECORD_AT);
     this.#bytes = this.#frames.bytes;
     this.#shape = shape;
     return fault;
@@ -106,14 +106,14 @@ export class MessageWriter {
   }
 
   #element(element: ElementPlan, plan: MessagePlan, values: MessageValues): boolean {
-    if (element.kind === 'pds') return this.#carrier(element, plan.tags, values.pds);
     const value = values.fields[element.de];
-    if (element.kind === 'amount') return this.#amount(element, value);
-    if (typeof value === 'string') return this.#text(element, value);
-    if (element.kind === 'digits' && typeof value === 'number') return this.#number(element, value);
-    if (element.kind === 'location' && typeof value === 'object') {
-      return this.#location(element, value);
-    }
+    const { kind } = element;
+    const isText = kind !== 'amount' && kind !== 'pds';
+    if (typeof value === 'string' && isText) return this.#text(element, value);
+    if (kind === 'amount') return this.#amount(element, value);
+    if (kind === 'pds') return this.#carrier(element, plan, values.pds);
+    if (kind === 'digits' && typeof value === 'number') return this.#number(element, value);
+    if (kind === 'location' && typeof value === 'object') return this.#location(element, value);
     return this.#refuse('WRONG_VALUE', this.#at, element.field, 'not an amount element');
   }
 
@@ -178,11 +178,8 @@ export class MessageWriter {
   /** Why a text of this length is refused; a wrong character in it counts first. */
   #wrongLength({ bytes, field, length, lengthDigits }: ElementPlan, text: string): boolean {
     const at = this.#at;
-    for (let index = 0; index < text.length; index++) {
-      const code = text.charCodeAt(index);
-      if (code < bytes.length && (bytes[code] as number) >= 0) continue;
-      return this.#wrongCharacter(at + lengthDigits + index, field);
-    }
+    const wrongAt = wrongIndex(text, bytes);
+    if (wrongAt >= 0) return this.#wrongCharacter(at + lengthDigits + wrongAt, field);
     if (text.length > length) {
       const detail = `${text.length} characters, at most ${length}`;
       return this.#refuse('TOO_LONG', at, field, detail);
@@ -225,18 +222,18 @@ export class MessageWriter {
   }
 
   /** The PDS of one carrier: tag, length and text of each. */
-  #carrier(element: ElementPlan, tags: readonly string[], values: readonly string[]): boolean {
+  #carrier(element: ElementPlan, plan: MessagePlan, values: readonly string[]): boolean {
     const ends = this.#carrierEnds;
     const { carrier } = element;
     const last = ends[carrier] as number;
     const start = this.#at + element.lengthDigits;
     let at = start;
     for (let index = carrier === 0 ? 0 : (ends[carrier - 1] as number); index < last; index++) {
-      const [tag, text] = [tags[index] as string, values[index] as string];
+      const text = values[index] as string;
       if (!this.#isThere(PDS_SLOTS + index, at, text)) {
-        this.#digits(Number(tag), at, TAG_DIGITS);
+        this.#digits(plan.tagNumbers[index] as number, at, TAG_DIGITS);
         this.#digits(text.length, at + TAG_DIGITS, PDS_LENGTH_DIGITS);
-        const end = this.#characters(text, at + PDS_HEAD, element.bytes, 'PDS', tag);
+        const end = this.#characters(text, at + PDS_HEAD, element.bytes, 'PDS', plan.tags[index]);
         if (end < 0) return false;
       }
       at += PDS_HEAD + text.length;
@@ -258,23 +255,15 @@ export class MessageWriter {
   #characters(text: string, start: number, table: CharacterBytes, field: string, tag = ''): number {
     const bytes = this.#bytes;
     const { length } = text;
-    let seen = 0;
     let written = 0;
     for (let index = 0; index < length; index++) {
-      const code = text.charCodeAt(index);
-      const byte = table[code & 255] as number;
-      // Negative or above 255 as soon as one is: looked into below.
-      seen |= code;
+      const byte = table[text.charCodeAt(index)] as number;
+      // Negative as soon as one is.
       written |= byte;
       bytes[start + index] = byte;
     }
-    if (written >= 0 && seen < 256) return start + length;
-    for (let index = 0; index < length; index++) {
-      const code = text.charCodeAt(index);
-      if (code < 256 && (table[code] as number) >= 0) continue;
-      this.#wrongCharacter(start + index, field + tag);
-      break;
-    }
+    if (written >= 0) return start + length;
+    this.#wrongCharacter(start + wrongIndex(text, table), field + tag);
     return -1;
   }
 
@@ -300,11 +289,19 @@ export class MessageWriter {
     return this.#refuse('WRONG_CHARACTER', at, field, 'character not allowed here');
   }
 
-  #refuse(code: CodecFaultCode, offset: number, field: string, detail: string): boolean {
-    this.#fault = refused(code, offset, field, detail).fault;
+  #refuse(code: CodecFaultCode, at: number, field: string, detail: string): boolean {
+    this.#fault = refused(code, at - RECORD_AT, field, detail).fault;
     return false;
   }
 }
+
+/** Of the first character that may not stand, −1 if all may. */
+const wrongIndex = (text: string, table: CharacterBytes): number => {
+  for (let index = 0; index < text.length; index++) {
+    if ((table[text.charCodeAt(index)] as number) < 0) return index;
+  }
+  return -1;
+};
 
 /** One record without its length, written by `write`. */
 export const recordBy = (

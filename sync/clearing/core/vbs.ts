@@ -24,23 +24,30 @@ export const fileOffset = (at: number, blocking: Blocking): number =>
 
 /** Bytes of a chunk at least: what is worth a write. */
 const CHUNK_BYTES = 262_144;
+/** A block that no chunk fills. */
+const UNBLOCKED = 2 ** 30;
 /** More than the longest message that the field table allows, with its length and the pads of its blocks. */
 const RECORD_ROOM = 16_384;
 
+/** Where a record that is being written begins: its length goes in front of it. */
+export const RECORD_AT: number = LENGTH_PREFIX;
+
 /**
- * Frames records into a stream. A record is laid down at the beginning of {@link bytes}, in room kept for it, and
- * {@link append} copies it behind the others: its length in front, two pad bytes wherever it crosses a block. Chunks are
+ * Frames records into a stream. A record is laid down in {@link bytes} from {@link RECORD_AT}, in room kept for it, and
+ * {@link append} copies it with its length behind the others, two pad bytes wherever it crosses a block. Chunks are
  * handed out as they fill up and belong to whoever gets them.
  */
 export class VbsWriter {
-  readonly #isBlocked: boolean;
   readonly #emit: (chunk: Uint8Array) => void;
   readonly #chunkBytes: number;
+  /** Bytes of data in a block: as good as endless where there are none. */
+  readonly #blockData: number;
   /** Next byte of the stream. */
   #at = RECORD_ROOM;
   /** Where the data of the open block ends. */
-  #blockEnd = RECORD_ROOM + BLOCK_DATA;
-  /** The record that is being written, from 0; another array after every {@link append}, with the same record in it. */
+  #blockEnd: number;
+  #view: DataView;
+  /** The record that is being written; another array after some {@link append}, with the same record in it. */
   bytes: Uint8Array;
 
   /** @param chunkBytes 1 hands out every record by itself */
@@ -49,28 +56,25 @@ export class VbsWriter {
     emit: (chunk: Uint8Array) => void,
     chunkBytes: number = CHUNK_BYTES,
   ) {
-    this.#isBlocked = blocking === '1014';
     this.#emit = emit;
     this.#chunkBytes = chunkBytes;
+    this.#blockData = blocking === '1014' ? BLOCK_DATA : UNBLOCKED;
+    this.#blockEnd = this.#at + this.#blockData;
     this.bytes = new Uint8Array(RECORD_ROOM + chunkBytes + RECORD_ROOM);
+    this.#view = new DataView(this.bytes.buffer);
   }
 
-  /** Puts the first `length` bytes into the stream as a record, or says why they are none. */
+  /** Puts the first `length` bytes from {@link RECORD_AT} into the stream as a record, or says why they are none. */
   append(length: number): CodecFault | undefined {
     if (length === 0) return refused('WRONG_LENGTH', 0, 'record', 'empty').fault;
     if (length > RECORD_LENGTH_MAX) return tooLong(length);
-    const { bytes } = this;
-    const at = this.#at;
-    bytes[at] = 0;
-    bytes[at + 1] = 0;
-    bytes[at + 2] = length >>> 8;
-    bytes[at + 3] = length & 255;
-    bytes.copyWithin(at + LENGTH_PREFIX, 0, length);
-    this.#at = at + LENGTH_PREFIX + length;
-    if (this.#isBlocked) this.#padBlocks();
+    this.#view.setUint32(0, length);
+    this.#put(LENGTH_PREFIX + length);
     if (this.#at >= RECORD_ROOM + this.#chunkBytes) {
+      const { bytes } = this;
       this.bytes = new Uint8Array(bytes.length);
       this.bytes.set(bytes.subarray(0, RECORD_ROOM));
+      this.#view = new DataView(this.bytes.buffer);
       this.#handOut(bytes);
     }
     return undefined;
@@ -81,36 +85,43 @@ export class VbsWriter {
    * that ends on a block boundary gets no extra block.
    */
   close(): void {
-    const end = this.#at + LENGTH_PREFIX;
-    this.bytes.fill(0, this.#at, end);
-    this.#at = end;
-    if (this.#isBlocked) {
-      this.#padBlocks();
-      const isOpen = this.#at > this.#blockEnd - BLOCK_DATA;
-      if (isOpen) {
-        this.bytes.fill(PAD, this.#at, this.#blockEnd + PADS);
-        this.#at = this.#blockEnd + PADS;
-      }
+    this.#view.setUint32(0, 0);
+    this.#put(LENGTH_PREFIX);
+    const isOpen = this.#at > this.#blockEnd - this.#blockData;
+    if (isOpen && this.#blockData === BLOCK_DATA) {
+      this.bytes.fill(PAD, this.#at, this.#blockEnd + PADS);
+      this.#at = this.#blockEnd + PADS;
     }
     this.#handOut(this.bytes);
   }
 
-  /** Makes room for the pads of each block that is full. */
-  #padBlocks(): void {
-    const { bytes } = this;
-    while (this.#at >= this.#blockEnd) {
-      const end = this.#blockEnd;
-      if (this.#at > end) bytes.copyWithin(end + PADS, end, this.#at);
-      bytes[end] = PAD;
-      bytes[end + 1] = PAD;
-      this.#at += PADS;
-      this.#blockEnd = end + BLOCK_LENGTH;
+  /** Copies the bytes from 0 to `end` behind the stream, with the pads of each block that gets full. */
+  #put(end: number): void {
+    let from = 0;
+    let at = this.#at;
+    for (;;) {
+      const room = this.#blockEnd - at;
+      if (end - from < room) break;
+      this.#copy(from, from + room, at);
+      from += room;
+      at += room + PADS;
+      this.bytes[at - 2] = PAD;
+      this.bytes[at - 1] = PAD;
+      this.#blockEnd = at + this.#blockData;
     }
+    this.#copy(from, end, at);
+    this.#at = at + end - from;
+  }
+
+  /** Four bytes at a time: up to three behind the last one are copied too, where the next copy goes. */
+  #copy(from: number, end: number, to: number): void {
+    const view = this.#view;
+    for (let at = from; at < end; at += 4) view.setInt32(to + at - from, view.getInt32(at));
   }
 
   #handOut(bytes: Uint8Array): void {
     const chunk = bytes.subarray(RECORD_ROOM, this.#at);
-    this.#blockEnd -= chunk.length;
+    if (this.#blockData === BLOCK_DATA) this.#blockEnd -= chunk.length;
     this.#at = RECORD_ROOM;
     this.#emit(chunk);
   }
@@ -127,7 +138,7 @@ export const encodeVbs = (records: Iterable<Uint8Array>, blocking: Blocking): Co
   for (const record of records) {
     count++;
     const isShort = record.length <= RECORD_LENGTH_MAX;
-    if (isShort) writer.bytes.set(record);
+    if (isShort) writer.bytes.set(record, RECORD_AT);
     const fault = isShort ? writer.append(record.length) : tooLong(record.length);
     if (fault) return inRecord(fault, count);
   }

@@ -3,6 +3,8 @@
  * Bitmap, record length and blocks are counted here; nothing of the project's writer is used.
  */
 
+import { block } from '../../../issuer-side/ipm.ts';
+
 export type Script = 'latin1' | 'cp500';
 
 /** One element: its number and its characters in the file, with length digits and padding. */
@@ -70,8 +72,13 @@ export const fileOfRecords = (
   records: readonly Uint8Array[],
   framing: 'none' | '1014' = '1014',
 ): Uint8Array => {
-  const bytes = stream(records.map((record) => [...record]));
-  return Uint8Array.from(framing === '1014' ? inBlocks(bytes) : bytes);
+  const parts = records.flatMap((record) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(record.length);
+    return [length, record];
+  });
+  const bytes = Buffer.concat([...parts, Buffer.alloc(4)]);
+  return new Uint8Array(framing === '1014' ? block(bytes) : bytes);
 };
 
 const FILE_ID = '0022611210000003281502201';
