@@ -13,7 +13,7 @@ import type {
   WritingRule,
 } from './message-plan.ts';
 import { layOutPds } from './pds.ts';
-import { LENGTH_PREFIX, RECORD_AT, VbsWriter } from './vbs.ts';
+import { RECORD_AT, VbsWriter } from './vbs.ts';
 import type { Blocking } from './vbs.ts';
 
 /** What is written into an element: a number stands for its digits, a location for the text that it makes. */
@@ -310,7 +310,7 @@ export const recordBy = (
 ): Coded<Uint8Array> => {
   let framed: Uint8Array = new Uint8Array(0);
   const fault = write(new MessageWriter(rule, 'none', (chunk) => (framed = chunk), 1));
-  return fault ? { ok: false, fault } : coded(framed.subarray(LENGTH_PREFIX));
+  return fault ? { ok: false, fault } : coded(framed.subarray(RECORD_AT));
 };
 
 /** Writes one message: MTI, 16-byte binary bitmap with bit 1 set, elements in ascending order. */

@@ -8,8 +8,7 @@ export type Blocking = '1014' | 'none';
 /** One record of the stream; `offset` counts in the unblocked stream, see {@link fileOffset}. */
 export type VbsRecord = { readonly offset: number; readonly bytes: Uint8Array };
 
-/** Bytes of a record's length in front of it. */
-export const LENGTH_PREFIX = 4;
+const LENGTH_PREFIX = 4;
 const BLOCK_DATA = 1012;
 const BLOCK_LENGTH = 1014;
 const PADS = BLOCK_LENGTH - BLOCK_DATA;

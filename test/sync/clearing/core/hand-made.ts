@@ -3,7 +3,7 @@
  * Bitmap, record length and blocks are counted here; nothing of the project's writer is used.
  */
 
-import { block } from '../../../issuer-side/ipm.ts';
+import { block as inWholeBlocks } from '../../../issuer-side/ipm.ts';
 
 export type Script = 'latin1' | 'cp500';
 
@@ -78,7 +78,7 @@ export const fileOfRecords = (
     return [length, record];
   });
   const bytes = Buffer.concat([...parts, Buffer.alloc(4)]);
-  return new Uint8Array(framing === '1014' ? block(bytes) : bytes);
+  return new Uint8Array(framing === '1014' ? inWholeBlocks(bytes) : bytes);
 };
 
 const FILE_ID = '0022611210000003281502201';
