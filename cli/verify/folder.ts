@@ -14,6 +14,7 @@ import { Findings, type VerifyReport } from './findings.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkLog, logPrefixes, type LogView } from './log.ts';
+import { checkInboundAnswers } from './inbound-answers.ts';
 import { checkPayouts } from './payout-files.ts';
 import { checkProof } from './proofs.ts';
 import { type CheckedReceipt, checkReceipts, receiptStem, type ReceiptBook } from './receipts.ts';
@@ -204,6 +205,7 @@ async function checkAll(
   const { views, named } = checkClearing(context);
   checkAnswers(context, views);
   checkPayouts(context);
+  checkInboundAnswers(context);
   const closed = readClosedBooks(context);
   const evidence = files.below(EVIDENCE);
   for (const path of evidence.filter(isProof)) checkProofFile(files, path, store, findings);

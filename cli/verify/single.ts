@@ -14,6 +14,7 @@ import {
   verifyFolder,
   type FolderOptions,
 } from './folder.ts';
+import { isInboundAnswer, proveInboundAnswer } from './inbound-answers.ts';
 import { checkInclusionProof, isInclusionProof } from './inclusion.ts';
 import { checkL3Proof, isL3Proof } from './l3-proof.ts';
 import { checkCheckpoint, checkLog } from './log.ts';
@@ -65,6 +66,8 @@ function checkFile(
   } else if (base !== undefined) {
     const context = { files, store, logs: undefined, findings, fileIds: new Set<string>() };
     checkSettlementFile({ ...context, nowS, finalFile }, base);
+  } else if (isInboundAnswer(name)) {
+    proveInboundAnswer({ files, store, findings }, name);
   } else if (isProof(name)) {
     checkProofFile(files, name, store, findings);
   } else if (name.endsWith('.cbor')) {
