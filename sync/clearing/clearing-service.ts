@@ -145,14 +145,14 @@ export class ClearingService {
 
   /** Stops a log that signed two histories: see stopped-logs.ts. Returns whether anything is new. */
   async stopLog(fork: ProvenFork, evidence: string, nowS: number): Promise<boolean> {
-    const { database, directory } = this.#options;
-    return database.transaction((session) => stopLog({ session, nowS, directory }, fork, evidence));
+    const directory = this.#directory;
+    return this.within((session) => stopLog({ session, nowS, directory }, fork, evidence));
   }
 
   /** A person's decision to follow a stopped log again; false where it was not stopped. */
   async liftStop(origin: string, nowS: number): Promise<boolean> {
-    const { database, directory } = this.#options;
-    return database.transaction((session) => liftStop({ session, nowS, directory }, origin));
+    const directory = this.#directory;
+    return this.within((session) => liftStop({ session, nowS, directory }, origin));
   }
 
   /** Logs that are stopped now. */

@@ -251,20 +251,25 @@ export class LogPuller {
     const cosignedAtS = Math.min(nowS, ...head.cosignedAtS.values());
     const ahead: CheckedBundle[] = [];
     let failure: { readonly error: unknown } | undefined;
-    while (ahead.length > 0 || (tree.size < end && !failure)) {
-      const mayRead = tree.size < end && !failure && wantsMore(ahead);
-      if (mayRead && !(await this.#isHeldUp(ahead.length))) {
-        try {
-          const bundles = await this.#nextChunk(served, tree, end);
-          await this.#prove(served, tree);
-          for (const one of bundles) ahead.push(await this.#check(clearing, one, cosignedAtS));
-        } catch (error) {
-          // What was read and proven before is booked first.
-          failure = { error };
+    try {
+      while (ahead.length > 0 || (tree.size < end && !failure)) {
+        const mayRead = tree.size < end && !failure && wantsMore(ahead);
+        if (mayRead && !(await this.#isHeldUp(ahead.length))) {
+          try {
+            const bundles = await this.#nextChunk(served, tree, end);
+            await this.#prove(served, tree);
+            for (const one of bundles) ahead.push(await this.#check(clearing, one, cosignedAtS));
+          } catch (error) {
+            // What was read and proven before is booked first.
+            failure = { error };
+          }
+          continue;
         }
-        continue;
+        await this.#book(clearing, ahead, nowS, signed.note);
       }
-      await this.#book(clearing, ahead, nowS, signed.note);
+    } finally {
+      // Where booking breaks off nothing stays under check: documents change only while nothing is.
+      await Promise.allSettled(ahead.map(({ items }) => items));
     }
     if (failure) throw failure.error;
   }

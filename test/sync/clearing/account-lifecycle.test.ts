@@ -317,3 +317,29 @@ t.test('the registry: a new credential is the next account, a status list ends o
   t.equal(directory.accountAfter?.({ ...key, party: 'another' }, NOW_S + 30), undefined);
   t.equal(directory.accountAfter?.({ ...key, currency: 840 }, NOW_S + 30), undefined);
 });
+
+t.test('what a lifted stop lets go follows the documents of now, not of the start', async (t) => {
+  const { service, database } = await inMemory();
+  const paid = new LineOfReceipts('car').next(500n * YEN, { key: OLD });
+  await service.ingestBatch([paid], NOON_S);
+  await service.stopLog({ origin: paid.origin, common: undefined } as never, 'fork', NOON_S);
+  const refund: VerifiedCredit = {
+    kind: 'credit',
+    origin: 'intake.example',
+    leafIndex: 1,
+    creditHash: hashOf('credit of a held charge'),
+    paymentHash: paid.paymentHash,
+    refundedMicro: 200n * YEN,
+    reason: '',
+    businessTimeS: NOON_S,
+    isTimeFlagged: false,
+  };
+  t.match(await service.ingestBatch([refund], NOON_S + 1), { waiting: 1 });
+  service.follow(endingAt(NOON_S, 'ACC-NEW'));
+  await service.liftStop(paid.origin, NOON_S + 2);
+  const refunds = await database.transaction((session) =>
+    session.all("SELECT account FROM keys WHERE sign = 'credit'"),
+  );
+  t.match(refunds, [{ account: 'ACC-NEW' }]);
+  await service.close();
+});

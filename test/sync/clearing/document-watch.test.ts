@@ -286,3 +286,36 @@ t.test(
     await busy;
   },
 );
+
+t.test('a pull that breaks off leaves no record under check behind it', async (t) => {
+  const { world, watch } = await folderOf(t);
+  const { service } = await inMemory({ directory: directoryOf(watch.registry) });
+  t.teardown(() => service.close());
+  let underCheck = 0;
+  const checker = {
+    check: async () => {
+      underCheck += 1;
+      for (let turns = underCheck * 20; turns > 0; turns -= 1) {
+        await new Promise((resolve) => void setImmediate(resolve));
+      }
+      underCheck -= 1;
+      return [];
+    },
+  };
+  const log = new LogInMemory();
+  const junk = { ...purchase(world, worldPayer(world)), payment: new Uint8Array(100) };
+  log.append(Array.from({ length: 2_560 }, () => junk));
+  const puller = new LogPuller({
+    registry: watch.registry,
+    clearing: world.signers.clearing.key.id,
+    sources: [log.source],
+    origin: ORIGIN,
+    policy: log.policy,
+    verifier: nodeVerifier(),
+    checker,
+    contentKey: log.pair.privateKey,
+  });
+  service.ingestBatch = () => Promise.reject(new Error('disk full'));
+  await t.rejects(puller.pull(service, NOW_S + 60), { message: 'disk full' });
+  t.equal(underCheck, 0, 'else documents that come into force with the next request are lost');
+});
