@@ -1,7 +1,7 @@
 /** Files of documents in folders that others write into: what is new, what has gone, what cannot be read. */
 import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { lstat, readFile, readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 
 const FILES_MAX = 1_000_000;
@@ -37,7 +37,15 @@ interface SeenFile {
 const isPassing = (name: string): boolean =>
   name.endsWith('.tmp') || name.split(sep).some((part) => part.startsWith('.'));
 
-const stampOf = ({ size, mtimeNs, ino }: BigIntStats): string => `${size} ${mtimeNs} ${ino}`;
+/** With the time of the last change of any kind: that of the content can be set to whatever it was before. */
+const stampOf = ({ size, mtimeNs, ctimeNs, ino }: BigIntStats): string =>
+  `${size} ${mtimeNs} ${ctimeNs} ${ino}`;
+
+const isDanglingLink = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    (found) => found.isSymbolicLink(),
+    () => false,
+  );
 
 const reasonOf = (error: unknown): string => {
   const { code, message } = error as NodeJS.ErrnoException;
@@ -117,17 +125,21 @@ export class DocumentFiles {
   ): Promise<{ readonly seen: SeenFile; readonly bytes?: Uint8Array } | undefined> {
     try {
       const before = await stat(path, { bigint: true });
+      // Reading a pipe or a device may never end.
+      if (!before.isFile()) throw new Error('is no file');
       const stamp = stampOf(before);
       const seen = this.#files.get(path);
       if (seen?.stamp === stamp) return { seen };
       if (before.size > this.#bytesMax) throw new Error(`has more than ${this.#bytesMax} bytes`);
       const bytes = new Uint8Array(await readFile(path));
       const sha256 = createHash('sha256').update(bytes).digest('hex');
-      const isSettled = nowMs - Number(before.mtimeMs) > STAMP_MS;
+      const changedMs = Math.max(Number(before.mtimeMs), Number(before.ctimeMs));
+      const isSettled = nowMs - changedMs > STAMP_MS;
       return { seen: isSettled ? { stamp, sha256 } : { sha256 }, bytes };
     } catch (error) {
-      // Gone since it was listed: the next look says so.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') troubles.set(path, reasonOf(error));
+      else if (await isDanglingLink(path)) troubles.set(path, 'is a link to nothing');
+      // Else it is gone since it was listed: the next look says so.
       const seen = this.#files.get(path);
       return seen && { seen: { sha256: seen.sha256 } };
     }

@@ -1,0 +1,53 @@
+/** What lies in a folder of documents that people and programs write into. */
+import { execFileSync } from 'node:child_process';
+import { symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { DocumentFiles } from '../../../sync/clearing/document-files.ts';
+
+const BYTES_MAX = 100;
+/** Long after the files were written, as far as their stamps say. */
+const later = (): number => Date.now() + 60_000;
+
+t.test('a file put in place of another with the time stamp that this had is read', async (t) => {
+  const root = t.testdir({});
+  const file = join(root, 'document');
+  // What is unpacked from an image or a package has one time stamp, whatever it is.
+  const put = (content: string): void => {
+    writeFileSync(file, content);
+    utimesSync(file, 1, 1);
+  };
+  const files = new DocumentFiles([root], BYTES_MAX);
+  const fresh = async (): Promise<string[]> =>
+    (await files.look(later())).fresh.map(({ bytes }) => Buffer.from(bytes).toString());
+  put('one');
+  t.same(await fresh(), ['one']);
+  t.same(await fresh(), [], 'once');
+  put('two');
+  t.same(await fresh(), ['two'], 'of the same length');
+});
+
+t.test('what is no file is told by name and holds nothing up', async (t) => {
+  const root = t.testdir({ folder: { kept: 'kept' }, outside: 'outside' });
+  const folder = join(root, 'folder');
+  execFileSync('mkfifo', [join(folder, 'pipe')]);
+  symlinkSync('/dev/zero', join(folder, 'device'));
+  symlinkSync('nowhere', join(folder, 'dangling'));
+  symlinkSync('.', join(folder, 'round'));
+  symlinkSync('../outside', join(folder, 'linked'));
+  const { fresh, troubles } = await new DocumentFiles([folder], BYTES_MAX).look(later());
+  t.same(
+    fresh.map(({ bytes }) => Buffer.from(bytes).toString()),
+    ['kept', 'outside'],
+    'a link to a file counts as the file',
+  );
+  t.same(
+    new Map(troubles),
+    new Map([
+      [join(folder, 'dangling'), 'is a link to nothing'],
+      [join(folder, 'device'), 'is no file'],
+      [join(folder, 'pipe'), 'is no file'],
+      [join(folder, 'round'), 'is no file'],
+    ]),
+  );
+});
