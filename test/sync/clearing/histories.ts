@@ -35,6 +35,7 @@ const KINDS = [
   'look',
   'forgive',
   'seal',
+  'bounce',
 ] as const;
 
 type Kind = (typeof KINDS)[number];
@@ -87,6 +88,7 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   look: 3,
   forgive: 1,
   seal: 1,
+  bounce: 2,
 };
 const deckOf = (kinds: readonly Kind[]): readonly Kind[] =>
   kinds.flatMap((kind) => Array<Kind>(WEIGHTS[kind]).fill(kind));
@@ -129,6 +131,7 @@ const SETTLED = deckOf([
   'accepted',
   'payout',
   'payout',
+  'bounce',
   'seal',
   'seal',
   'seal',

@@ -2,10 +2,13 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
 import { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import { JST } from '../../../sync/clearing/core/civil-time.ts';
 import type { WriteFile } from '../../../sync/clearing/cut-file.ts';
+import { deleteExpired } from '../../../sync/clearing/delete-expired.ts';
 import type { Inbound } from '../../../sync/clearing/read-back.ts';
 import { SEAL_AFTER_DAYS, checkSegment } from '../../../sync/clearing/seal-segments.ts';
 import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
+import { bounceOf } from './bank-deeds.ts';
 import { Crash, Fuse, failingDatabase, failingWriter } from './failing-store.ts';
 import { GATEWAY, HistoryWorld, PAYOUT_TERMS, TERMS, directory, itemOf } from './history-world.ts';
 import { IssuerDeeds } from './issuer-deeds.ts';
@@ -222,7 +225,8 @@ class Player {
   async step(step: Step): Promise<void> {
     this.#nowS += step.waitS + (step.kind === 'seal' ? SEAL_WAIT_S : 0);
     this.#deeds = this.#world.deeds(step, this.#nowS);
-    this.#deed = this.#issuer.deed(step, this.#nowS);
+    const bounce = bounceOf(step, this.#books.desk, this.#files.keys(), this.#nowS);
+    this.#deed = bounce ?? this.#issuer.deed(step, this.#nowS);
     this.#forkSize = step.pick % (this.#world.logSize(GATEWAY) + 1);
     if (step.kind === 'fork') {
       this.#evidence += 1;
@@ -336,6 +340,19 @@ class Player {
     this.#compare(sorted(found), [sorted(wanted)], 'the receipts');
   }
 
+  /** Years later what nobody has to keep is deleted; where money stands does not change by that. */
+  async #forget(clearing: ClearingService): Promise<void> {
+    const writeFile = failingWriter(this.#files, this.#fuse);
+    const removeFile = async (path: string): Promise<void> => void this.#files.delete(path);
+    const options = { signer, terms: { zone: JST }, outFolder: 'out', writeFile, removeFile };
+    await deleteExpired(this.#real, options, this.#nowS + 12 * 366 * DAY_S);
+    const standing = await this.#standing();
+    this.#checkInvariant(standing);
+    this.#compare(standing, [this.#expected()], 'the books after deletion');
+    const { reconciles, differences } = await clearing.reconcile();
+    if (!reconciles) throw new Error(`after deletion: ${differences.join('; ')}`);
+  }
+
   async end(): Promise<void> {
     const clearing = this.#clearing ?? (await this.#open());
     const { reconciles, differences } = await clearing.reconcile();
@@ -347,6 +364,7 @@ class Player {
     this.#compare(payoutsFound(this.#files), [payoutsBooked(desk)], 'the payouts');
     await this.#checkReceipts();
     await this.#rebuild(clearing);
+    if (lines.files.length > 1) await this.#forget(clearing);
   }
 }
 

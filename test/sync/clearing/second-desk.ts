@@ -11,10 +11,13 @@ export type Position = Taken & { readonly at: number };
 const YEN = 392;
 const YEN_MICRO = 1_000_000n;
 
+export type Transfer = { readonly merchant: string; readonly yen: bigint; isReturned: boolean };
+
 export class SecondDesk {
   readonly #books: SecondLines;
-  /** Yen of each transfer, file by file. */
-  readonly payouts: bigint[][] = [];
+  /** Transfers, file by file. */
+  readonly payouts: Transfer[][] = [];
+  readonly #returns: { merchant: string; nowS: number; file: number; mayRetry: boolean }[] = [];
   /** Accounts that pay nothing further. */
   readonly declined: Set<string> = new Set();
   readonly #positions: Position[] = [];
@@ -72,7 +75,7 @@ export class SecondDesk {
 
   /** Pays whole yen to the merchants that have an account, less whole yen of fees; a debt pays nobody. */
   payout(payees: ReadonlySet<string>, minimumYen: bigint): void {
-    const amounts: bigint[] = [];
+    const transfers: Transfer[] = [];
     for (const name of [...this.#books.merchants.keys()].toSorted()) {
       const [merchant = '', currency] = name.split(' ');
       const sums = this.#books.merchants.get(name)!;
@@ -81,11 +84,29 @@ export class SecondDesk {
       const left = payableOf(sums) - fee;
       const yen = left < 0n ? 0n : left / YEN_MICRO;
       if (yen === 0n || yen < minimumYen || !payees.has(merchant)) continue;
+      if (this.#isStopped(merchant)) continue;
       sums.fees += fee;
       sums.due -= fee * 10_000n;
       sums.paid += yen * YEN_MICRO;
-      amounts.push(yen);
+      transfers.push({ merchant, yen, isReturned: false });
     }
-    if (amounts.length > 0) this.payouts.push(amounts);
+    if (transfers.length > 0) this.payouts.push(transfers);
+  }
+
+  /** The last word of the bank was that the account is wrong. */
+  #isStopped(merchant: string): boolean {
+    const last = this.#returns
+      .filter((one) => one.merchant === merchant)
+      .toSorted((a, b) => a.nowS - b.nowS || a.file - b.file)
+      .at(-1);
+    return last?.mayRetry === false;
+  }
+
+  /** The bank gave a transfer back: its sum is owed again, once. */
+  bounce(file: number, transfer: Transfer, mayRetry: boolean, nowS: number): void {
+    if (transfer.isReturned) return;
+    transfer.isReturned = true;
+    this.#returns.push({ merchant: transfer.merchant, nowS, file, mayRetry });
+    this.#books.merchants.get(`${transfer.merchant} ${YEN}`)!.paid -= transfer.yen * YEN_MICRO;
   }
 }

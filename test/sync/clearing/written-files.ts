@@ -73,4 +73,4 @@ export const payoutsFound = (files: ReadonlyMap<string, Buffer>): string =>
     .join('\n');
 
 export const payoutsBooked = ({ payouts }: SecondDesk): string =>
-  payouts.map((yen) => amountsText(yen)).join('\n');
+  payouts.map((transfers) => amountsText(transfers.map(({ yen }) => yen))).join('\n');
