@@ -30,7 +30,7 @@ import { readHolds } from './retention.ts';
 import { RETRIEVAL_FOLDER } from './retrievals.ts';
 import { rewriteSegment } from './seal-segments.ts';
 import { dropEmptySegments, readSegments } from './segments.ts';
-import { textOf, textOrNull } from './sql.ts';
+import { numberOf, textOf, textOrNull } from './sql.ts';
 import type { SqlDatabase, SqlSession } from './sql.ts';
 
 export type DeletionOptions = {
@@ -176,7 +176,10 @@ const closeFiles = async (
       );
       if (!row) return undefined;
       const name = textOf(row, 'file_name');
-      return { name, ...(await closeGroup(session, name, await readHolds(session), at)) };
+      const group = await closeGroup(session, name, await readHolds(session), at);
+      // A run that ends here is not done, whatever was closed before.
+      if (!group.kept) await note(session, { throughS: 0, atS: at.nowS });
+      return { name, ...group };
     });
     if (!done) return { files, kept };
     after = done.name;
@@ -199,6 +202,56 @@ export const deleteExpired = async (
   const horizonS = accountingHorizonS(nowS, { years, yearEndMonth, zone });
   const at = { nowS, horizonS };
   const { files, kept } = await closeFiles(database, at);
+  const isDone = await database.transaction((session) => isClosed(session, horizonS));
+  const rest = isDone ? NOTHING : await closeRest(database, at);
+  // The list first: whoever looks while files go knows why.
+  if (!isDone) await writeList(database, options, { nowS, throughS: horizonS });
+  await removeFiles(database, options);
+  await removeEvidence(database, options);
+  if (!isDone) {
+    await database.transaction(async (session) => {
+      await forget(session);
+      await note(session, { throughS: horizonS, atS: nowS });
+    });
+  }
+  const { payouts, receipts, entries } = rest;
+  return { throughS: horizonS, files: files + payouts, kept, receipts, entries };
+};
+
+/** How far the last run came that was not cut short, and when: the journals are not read again for nothing. */
+const PROGRESS = { throughS: 'closed through', atS: 'closed at' } as const;
+
+type Progress = Readonly<Record<keyof typeof PROGRESS, number>>;
+
+const note = async (session: SqlSession, progress: Progress): Promise<void> => {
+  for (const key of Object.keys(PROGRESS) as (keyof Progress)[]) {
+    await session.run(
+      `INSERT INTO counters (name, value) VALUES (?, ?)
+       ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+      PROGRESS[key],
+      BigInt(progress[key]),
+    );
+  }
+};
+
+/** True if everything behind the files was closed through this day, and no hold has been lifted since. */
+const isClosed = async (session: SqlSession, horizonS: number): Promise<boolean> => {
+  const [row] = await session.all(
+    `SELECT t.value AS through, (SELECT count(*) FROM legal_holds h WHERE h.lifted_s >= a.value) AS lifted
+     FROM counters t JOIN counters a ON a.name = ? WHERE t.name = ?`,
+    PROGRESS.atS,
+    PROGRESS.throughS,
+  );
+  return row !== undefined && numberOf(row, 'through') === horizonS && row['lifted'] === 0n;
+};
+
+const NOTHING = { payouts: 0, receipts: 0, entries: 0 } as const;
+
+/** What stands behind the files: payouts, journals, ended lines. */
+const closeRest = async (
+  database: SqlDatabase,
+  at: { readonly nowS: number; readonly horizonS: number },
+): Promise<Readonly<Record<keyof typeof NOTHING, number>>> => {
   const { payouts, held, merged } = await database.transaction(async (session) => {
     const keys = await heldKeys(session, await readHolds(session));
     const merchants = await merchantsOf(session, keys);
@@ -207,22 +260,17 @@ export const deleteExpired = async (
     return {
       payouts: await closePayouts(session, isHeld, at),
       held: keys,
-      merged: await closeMerchants(session, isHeld, horizonS),
+      merged: await closeMerchants(session, isHeld, at.horizonS),
     };
   });
-  const entries = merged + (await closeJournal(database, held, horizonS));
+  const entries = merged + (await closeJournal(database, held, at.horizonS));
   const holds = await database.transaction(readHolds);
-  const receipts = await closeLines(database, holds, nowS);
+  const receipts = await closeLines(database, holds, at.nowS);
   for (const { name } of await database.transaction(readSegments)) {
-    await rewriteSegment(database, name, nowS);
+    await rewriteSegment(database, name, at.nowS);
   }
   await database.transaction(dropEmptySegments);
-  // The list first: whoever looks while files go knows why.
-  await writeList(database, options, { nowS, throughS: horizonS });
-  await removeFiles(database, options);
-  await removeEvidence(database, options);
-  await database.transaction(forget);
-  return { throughS: horizonS, files: files + payouts.length, kept, receipts, entries };
+  return { payouts: payouts.length, receipts, entries };
 };
 
 type Merchant = { readonly acquirer: string; readonly merchant: string };
