@@ -151,6 +151,7 @@ t.test('the clearing answers every request, and a bad one with a code', async (t
   t.match(await clearing.ask({ do: 'read-back' }), { inbox: [{ kind: 'taken', number: 1 }] });
   t.ok(readdirSync(join(inbox, 'taken')).some((name) => name.startsWith(fileName)));
   t.match(await clearing.ask({ do: 'read-back' }), { inbox: [] }, 'nothing is read twice');
+  t.match(await clearing.ask({ do: 'seal' }), { sealed: [] }, 'nothing is a month old');
 
   const hold = { kind: 'file', reference: fileName, reason: 'a court asked' };
   t.match(await clearing.ask({ do: 'hold', ...hold }), { set: true });

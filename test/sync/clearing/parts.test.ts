@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
 import type { Test } from 'tap';
-import { configuredPart } from '../../../cli/programs/clearing-part.ts';
+import { configuredPart, takenOf } from '../../../cli/programs/clearing-part.ts';
 import { Config } from '../../../cli/programs/config.ts';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
 import { PRESENT } from '../../../protocol/messages/envelopes.ts';
@@ -69,6 +69,7 @@ const evidenceFrom = (first: number, count: number): Evidence[] =>
 type Worker = {
   readonly service: ClearingService;
   readonly database: SqlDatabase;
+  readonly location: string;
   readonly files: Map<string, string>;
   readonly pull: (log: LogInMemory) => Promise<number>;
 };
@@ -81,6 +82,7 @@ const worker = async (t: Test, part?: Part): Promise<Worker> => {
   t.teardown(() => made.service.close());
   return {
     ...made,
+    location: store.location,
     pull: async (log) => {
       const puller = new LogPuller({
         clearing: world.signers.clearing.key.id,
@@ -210,6 +212,18 @@ t.test(
     t.equal(at90?.throughSequence, 90);
     t.equal(at90?.sumMicro, BigInt(at90?.count ?? 0) * yen(100));
     t.same((await takenOfParts(stores.toReversed())).get(gateway), at90);
+    const asked = (...locations: string[]): ReturnType<typeof takenOf> =>
+      takenOf(left.service, {
+        part: { index: 0, of: 2 },
+        clearing: world.signers.clearing.key.id,
+        others: locations.map((location) => ({ location, access: {} })),
+      });
+    t.same(
+      (await asked(right.location)).get(gateway),
+      at90,
+      'as a running part asks beside the other',
+    );
+    await t.rejects(asked(), { code: 'PARTS_INCOMPLETE', message: /one part alone/ });
     for (const wrong of [
       [left.database],
       [left.database, left.database],
