@@ -5,7 +5,7 @@ import { JST, civilTime, yymmdd } from '../clearing/core/civil-time.ts';
 import { signAcknowledgement } from '../clearing/core/inbound-documents.ts';
 import { writeInbound } from '../clearing/core/inbound.ts';
 import type { InboundBody } from '../clearing/core/inbound-message.ts';
-import { ipmProfile } from '../clearing/core/ipm-profile.ts';
+import { ipmProfile, isPreStage } from '../clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../clearing/core/ipm-profile.ts';
 import type { SqlDatabase, SqlSession } from '../clearing/sql.ts';
 import { judge, missingSequences, modeOf, receive } from './core/desk.ts';
@@ -51,6 +51,10 @@ export type DeskRequest = {
 
 type Checked<T> =
   { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string };
+
+/** A 1442 of such a profile is taken by no vault without DE2. */
+const NO_CARDS =
+  'a chargeback of this profile carries the card number, which this desk never keeps: make it in the card system';
 
 type Kind = 'first' | 'arbitration' | 'retrieval';
 
@@ -337,6 +341,7 @@ export class IssuerDesk {
     const line = await store.lineHistory(session, arn);
     const profile = ipmProfile(line?.profile ?? '');
     if (!line || !profile) return { ok: false, reason: `no line ${arn} was taken` };
+    if (kind !== 'retrieval' && isPreStage(profile)) return { ok: false, reason: NO_CARDS };
     const whole = kind === 'first' ? line.amountMinor : line.presentedAgainMinor;
     const wanted = kind === 'retrieval' ? 0n : (request.amountMinor ?? whole);
     const earlier = await store.requestsOf(session, arn);

@@ -243,6 +243,13 @@ t.test('a member file after its vault: tied by the statement, answered as it cam
   const inward = readInbound(back.value.bytes, manifestOut, trusted, back.value.signed);
   t.match(inward, { ok: true, value: { messages: [{ kind: 'reconciliation' }] } });
   t.match(await answered(desk.desk, final, NOON_S + 99), { isRepeated: true });
+  const { arn } = JSON.parse(
+    final.lines.split('\n').find((one) => one.includes('"arn"')) ?? '{}',
+  ) as { arn: string };
+  const dispute = await desk.desk.chargeback({ arn, reason: '4834', cycle: 'first' }, NOON_S + 99);
+  t.match(dispute, { ok: false, reason: /card number, which this desk never keeps/ });
+  const asked = await desk.desk.retrieval({ arn, reason: '6321' }, NOON_S + 99);
+  t.match(asked, { ok: true }, 'a retrieval request needs none');
 });
 
 t.test('after a crash between commit and writing the same answer comes out', async (t) => {
