@@ -1,4 +1,8 @@
 /** Checking the records of a log: pure work of one processor, done in line or on the threads of check-threads.ts. */
+import { toHex } from '../../protocol/bytes.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
+import { EVIDENCE } from '../../protocol/messages/evidence.ts';
+import { PAYMENT } from '../../protocol/messages/payment.ts';
 import type { Verifier } from '../../protocol/public-key.ts';
 import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { ElsewhereItem, LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
@@ -53,7 +57,7 @@ export const rejected = (place: LogPlace, code: string, detail: string): Rejecte
   detail,
 });
 
-/** What cannot be booked has no party to go by: the first part of the clearing notes it for all. */
+/** What cannot be read has no party to go by: the first part of the clearing notes it for all. */
 export const notedBy = (
   part: Part | undefined,
   item: RejectedItem,
@@ -61,6 +65,31 @@ export const notedBy = (
   part === undefined || part.index === 0
     ? item
     : { kind: 'elsewhere', origin: item.origin, leafIndex: item.leafIndex };
+
+/** The line of a record that was refused; undefined where not even that can be read. */
+const lineOf = (plain: Uint8Array): string | undefined => {
+  const evidence = EVIDENCE.decode(plain);
+  const signed = evidence.ok && decodeSign1(evidence.value.payment);
+  const payment = signed && signed.ok && PAYMENT.decode(signed.value.payload);
+  return payment && payment.ok ? toHex(payment.value.line) : undefined;
+};
+
+/**
+ * Notes what was read and refused. Parts take documents in at different times: another part may have those that are missing
+ * here and leave the record to this one, so the part of its party notes it, and whoever does not know its line.
+ */
+const refusedBy = (
+  { part, registry }: CheckRules,
+  plain: Uint8Array,
+  item: RejectedItem,
+): RejectedItem | ElsewhereItem => {
+  const line = part && lineOf(plain);
+  if (!part || line === undefined) return notedBy(part, item);
+  const [payer] = registry.payers.get(line) ?? [];
+  const isHere = !payer || partOfParty(payer.partyId, part.of) === part.index;
+  const { origin, leafIndex } = item;
+  return isHere ? item : { kind: 'elsewhere', origin, leafIndex };
+};
 
 /**
  * What this part books of an entry. Another part's is verified all the same: the row that it is of counts into the
@@ -80,12 +109,13 @@ const ownItems = (
 
 /** Opens and checks every record, each by itself: whatever is wrong with one holds up no other. */
 export const checkRecords = (
-  { registry, clearing, part }: CheckRules,
+  rules: CheckRules,
   verifier: Verifier,
   { origin, cosignedAtS, records }: RecordBatch,
 ): CheckedItem[] =>
   records.flatMap(({ leafIndex, record, key }): CheckedItem | CheckedItem[] => {
     const place = { origin, leafIndex };
+    const { registry, clearing, part } = rules;
     try {
       const parsed = parsePayloadRecord(record);
       const plain = parsed && openPayload(parsed, key);
@@ -98,7 +128,7 @@ export const checkRecords = (
       const entry = readEvidence(registry, verifier, plain, context);
       return entry.ok
         ? ownItems(entry.value, place, part)
-        : notedBy(part, rejected(place, entry.code, entry.reason));
+        : refusedBy(rules, plain, rejected(place, entry.code, entry.reason));
     } catch (error) {
       // A record that our own reader stumbles over is noted like a wrong one; else it would stop its log for good.
       return notedBy(part, rejected(place, 'RECORD_UNREADABLE', String(error)));

@@ -6,6 +6,7 @@ import type { Test } from 'tap';
 import { configuredPart, takenOf } from '../../../cli/programs/clearing-part.ts';
 import { Config } from '../../../cli/programs/config.ts';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
+import { toHex } from '../../../protocol/bytes.ts';
 import { PRESENT } from '../../../protocol/messages/envelopes.ts';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { directoryOf } from '../../../sync/clearing/core/directory.ts';
@@ -74,10 +75,10 @@ type Worker = {
   readonly pull: (log: LogInMemory) => Promise<number>;
 };
 
-const worker = async (t: Test, part?: Part): Promise<Worker> => {
+const worker = async (t: Test, part?: Part, known = registry): Promise<Worker> => {
   const store = await makeTestStore(t);
   const database = await store.open();
-  const directory = directoryOf(registry, PROGRAMMES);
+  const directory = directoryOf(known, PROGRAMMES);
   const made = await inMemory({ database, directory, ...(part && { part }) });
   t.teardown(() => made.service.close());
   return {
@@ -90,7 +91,7 @@ const worker = async (t: Test, part?: Part): Promise<Worker> => {
         sources: [log.source],
         origin: ORIGIN,
         policy: log.policy,
-        registry,
+        registry: known,
         verifier: nodeVerifier(),
         contentKey: log.pair.privateKey,
       });
@@ -184,6 +185,25 @@ t.test('two parts over one log book everything once, and add up to one clearing'
   t.same(numbers.toSorted(), ['1', '2', '3', '4']);
   const arns = await both('SELECT arn AS v FROM presentments');
   t.equal(new Set(arns).size, arns.length);
+});
+
+t.test('a record that its own part cannot book is noted there, whatever others know', async (t) => {
+  // The documents of one line come into force later in the part that it belongs to, or in the other one.
+  const payer = payers[PARTIES] as Payer;
+  const known = [...registry.payers].filter(([line]) => line !== toHex(payer.line));
+  const behind = { ...registry, payers: new Map(known) };
+  const log = new LogInMemory();
+  log.append([purchase(world, payer, { sequence: 1 })]);
+  for (const isOwner of [true, false]) {
+    const left = await worker(t, { index: 0, of: 2 }, isOwner ? registry : behind);
+    const right = await worker(t, { index: 1, of: 2 }, isOwner ? behind : registry);
+    await left.pull(log);
+    await right.pull(log);
+    const [of0, of1] = [await left.service.reconcile(), await right.service.reconcile()];
+    t.same([of0.receipts, of1.receipts], [0, isOwner ? 0 : 1]);
+    t.match((isOwner ? of1 : of0).findings, [{ kind: 'UNKNOWN_LINE' }]);
+    t.same((isOwner ? of0 : of1).findings, []);
+  }
 });
 
 t.test(
