@@ -4,7 +4,7 @@ import t from 'tap';
 import { toHex } from '../../../../protocol/bytes.ts';
 import { DE_TABLE } from '../../../../sync/clearing/core/de-table.ts';
 import type { Coded } from '../../../../sync/clearing/core/fault.ts';
-import { readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
+import { IpmFileWriter, readSettlementFile } from '../../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE, ipmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import { encodePresentment } from '../../../../sync/clearing/core/ipm-record.ts';
@@ -168,6 +168,27 @@ t.test('a file of many chunks is the file of the other writer', async (t) => {
   }));
   const file = writtenFile(HEADER, lines, LATIN1);
   t.ok(file.ok && byOwnWriter(lines).equals(Buffer.from(file.value)));
+});
+
+t.test('first and second presentments in turn, and refused lines between them', async (t) => {
+  const [any] = fc.sample(anyLine, { numRuns: 1, seed: 4 }) as [PresentmentRecord];
+  const { second: _, ...first } = any;
+  const again = { ...first, second: { originalMinor: first.amountMinor, reason: '4853' } };
+  const lines = [first, again, first, again, again, first];
+  const chunks: Uint8Array[] = [];
+  const opened = IpmFileWriter.open(HEADER, LATIN1, (chunk) => chunks.push(chunk));
+  if (!opened.ok) throw new Error(opened.fault.detail);
+  // What a refused line left of its text must not pass for the record before.
+  const bad = { ...first, merchantId: 'MERCHANT~' };
+  for (const line of lines) {
+    t.match(opened.value.add(bad), { fault: { code: 'WRONG_CHARACTER', field: 'DE42' } });
+    t.match(opened.value.add(bad), { fault: { code: 'WRONG_CHARACTER', field: 'DE42' } });
+    t.ok(opened.value.add(line).ok);
+  }
+  t.match(opened.value.end(), { value: { records: 8, sumMinor: first.amountMinor * 6n } });
+  t.equal(Buffer.concat(chunks).toString('hex'), byOwnWriter(lines).toString('hex'));
+  const unbroken = writtenFile(HEADER, lines, LATIN1);
+  t.equal(unbroken.ok && toHex(unbroken.value), byOwnWriter(lines).toString('hex'));
 });
 
 /** Where an element's characters begin in a record, behind the digits of its length. */
