@@ -290,6 +290,25 @@ function transferOf(request: Request): TransferReturn {
   };
 }
 
+const CAN_WAIT: ReadonlySet<string> = new Set([
+  'SEAL_TOO_EARLY',
+  'STORE_FAILED',
+  'STORE_UNAVAILABLE',
+]);
+
+/** After a cut: what keeps it from sealing takes nothing from the cut, and is tried again with the next. */
+async function sealBehind(clearing: Clearing): Promise<Request> {
+  try {
+    const sealed = (await seal(clearing)).map(spokenSegment);
+    return sealed.length > 0 ? { sealed } : {};
+  } catch (error) {
+    if (error instanceof KiriError && CAN_WAIT.has(error.code)) {
+      return { sealTrouble: `${error.code}: ${error.message}` };
+    }
+    throw error;
+  }
+}
+
 const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
@@ -321,8 +340,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
         .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
       const cut = await service.cut(nowS(), anchors, request['closeOut'] === true);
       // Once a month there is something to put away; a cut is made every day.
-      const sealed = (await seal(clearing)).map(spokenSegment);
-      return { ...cut, stopped, ...back, ...(sealed.length > 0 ? { sealed } : {}) };
+      return { ...cut, stopped, ...back, ...(await sealBehind(clearing)) };
     }
     case 'read-back':
       return readBack(service, inbox, nowS());
