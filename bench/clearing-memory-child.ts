@@ -1,30 +1,35 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeSigner } from '../identity/edge/node-signatures.ts';
+import type { ClearingService } from '../sync/clearing/clearing-service.ts';
 import { openSqlite } from '../sync/clearing/sql.ts';
 import { answering } from './child.ts';
 import { NOON_S, openClearing, VerifiedReceipts } from './clearing-samples.ts';
 
-export interface MemoryQuestion {
-  readonly receipts: number;
-}
+export type MemoryQuestion =
+  | { readonly do: 'open'; readonly folder: string }
+  | { readonly do: 'book'; readonly receipts: number }
+  | { readonly do: 'close' };
 
 const BATCH = 1_024;
+const source = new VerifiedReceipts({ lines: 1_000, accounts: 500 });
+let service: ClearingService | undefined;
 
-/** Books so many receipts, a batch at a time. Returns the most memory that the process ever had, in KiB. */
-async function book({ receipts }: MemoryQuestion): Promise<number> {
-  const folder = await mkdtemp(join(tmpdir(), 'kiri-bench-clearing-'));
+async function open(folder: string): Promise<ClearingService> {
   const signer = nodeSigner(generateKeyPairSync('ed25519').privateKey);
-  const service = await openClearing(openSqlite(join(folder, 'clearing.sqlite')), signer, folder);
-  const source = new VerifiedReceipts({ lines: 1_000, accounts: 500 });
-  for (let booked = 0; booked < receipts; booked += BATCH) {
-    await service.ingestBatch(source.take(Math.min(BATCH, receipts - booked)), NOON_S);
+  return openClearing(openSqlite(join(folder, 'clearing.sqlite')), signer, folder);
+}
+
+/** Books so many more receipts, a batch at a time. Returns the most memory that the process ever had, in KiB. */
+async function answer(question: MemoryQuestion): Promise<number> {
+  if (question.do === 'open') service = await open(question.folder);
+  if (question.do === 'close') await service?.close();
+  if (question.do === 'book') {
+    for (let left = question.receipts; left > 0; left -= BATCH) {
+      await service?.ingestBatch(source.take(Math.min(BATCH, left)), NOON_S);
+    }
   }
-  await service.close();
-  await rm(folder, { recursive: true, force: true });
   return process.resourceUsage().maxRSS;
 }
 
-answering(book);
+answering(answer);

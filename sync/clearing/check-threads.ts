@@ -2,15 +2,19 @@ import { Worker } from 'node:worker_threads';
 import { invariant, KiriError } from '../../protocol/kiri-error.ts';
 import type { Registry } from './core/registry.ts';
 import type { RegistryChange } from './core/registry-change.ts';
+import type { ThreadRules } from './check-worker.ts';
 import { ItemUnpacker, type PackedItems } from './packed-items.ts';
 import type { CheckedItem, CheckRules, RecordBatch, RegistryChecker } from './record-check.ts';
+import { sharePayers, type SharedPayers } from './shared-payers.ts';
 
 /** Batches handed in and not answered, at most: whoever hands in waits for earlier ones first. */
 export const MAX_BATCHES = 64;
 /** With a second batch at hand a thread goes on while this one is busy in the store. */
 const BATCHES_PER_THREAD = 2;
-/** A thread costs a tenth of a second and its copy of the registry: fewer records than this do not start one. */
+/** A thread costs a tenth of a second: fewer records than this do not start one. */
 const MIN_RECORDS = 64;
+/** Changes of documents that lie over the registry as it was written; with one more it is written anew. */
+const MAX_LAYERS = 16;
 
 interface Task {
   readonly batch: RecordBatch;
@@ -27,8 +31,9 @@ interface Thread {
 
 /**
  * Checks records on threads of their own, so that every core verifies signatures while this one reads and books
- * (worker_threads; the registry is copied into each once, its chains are not verified again). A thread that dies fails the
- * batches that it held, and no other; the next batch starts a new one. Threads keep no process alive.
+ * (worker_threads). What they need of payers lies in memory that they share; merchants and mandates are copied into each.
+ * No chain is verified again. A thread that dies fails the batches that it held, and no other; the next batch starts a
+ * new one. Threads keep no process alive.
  */
 export class CheckThreads implements RegistryChecker {
   #rules: CheckRules;
@@ -36,6 +41,8 @@ export class CheckThreads implements RegistryChecker {
   readonly #most: number;
   readonly #threads = new Set<Thread>();
   readonly #waiting: Task[] = [];
+  /** Payers, the newest change first; none until a thread is started. */
+  #layers: readonly SharedPayers[] = [];
   #open = 0;
   #isClosed = false;
 
@@ -63,12 +70,25 @@ export class CheckThreads implements RegistryChecker {
     return answer;
   }
 
-  /** Threads that run get the change alone; one that starts later copies the whole. A batch is judged by one registry. */
+  /** Threads get the changed lines as a layer over the others. A batch is judged by one registry. */
   follow(registry: Registry, change: RegistryChange): void {
     invariant(this.#open === 0, 'clearing: documents change while records are under check');
     this.#rules = { ...this.#rules, registry };
     this.#inLine.follow(registry, change);
-    for (const { worker } of this.#threads) worker.postMessage(change);
+    if (this.#layers.length === 0) return;
+    const { payers } = change;
+    if (this.#layers.length > MAX_LAYERS) this.#layers = [];
+    else if (payers.length > 0) {
+      this.#layers = [sharePayers(payers, payers.length), ...this.#layers];
+    }
+    for (const { worker } of this.#threads) worker.postMessage(this.#threadRules());
+  }
+
+  #threadRules(): ThreadRules {
+    const { registry, ...rules } = this.#rules;
+    const { payers, payees, approvers, closings } = registry;
+    if (this.#layers.length === 0) this.#layers = [sharePayers(payers, payers.size)];
+    return { ...rules, layers: this.#layers, others: { payees, approvers, closings } };
   }
 
   /** Ends every thread; batches without an answer fail. */
@@ -100,7 +120,7 @@ export class CheckThreads implements RegistryChecker {
 
   #start(): Thread {
     const worker = new Worker(new URL('check-worker.js', import.meta.url), {
-      workerData: this.#rules,
+      workerData: this.#threadRules(),
     });
     const thread: Thread = { worker, sent: [], unpacker: new ItemUnpacker() };
     this.#threads.add(thread);

@@ -1,18 +1,30 @@
 /** A thread of check-threads.ts: checks the batches that it is sent, sends back what they held. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { nodeVerifier } from '../../identity/edge/node-signatures.ts';
-import { changedRegistry, type RegistryChange } from './core/registry-change.ts';
 import { ItemPacker } from './packed-items.ts';
-import { checkRecords, type CheckRules, type RecordBatch } from './record-check.ts';
+import { checkRecords, type CheckBasis, type RecordBatch } from './record-check.ts';
+import { PayersInLayers, type SharedPayers } from './shared-payers.ts';
 
-let rules = workerData as CheckRules;
+/** What a thread starts with, and is sent anew when documents change. */
+export interface ThreadRules extends Omit<CheckBasis, 'registry'> {
+  /** The newest first. */
+  readonly layers: readonly SharedPayers[];
+  readonly others: Omit<CheckBasis['registry'], 'payers'>;
+}
+
+const basisOf = ({ layers, others, ...rules }: ThreadRules): CheckBasis => ({
+  ...rules,
+  registry: { ...others, payers: new PayersInLayers(layers) },
+});
+
+let basis = basisOf(workerData as ThreadRules);
 const verifier = nodeVerifier();
 const packer = new ItemPacker();
-parentPort?.on('message', (sent: RecordBatch | RegistryChange) => {
+parentPort?.on('message', (sent: RecordBatch | ThreadRules) => {
   if (!('records' in sent)) {
-    rules = { ...rules, registry: changedRegistry(rules.registry, sent) };
+    basis = basisOf(sent);
     return;
   }
-  const packed = packer.pack(sent.origin, checkRecords(rules, verifier, sent));
+  const packed = packer.pack(sent.origin, checkRecords(basis, verifier, sent));
   parentPort?.postMessage(packed, [packed.rows]);
 });

@@ -8,17 +8,23 @@ import { openPayload, parsePayloadRecord } from '../ledger/payload-record.ts';
 import type { ElsewhereItem, LogPlace, RejectedItem, VerifiedItem } from './core/ingest.ts';
 import { partOfParty } from './core/part.ts';
 import type { Part } from './core/part.ts';
+import type { CheckRegistry } from './core/check-registry.ts';
 import { itemsOf, readEvidence, type ReadEntry } from './core/read-evidence.ts';
 import type { Registry } from './core/registry.ts';
 import type { RegistryChange } from './core/registry-change.ts';
 
 /** What every record of a clearing is held against. */
-export interface CheckRules {
-  readonly registry: Registry;
+export interface CheckBasis {
+  readonly registry: CheckRegistry;
   /** Id of this clearing's key. */
   readonly clearing: Uint8Array;
   /** Which part of the clearing books here; absent: all of it. */
   readonly part?: Part;
+}
+
+/** The same where the registry is held as a whole. */
+export interface CheckRules extends CheckBasis {
+  readonly registry: Registry;
 }
 
 /** A record that its leaf commits to, still sealed, with the content key that opens it. */
@@ -79,7 +85,7 @@ const lineOf = (plain: Uint8Array): string | undefined => {
  * here and leave the record to this one, so the part of its party notes it, and whoever does not know its line.
  */
 const refusedBy = (
-  { part, registry }: CheckRules,
+  { part, registry }: CheckBasis,
   plain: Uint8Array,
   item: RejectedItem,
 ): RejectedItem | ElsewhereItem => {
@@ -109,7 +115,7 @@ const ownItems = (
 
 /** Opens and checks every record, each by itself: whatever is wrong with one holds up no other. */
 export const checkRecords = (
-  rules: CheckRules,
+  rules: CheckBasis,
   verifier: Verifier,
   { origin, cosignedAtS, records }: RecordBatch,
 ): CheckedItem[] =>

@@ -9,10 +9,11 @@ import { REFUSAL, type Refusal } from '../../../protocol/messages/refusal.ts';
 import type { PublicKey, Verifier } from '../../../protocol/public-key.ts';
 import { accepted, refused, type Checked, type Refused } from '../../../protocol/refusal.ts';
 import type { Codec } from '../../../protocol/schema.ts';
-import type { VerifiedPayee, VerifiedPayer } from '../../../identity/core/chain.ts';
+import type { VerifiedPayee } from '../../../identity/core/chain.ts';
 import { LOSS_BY_ISSUER } from '../../../identity/core/documents/allowance.ts';
 import { coversOrigin } from '../../../identity/core/documents/mandate.ts';
 import { checkPeriod, type NamedPeriod } from '../../../identity/core/period.ts';
+import type { CheckRegistry, PayerFacts } from './check-registry.ts';
 import type { VerifiedCredit } from './credit.ts';
 import type {
   LogPlace,
@@ -23,7 +24,6 @@ import type {
 } from './ingest.ts';
 import { readClose, type VerifiedClose } from './read-close.ts';
 import { readCredit } from './read-credit.ts';
-import type { RegisteredPayer, Registry } from './registry.ts';
 
 /** Where an entry stood and what bounds its time. */
 export interface EntryContext extends LogPlace {
@@ -79,7 +79,7 @@ function checkSignature(
 }
 
 interface Parties {
-  readonly payer: RegisteredPayer;
+  readonly payer: PayerFacts;
   readonly payee: VerifiedPayee;
   /** Id of the very key that is paid. */
   readonly payeeId: Uint8Array;
@@ -118,7 +118,7 @@ const OVER_DIRECT = refused('PAYMENT_LIMIT', 'above what a payee may approve its
  * paid (DESIGN §4).
  */
 function approverOf(
-  registry: Registry,
+  registry: CheckRegistry,
   payment: Payment,
   payee: VerifiedPayee,
   timeS: number,
@@ -134,7 +134,7 @@ function approverOf(
 }
 
 /** The documents in force when the Payment was answered. */
-function partiesOf(registry: Registry, payment: Payment, timeS: number): Checked<Parties> {
+function partiesOf(registry: CheckRegistry, payment: Payment, timeS: number): Checked<Parties> {
   const payer = inForce(registry.payers.get(toHex(payment.line)), timeS, NO_PAYER);
   if (!payer.ok) return payer;
   const payeeHex = toHex(payment.payee);
@@ -189,7 +189,7 @@ function businessTime(
 type Key = VerifiedReceipt['key'];
 
 /** One key for each pair of chains: thousands of receipts share it, whoever keeps them. */
-const KEYS = new WeakMap<VerifiedPayer, WeakMap<VerifiedPayee, Key>>();
+const KEYS = new WeakMap<PayerFacts, WeakMap<VerifiedPayee, Key>>();
 
 function keyOf({ payer, payee }: Parties): Key {
   const ofPayer = KEYS.get(payer) ?? new WeakMap<VerifiedPayee, Key>();
@@ -200,7 +200,7 @@ function keyOf({ payer, payee }: Parties): Key {
 }
 
 /** The Payment's currency is that of both chains. */
-function makeKey(payer: VerifiedPayer, { merchant, acquirer }: VerifiedPayee): Key {
+function makeKey(payer: PayerFacts, { merchant, acquirer }: VerifiedPayee): Key {
   return {
     issuer: toHex(payer.allowance.issuer),
     acquirer: toHex(acquirer.subject),
@@ -292,7 +292,11 @@ function receiptItem(
 }
 
 /** A log below the prefix that a mandate gives the approver for its own. */
-function isOwnLog({ approvers }: Registry, { approver }: Payment, { origin }: LogPlace): boolean {
+function isOwnLog(
+  { approvers }: CheckRegistry,
+  { approver }: Payment,
+  { origin }: LogPlace,
+): boolean {
   const mandates = approvers.get(toHex(approver)) ?? [];
   return mandates.some(({ mandate }) => coversOrigin(mandate, origin));
 }
@@ -302,7 +306,7 @@ function isOwnLog({ approvers }: Registry, { approver }: Payment, { origin }: Lo
  * its merchant credential, approver under its mandate, all valid when it was accepted (R-012).
  */
 export function readEvidence(
-  registry: Registry,
+  registry: CheckRegistry,
   verifier: Verifier,
   plain: Uint8Array,
   context: EntryContext,
@@ -364,16 +368,13 @@ export function readEvidence(
   if (isDirect && value.amountMicro > payer.allowance.directLimitMicro) return OVER_DIRECT;
   const { cosignedAtS } = context;
   const item = receiptItem(about, payment.value.value, answer.value, parties.value, cosignedAtS);
-  return accepted({
-    item: isAfterClosing ? { ...item, isAfterClosing } : item,
-    ...more,
-  });
+  return accepted({ item: isAfterClosing ? { ...item, isAfterClosing } : item, ...more });
 }
 
 /** Who may end an allowance of the line. */
 const ownerOf = (
-  { payers }: Registry,
-  { line, lineHex }: VerifiedPayer,
+  { payers }: CheckRegistry,
+  { line, lineHex }: PayerFacts,
 ): Parameters<typeof readClose>[2] => ({
   line,
   deviceKeys: (payers.get(lineHex) ?? []).map(({ deviceKey }) => deviceKey),
