@@ -1,4 +1,5 @@
 import { toHex } from '../../protocol/bytes.ts';
+import { KiriError } from '../../protocol/kiri-error.ts';
 import { openStore, openStoreReadOnly } from '../../sync/clearing/open-store.ts';
 import { checkVersion } from '../../sync/clearing/schema.ts';
 import { SEAL_AFTER_DAYS, checkSegment, sealSegments } from '../../sync/clearing/seal-segments.ts';
@@ -21,6 +22,24 @@ export function spokenSegment(segment: Segment): Record<string, string | number>
     ...(sealedS === undefined ? {} : { sealedS }),
     ...(rewrittenS === undefined ? {} : { rewrittenS }),
   };
+}
+
+/**
+ * What the answer to a cut says of the sealing behind it, or why there was none: its files are cut and written by then, so
+ * they are told in any case. The next cut seals again.
+ */
+export async function spokenSealing(
+  seal: () => Promise<readonly Segment[]>,
+): Promise<Record<string, unknown>> {
+  try {
+    const sealed = await seal();
+    return sealed.length > 0 ? { sealed: sealed.map(spokenSegment) } : {};
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return {
+      sealTrouble: error instanceof KiriError ? `${error.code}: ${error.message}` : error.message,
+    };
+  }
 }
 
 /** `kiri clearing seal --store STORE [--after-days N]`: the store's only writer meanwhile. */

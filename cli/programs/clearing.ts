@@ -37,7 +37,7 @@ import type { InboxFolder } from '../../sync/clearing/inbox-folder.ts';
 import { changesOf, documentsOf } from './clearing-documents.ts';
 import { SEAL_AFTER_DAYS } from '../../sync/clearing/seal-segments.ts';
 import type { Segment } from '../../sync/clearing/segments.ts';
-import { spokenSegment } from './clearing-segments.ts';
+import { spokenSealing, spokenSegment } from './clearing-segments.ts';
 import { configuredPart, takenOf, type ConfiguredPart } from './clearing-part.ts';
 import { bookReturn } from '../../sync/clearing/returned-transfers.ts';
 import type { TransferReturn } from '../../sync/clearing/returned-transfers.ts';
@@ -290,25 +290,6 @@ function transferOf(request: Request): TransferReturn {
   };
 }
 
-const CAN_WAIT: ReadonlySet<string> = new Set([
-  'SEAL_TOO_EARLY',
-  'STORE_FAILED',
-  'STORE_UNAVAILABLE',
-]);
-
-/** After a cut: what keeps it from sealing takes nothing from the cut, and is tried again with the next. */
-async function sealBehind(clearing: Clearing): Promise<Request> {
-  try {
-    const sealed = (await seal(clearing)).map(spokenSegment);
-    return sealed.length > 0 ? { sealed } : {};
-  } catch (error) {
-    if (error instanceof KiriError && CAN_WAIT.has(error.code)) {
-      return { sealTrouble: `${error.code}: ${error.message}` };
-    }
-    throw error;
-  }
-}
-
 const wordOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 async function answer(clearing: Clearing, request: Request): Promise<Request> {
@@ -340,7 +321,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
         .map(({ origin, size, rootHex }) => ({ origin, size, root: rootHex }));
       const cut = await service.cut(nowS(), anchors, request['closeOut'] === true);
       // Once a month there is something to put away; a cut is made every day.
-      return { ...cut, stopped, ...back, ...(await sealBehind(clearing)) };
+      return { ...cut, stopped, ...back, ...(await spokenSealing(() => seal(clearing))) };
     }
     case 'read-back':
       return readBack(service, inbox, nowS());

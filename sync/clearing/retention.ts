@@ -8,8 +8,8 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { BusinessZone } from './core/civil-time.ts';
 import { DISPUTE_HORIZON_DAYS_MIN, dayOf, horizonS, signRetention } from './core/retention.ts';
-import { rewriteSegment } from './seal-segments.ts';
-import { markRewriting, readSegments, tableOf } from './segments.ts';
+import { beginRewriting, rewriteSegment } from './seal-segments.ts';
+import { readSegments, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
@@ -154,6 +154,7 @@ const eraseBatch = async (
   const end = rows.at(-1);
   if (!end) return undefined;
   const free = rows.filter((row) => row['dispute'] === null && !isHeld(row, holds));
+  if (free.length > 0 && at.segment !== undefined) await beginRewriting(session, at.segment);
   const hash = createHash('sha256');
   let chargeMicro = 0n;
   for (const row of free) {
@@ -168,9 +169,6 @@ const eraseBatch = async (
     );
   }
   if (free.length > 0) {
-    if (at.segment !== undefined) {
-      await markRewriting(session, at.segment);
-    }
     const statement = {
       atS: at.nowS,
       horizonS: at.horizonS,
@@ -191,7 +189,7 @@ const eraseBatch = async (
 
 /**
  * Erases what has passed the horizon, batch by batch. After a crash the next run goes on; what is erased already is not
- * looked at again. @throws KiriError RETENTION_TOO_SHORT
+ * looked at again. @throws KiriError RETENTION_TOO_SHORT, SEGMENT_BROKEN
  */
 export const eraseExpired = async (
   database: SqlDatabase,

@@ -10,6 +10,7 @@ import {
   RECEIPT_COLUMNS,
   createSegment,
   linkOf,
+  markRewriting,
   readSegments,
   tableOf,
 } from './segments.ts';
@@ -222,6 +223,21 @@ export const checkSegment = async (session: SqlSession, name: string): Promise<S
     receipts === noted.receipts &&
     chargeMicro === noted.chargeMicro;
   return { name, receipts, chargeMicro, sha256, firstPaidS, lastPaidS, isIntact };
+};
+
+/**
+ * Before retention's first change in a segment: what is damaged already is not made good by the chain that follows.
+ * @throws KiriError SEGMENT_BROKEN
+ */
+export const beginRewriting = async (session: SqlSession, name: string): Promise<void> => {
+  const segment = await segmentNamed(session, name);
+  if (segment?.state === 'sealed' && !(await checkSegment(session, name)).isIntact) {
+    throw new KiriError(
+      'SEGMENT_BROKEN',
+      `segment ${name} is not what was sealed: nothing is erased in it`,
+    );
+  }
+  await markRewriting(session, name);
 };
 
 /** Makes the chain of a segment anew after retention erased in it; anything else that changed its rows is refused. */

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import t from 'tap';
+import { spokenSealing } from '../../../cli/programs/clearing-segments.ts';
 import { toHex } from '../../../protocol/bytes.ts';
 import { KiriError } from '../../../protocol/kiri-error.ts';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
@@ -346,3 +347,27 @@ t.test('the commands seal, count anew, and say which segment was changed', async
   t.equal(run('seal', '--store', store, '--after-days', 'x').status, 2);
   t.match(run('seal', '--store', `${store}-absent`), { status: 1 }, 'none is made');
 });
+
+t.test(
+  'what is damaged is not made good by erasing in it, nor does it keep a cut back',
+  async (t) => {
+    const { service, database } = await world();
+    const early = await spokenSealing(() => service.seal(DAYS - 1, SEALED_S));
+    t.match(early, { sealTrouble: /^SEAL_TOO_EARLY: / }, 'told beside the files that were cut');
+    t.match(await spokenSealing(() => service.seal(DAYS, SEALED_S)), {
+      sealed: [{ receipts: 60 }],
+    });
+    t.same(await spokenSealing(() => service.seal(DAYS, SEALED_S)), {}, 'nothing to tell');
+    await database.transaction((session) =>
+      session.run("UPDATE receipts_202611 SET origin = 'another.example' WHERE id = 7"),
+    );
+    const laterS = NOON_S + 549 * DAY_S;
+    await t.rejects(service.eraseExpired(548, laterS), { code: 'SEGMENT_BROKEN' });
+    const [kept] = await database.transaction((session) =>
+      session.all('SELECT count(*) AS n FROM receipts_202611 WHERE erased_s IS NULL'),
+    );
+    t.equal(kept?.['n'], 60n, 'nothing of it is erased');
+    t.match(await database.transaction(readSegments), [{ state: 'sealed' }]);
+    await service.close();
+  },
+);
