@@ -3,11 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { VerifiedCredit } from '../../../sync/clearing/core/credit.ts';
-import type { VerifiedReceipt, VerifiedVoid } from '../../../sync/clearing/core/ingest.ts';
-import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
+import type { Charged } from './charged-line.ts';
+import { chargedLine, creditFor, payable, voidFor } from './charged-line.ts';
 import {
-  IssuerSide,
   chargeback,
   cutThree,
   fileReject,
@@ -28,61 +26,8 @@ import {
   signer,
 } from './sample.ts';
 import { lineAccountsIn, writeLineAccounts } from '../../../sync/clearing/line-accounts-file.ts';
-import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
-import type { GotFile } from './issuer-side.ts';
 
 const YEN = 1_000_000n;
-
-const payable = async (service: ClearingService): Promise<bigint | undefined> =>
-  (await service.reconcile()).merchants[0]?.payableMicro;
-
-const creditFor = (
-  { paymentHash }: Pick<VerifiedReceipt, 'paymentHash'>,
-  refundedMicro: bigint,
-): VerifiedCredit => ({
-  kind: 'credit',
-  origin: 'intake.example',
-  leafIndex: 7,
-  creditHash: hashOf(`credit ${Buffer.from(paymentHash).toString('hex')} ${refundedMicro}`),
-  paymentHash,
-  refundedMicro,
-  reason: 'gate stayed shut',
-  businessTimeS: NOON_S - 60,
-  isTimeFlagged: false,
-});
-
-const voidFor = (receipt: VerifiedReceipt): VerifiedVoid => ({
-  kind: 'void',
-  origin: 'gw2.example/2026q4',
-  leafIndex: 3,
-  paymentHash: receipt.paymentHash,
-  receiptHash: hashOf(`void ${receipt.counter}`),
-  line: receipt.line,
-  counter: receipt.counter,
-  amountMicro: receipt.amountMicro,
-  operator: 'Fog Works',
-});
-
-type Charged = {
-  readonly service: ClearingService;
-  readonly issuer: IssuerSide;
-  readonly file: GotFile;
-  readonly arn: string;
-  readonly database: SqlDatabase;
-  readonly paid: readonly [VerifiedReceipt, VerifiedReceipt];
-};
-
-/** One line of 600 yen in a written file: two Payments, of 500 and of 100. */
-const chargedLine = async (): Promise<Charged> => {
-  const { service, files, database } = await inMemory();
-  const line = new LineOfReceipts('car');
-  const paid = [line.next(500n * YEN), line.next(100n * YEN)] as const;
-  await service.ingestBatch(paid, NOON_S);
-  const cut = await service.cut(NOON_S, anchors, true);
-  const issuer = new IssuerSide(service, files);
-  const file = issuer.got(cut.files[0]?.fileName ?? '');
-  return { service, issuer, file, arn: file.lines[0]?.arn ?? '', database, paid };
-};
 
 t.test(
   'a second presentment that was refused and given up pays nobody, late answer or not',

@@ -3,44 +3,15 @@ import t from 'tap';
 import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { verifyEvidence } from '../../../sync/clearing/core/evidence.ts';
 import { WAITING_PER_PAYMENT_MAX } from '../../../sync/clearing/core/credit.ts';
-import type { VerifiedCredit } from '../../../sync/clearing/core/credit.ts';
-import type { VerifiedReceipt, VerifiedVoid } from '../../../sync/clearing/core/ingest.ts';
+import type { VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
 import { readSettlementFile } from '../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
 import { creditMerchant } from '../../../sync/clearing/merchant-accounts.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
+import { creditFor, voidFor } from './charged-line.ts';
 import { DAY_S, LineOfReceipts, NOON_S, anchors, hashOf, inMemory, keyWith } from './sample.ts';
 
 const YEN = 1_000_000n;
-
-const creditFor = (
-  { paymentHash }: Pick<VerifiedReceipt, 'paymentHash'>,
-  refundedMicro: bigint,
-  part: Partial<VerifiedCredit> = {},
-): VerifiedCredit => ({
-  kind: 'credit',
-  origin: 'intake.example',
-  leafIndex: Number(refundedMicro % 1000n),
-  creditHash: hashOf(`credit ${Buffer.from(paymentHash).toString('hex')} ${refundedMicro}`),
-  paymentHash,
-  refundedMicro,
-  reason: 'gate stayed shut',
-  businessTimeS: NOON_S - 60,
-  isTimeFlagged: false,
-  ...part,
-});
-
-const voidFor = (receipt: VerifiedReceipt): VerifiedVoid => ({
-  kind: 'void',
-  origin: 'gw2.example/2026q4',
-  leafIndex: 3,
-  paymentHash: receipt.paymentHash,
-  receiptHash: hashOf(`void ${receipt.counter}`),
-  line: receipt.line,
-  counter: receipt.counter,
-  amountMicro: receipt.amountMicro,
-  operator: 'Fog Works',
-});
 
 /** Net of what the payer is asked for and given back, over everything that may still reach it. */
 const netOf = async (service: ClearingService): Promise<bigint> => {

@@ -1,69 +1,30 @@
 /** Refunds beside chargebacks, forks and Voids: the payer gets back what was charged, once. */
 import t from 'tap';
-import type { ClearingService } from '../../../sync/clearing/clearing-service.ts';
 import { WAITING_PER_PAYMENT_MAX } from '../../../sync/clearing/core/credit.ts';
 import type { VerifiedCredit } from '../../../sync/clearing/core/credit.ts';
-import type { VerifiedReceipt, VerifiedVoid } from '../../../sync/clearing/core/ingest.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
-import { IssuerSide, chargeback, kinds, messageReject, outcomes, standing } from './issuer-side.ts';
+import { chargedLine, creditFor, payable, voidFor } from './charged-line.ts';
+import type { Charged } from './charged-line.ts';
+import { chargeback, kinds, messageReject, outcomes, standing } from './issuer-side.ts';
 import type { GotFile } from './issuer-side.ts';
-import { DAY_S, LineOfReceipts, NOON_S, anchors, hashOf, inMemory } from './sample.ts';
+import { DAY_S, LineOfReceipts, NOON_S, anchors, inMemory } from './sample.ts';
 
 const YEN = 1_000_000n;
 
-const creditFor = (
-  { paymentHash }: Pick<VerifiedReceipt, 'paymentHash'>,
-  refundedMicro: bigint,
-): VerifiedCredit => ({
-  kind: 'credit',
-  origin: 'intake.example',
-  leafIndex: 7,
-  creditHash: hashOf(`credit ${Buffer.from(paymentHash).toString('hex')} ${refundedMicro}`),
-  paymentHash,
-  refundedMicro,
-  reason: 'gate stayed shut',
-  businessTimeS: NOON_S - 60,
-  isTimeFlagged: false,
-});
+type Settled = Omit<Charged, 'file' | 'arn'> & { readonly line: GotFile['lines'][number] };
 
-const voidFor = (receipt: VerifiedReceipt): VerifiedVoid => ({
-  kind: 'void',
-  origin: 'gw2.example/2026q4',
-  leafIndex: 3,
-  paymentHash: receipt.paymentHash,
-  receiptHash: hashOf(`void ${receipt.counter}`),
-  line: receipt.line,
-  counter: receipt.counter,
-  amountMicro: receipt.amountMicro,
-  operator: 'Fog Works',
-});
-
-type Charged = {
-  readonly service: ClearingService;
-  readonly database: SqlDatabase;
-  readonly issuer: IssuerSide;
-  readonly line: GotFile['lines'][number];
-  readonly paid: readonly [VerifiedReceipt, VerifiedReceipt];
-};
-
-/** One acknowledged line of 600 yen: two Payments, of 500 and of 100. */
-const chargedLine = async (): Promise<Charged> => {
-  const { service, files, database } = await inMemory();
-  const device = new LineOfReceipts('car');
-  const paid = [device.next(500n * YEN), device.next(100n * YEN)] as const;
-  await service.ingestBatch(paid, NOON_S);
-  const cut = await service.cut(NOON_S, anchors, true);
-  const issuer = new IssuerSide(service, files);
-  const file = issuer.got(cut.files[0]?.fileName ?? '');
-  await issuer.acknowledge(file, 'accepted', NOON_S);
+/** The issuer has taken the file. */
+const settledLine = async (): Promise<Settled> => {
+  const { file, ...charged } = await chargedLine();
+  await charged.issuer.acknowledge(file, 'accepted', NOON_S);
   const [line] = file.lines;
   if (!line) throw new Error('no line');
-  return { service, database, issuer, line, paid };
+  return { ...charged, line };
 };
 
 /** Refunds of it in a file that the issuer has taken. */
 const refund = async (
-  { service, issuer }: Charged,
+  { service, issuer }: Settled,
   credits: readonly VerifiedCredit[],
   atS: number,
 ): Promise<GotFile> => {
@@ -74,11 +35,8 @@ const refund = async (
   return file;
 };
 
-const payable = async (service: ClearingService): Promise<bigint | undefined> =>
-  (await service.reconcile()).merchants[0]?.payableMicro;
-
 t.test('a chargeback of what was refunded altogether is answered by itself', async (t) => {
-  const charged = await chargedLine();
+  const charged = await settledLine();
   const { service, issuer, line, paid } = charged;
   await refund(
     charged,
@@ -105,7 +63,7 @@ t.test('a chargeback of what was refunded altogether is answered by itself', asy
 t.test(
   'of a line that is refunded in part, the rest can be charged back and no more',
   async (t) => {
-    const charged = await chargedLine();
+    const charged = await settledLine();
     const { service, issuer, line, paid } = charged;
     const out = await refund(charged, [creditFor(paid[0], 200n * YEN)], NOON_S + 5);
     const at = NOON_S + DAY_S;
@@ -147,7 +105,7 @@ t.test(
 t.test(
   'a refund that waits is dropped, kept or counted, as the line has room for it',
   async (t) => {
-    const whole = await chargedLine();
+    const whole = await settledLine();
     await whole.service.ingestBatch([creditFor(whole.paid[0], 200n * YEN)], NOON_S + 5);
     await whole.issuer.send([chargeback(whole.line, 600n)], NOON_S + 10);
     t.match(await whole.service.decideLine(whole.line.arn, 'accept', NOON_S + 20), {
@@ -156,7 +114,7 @@ t.test(
     t.same((await whole.service.cut(NOON_S + 30, anchors, true)).files, [], 'reversed');
     await whole.service.close();
 
-    const part = await chargedLine();
+    const part = await settledLine();
     await part.service.ingestBatch([creditFor(part.paid[0], 200n * YEN)], NOON_S + 5);
     await part.issuer.send([chargeback(part.line, 500n)], NOON_S + 10);
     t.match(
@@ -170,7 +128,7 @@ t.test(
     t.match(cut.files, [{ presentments: 2, sumMinor: 300n }], 'refund and second presentment');
     await part.service.close();
 
-    const small = await chargedLine();
+    const small = await settledLine();
     await small.issuer.send([chargeback(small.line, 100n)], NOON_S + 10);
     await small.service.decideLine(small.line.arn, 'accept', NOON_S + 20);
     t.match(
@@ -188,7 +146,7 @@ t.test(
 t.test(
   'where nothing can be answered any more, both are paid, and a finding says so',
   async (t) => {
-    const late = await chargedLine();
+    const late = await settledLine();
     await refund(late, [creditFor(late.paid[0], 500n * YEN)], NOON_S + 5);
     await late.issuer.send([chargeback(late.line, 600n, { reason: '4837' })], NOON_S + 10);
     t.same(
@@ -204,7 +162,7 @@ t.test(
     t.match((await late.service.reconcile()).findings, [{ kind: 'REFUNDED_AND_CHARGED_BACK' }]);
     await late.service.close();
 
-    const last = await chargedLine();
+    const last = await settledLine();
     await last.issuer.send([chargeback(last.line, 600n)], NOON_S + 10);
     await last.service.represent({ arn: last.line.arn, reason: '4853' }, NOON_S + 20);
     await refund(last, [creditFor(last.paid[0], 500n * YEN)], NOON_S + 30);
@@ -228,7 +186,7 @@ t.test(
 t.test(
   'the debit of a chargeback counts again when its ARN comes back after ten years',
   async (t) => {
-    const { service, issuer, line, database } = await chargedLine();
+    const { service, issuer, line, database } = await settledLine();
     await issuer.send([chargeback(line, 600n)], NOON_S + 10);
     await service.decideLine(line.arn, 'accept', NOON_S + 20);
     t.equal(await payable(service), 0n);
@@ -384,7 +342,7 @@ t.test(
 );
 
 t.test('a refund whose own line was given up leaves the charge to the chargeback', async (t) => {
-  const charged = await chargedLine();
+  const charged = await settledLine();
   const { service, issuer, line, paid } = charged;
   await service.ingestBatch([creditFor(paid[0], 500n * YEN)], NOON_S + 5);
   const cut = await service.cut(NOON_S + 5, anchors, true);
