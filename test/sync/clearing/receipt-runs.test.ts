@@ -4,12 +4,12 @@ import t from 'tap';
 import type { VerifiedItem, VerifiedReceipt } from '../../../sync/clearing/core/ingest.ts';
 import { ItemPacker, ItemUnpacker } from '../../../sync/clearing/packed-items.ts';
 import type { SqlDatabase, SqlRow } from '../../../sync/clearing/sql.ts';
-import { LineOfReceipts, NOON_S, hashOf, inMemory, keyWith } from './sample.ts';
+import { LineOfReceipts, NOON_S, anchors, hashOf, inMemory, keyWith } from './sample.ts';
 import { openTestStore } from './store.ts';
 
 const TABLES: Readonly<Record<string, string>> = {
   receipts: `SELECT payment_hash, receipt_hash, lane, state, in_conflict, origin, leaf_index, charge_micro
-     FROM receipts ORDER BY payment_hash`,
+     FROM all_receipts ORDER BY payment_hash`,
   conflicts: 'SELECT payment_hash, other_hash, rule FROM conflicts ORDER BY payment_hash',
   seconds:
     'SELECT payment_hash, receipt_hash FROM second_receipts ORDER BY payment_hash, receipt_hash',
@@ -86,18 +86,48 @@ const EXAMPLE: VerifiedItem[] = [
   itemOf(3, 1, 5, 0),
 ];
 
+const anyItem = fc
+  .tuple(
+    fc.constantFrom(0, 0, 0, 0, 1, 2, 3, 4),
+    fc.integer({ min: 0, max: 1 }),
+    fc.integer({ min: 1, max: 5 }),
+    fc.integer({ min: 0, max: 7 }),
+  )
+  .map((parts) => itemOf(...parts));
+
+t.test('what follows a sealed month is booked as if nothing had been sealed', async (t) => {
+  const sealS = Date.UTC(2026, 11, 31) / 1000;
+  const some = fc.array(anyItem, { minLength: 1, maxLength: 24 });
+  let sealed = 0;
+  await fc.assert(
+    fc.asyncProperty(some, some, async (before, after) => {
+      const stores = [await inMemory(), await inMemory()] as const;
+      for (const { service, database } of stores) {
+        await service.ingestBatch(before, NOON_S);
+        await service.cut(NOON_S, anchors, true);
+        await database.transaction((session) => session.run("UPDATE files SET state = 'accepted'"));
+        // The newest of all is never sealed.
+        await service.ingestBatch([new LineOfReceipts('newest').next(1n)], sealS);
+      }
+      const [one, other] = stores;
+      for (const { receipts } of await one.service.seal(30, sealS)) sealed += receipts;
+      await one.service.ingestBatch(after, sealS);
+      for (const each of after) await other.service.ingestBatch([each], sealS);
+      t.same(await contentOf(one.database), await contentOf(other.database));
+      for (const { service } of stores) {
+        t.ok((await service.reconcile()).reconciles);
+        await service.close();
+      }
+    }),
+    { numRuns: 5, examples: [[EXAMPLE, EXAMPLE.toReversed()]] },
+  );
+  t.ok(sealed > 0, 'there was something to seal');
+});
+
 t.test('what is booked together is booked as one after the other', async (t) => {
-  const item = fc
-    .tuple(
-      fc.constantFrom(0, 0, 0, 0, 1, 2, 3, 4),
-      fc.integer({ min: 0, max: 1 }),
-      fc.integer({ min: 1, max: 5 }),
-      fc.integer({ min: 0, max: 7 }),
-    )
-    .map((parts) => itemOf(...parts));
   const seen = { conflicts: 0, seconds: 0, places: 0, credits: 0 };
   await fc.assert(
-    fc.asyncProperty(fc.array(item, { minLength: 2, maxLength: 40 }), async (items) => {
+    fc.asyncProperty(fc.array(anyItem, { minLength: 2, maxLength: 40 }), async (items) => {
       const [one, other] = [await inMemory(), await inMemory()];
       await one.service.ingestBatch(items.slice(0, 3), NOON_S);
       const together = await one.service.ingestBatch(items.slice(3), NOON_S);
