@@ -8,7 +8,8 @@ import { ClosedSums } from './closed-sums.ts';
 import type { PresentmentState } from './core/presentment-states.ts';
 import type { Hold } from './retention.ts';
 import { bucketsOfLine } from './reconcile.ts';
-import { markRewriting, receiptTables } from './segments.ts';
+import { beginRewriting } from './seal-segments.ts';
+import { receiptTables } from './segments.ts';
 import { bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
@@ -148,12 +149,15 @@ const closeFile = async (session: SqlSession, fileName: string, nowS: number): P
   await closeSums(session, fileName);
   let receipts = 0;
   for (const { table, segment } of [...(await receiptTables(session)), { table: 'credits' }]) {
-    const changed = await session.run(
-      `UPDATE ${table} SET state = '${CLOSED}', aggregate_id = NULL WHERE aggregate_id IN ${OF_FILE}`,
+    const where = `aggregate_id IN ${OF_FILE}`;
+    if (segment) {
+      const any = await session.all(`SELECT id FROM ${table} WHERE ${where} LIMIT 1`, fileName);
+      if (any.length > 0) await beginRewriting(session, segment.name);
+    }
+    receipts += await session.run(
+      `UPDATE ${table} SET state = '${CLOSED}', aggregate_id = NULL WHERE ${where}`,
       fileName,
     );
-    if (segment && changed > 0) await markRewriting(session, segment.name);
-    receipts += changed;
   }
   await session.run(
     `INSERT INTO closed_aggregates (aggregate_id, key_id, lane, number, arn, is_on_disk)

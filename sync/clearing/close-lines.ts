@@ -6,7 +6,8 @@ import { toHex } from '../../protocol/bytes.ts';
 import { CLOSED } from './close-files.ts';
 import { ClosedSums } from './closed-sums.ts';
 import type { Hold } from './retention.ts';
-import { markRewriting, receiptTables, tableOf } from './segments.ts';
+import { beginRewriting } from './seal-segments.ts';
+import { receiptTables, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
@@ -88,6 +89,7 @@ const takeOut = async (session: SqlSession, name: string, line: Uint8Array): Pro
     line,
   );
   if (rows.length === 0) return;
+  await beginRewriting(session, name);
   await session.run(`DELETE FROM ${table} WHERE line = ?`, line);
   const sums = new Map<string, { receipts: number; chargeMicro: bigint }>();
   for (const row of rows) {
@@ -103,7 +105,6 @@ const takeOut = async (session: SqlSession, name: string, line: Uint8Array): Pro
   const chargeMicro = [...sums.values()].reduce((all, one) => all + one.chargeMicro, 0n);
   await lessen(session, 'segments', 'name = ?', [name], { receipts: rows.length, chargeMicro });
   await session.run('DELETE FROM segment_sums WHERE name = ? AND receipts = 0', name);
-  await markRewriting(session, name);
 };
 
 const lessen = async (

@@ -218,6 +218,18 @@ t.test('a fiscal year goes whole, the books stand as they stood, and nothing com
 );
 t.test('and so it does out of sealed months', (t) => fiscalYear(t, true));
 
+t.test('nothing is deleted out of a sealed month that is not what was sealed', async (t) => {
+  const { service, database } = await twoYears();
+  await service.seal(30, NEXT_YEAR_S + 90 * DAY_S);
+  await database.transaction((session) =>
+    session.run("UPDATE receipts_202611 SET origin = 'another.example' WHERE id = 1"),
+  );
+  await t.rejects(service.deleteExpired({}, END_S), { code: 'SEGMENT_BROKEN' });
+  t.equal(await countOf(database, "receipts_202611 WHERE state = 'aggregated'"), 3);
+  t.equal(await countOf(database, "segments WHERE state = 'sealed'"), 1);
+  await service.close();
+});
+
 t.test('a legal hold wins, and what is open stays', async (t) => {
   for (const [kind, reference] of [
     ['file', (name: string) => name.replace('.ipm', '')],
