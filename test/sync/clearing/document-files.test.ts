@@ -6,8 +6,6 @@ import t from 'tap';
 import { DocumentFiles } from '../../../sync/clearing/document-files.ts';
 
 const BYTES_MAX = 100;
-/** Of every POSIX system; Node makes no pipes in folders. */
-const MAKE_PIPE = 'mkfifo';
 /** Long after the files were written, as far as their stamps say. */
 const later = (): number => Date.now() + 60_000;
 
@@ -32,7 +30,7 @@ t.test('a file put in place of another with the time stamp that this had is read
 t.test('what is no file is told by name and holds nothing up', async (t) => {
   const root = t.testdir({ folder: { kept: 'kept' }, outside: 'outside' });
   const folder = join(root, 'folder');
-  execFileSync(MAKE_PIPE, [join(folder, 'pipe')]);
+  execFileSync('mkfifo', [join(folder, 'pipe')]);
   symlinkSync('/dev/zero', join(folder, 'device'));
   symlinkSync('nowhere', join(folder, 'dangling'));
   symlinkSync('.', join(folder, 'round'));
