@@ -178,6 +178,28 @@ t.test(
   },
 );
 
+t.test('the nearest Payment on either side of a run decides', async (t) => {
+  const line = new LineOfReceipts('gap');
+  const five = Array.from({ length: 5 }, () => line.next(1_000_000n));
+  const third = five[2]!;
+  // 3 yen before the fourth, 2 yen after the second: the third is a micro-unit too high, or too low.
+  for (const [totalMicro, other] of [
+    [3_000_001n, five[3]],
+    [2_999_999n, five[1]],
+  ] as const) {
+    const { service, database } = await inMemory();
+    const others = five.filter((one) => one !== third);
+    await service.ingestBatch(others, NOON_S);
+    await service.ingestBatch([{ ...third, totalMicro }], NOON_S);
+    const rows = await database.transaction((session) =>
+      session.all('SELECT other_hash, rule FROM conflicts'),
+    );
+    t.match(rows, [{ other_hash: other!.paymentHash, rule: 'BROKEN_TOTAL' }]);
+    t.equal(rows.length, 1);
+    await service.close();
+  }
+});
+
 t.test('receipts come out of a thread as they went in, whatever they share', async (t) => {
   const packer = new ItemPacker();
   const unpacker = new ItemUnpacker();
