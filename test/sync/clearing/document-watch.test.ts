@@ -235,15 +235,25 @@ t.test(
     t.teardown(() => service.close());
     const [known, fresh] = [worldPayer(world), newPayer(world)];
     const log = new LogInMemory();
-    // A chunk of 16 bundles is under check when the documents come; what it holds is quickly told to be wrong.
+    // A chunk of 16 bundles, then one more; what the first holds is quickly told to be wrong.
     const junk = { ...purchase(world, known), payment: new Uint8Array(100) };
     log.append([purchase(world, known), ...Array.from({ length: 4_095 }, () => junk)]);
     log.append([purchase(world, fresh), purchase(world, known)]);
     let [asked, underCheck, most, taken] = [0, 0, 0, 0];
+    let documentsCame = (): void => {};
+    const came = new Promise<void>((resolve) => (documentsCame = resolve));
     const checker = {
       check: async (batch: Parameters<CheckThreads['check']>[0]) => {
+        const isLastOfChunk = batch.records.some(({ leafIndex }) => leafIndex === 4_095);
         underCheck += 1;
-        return threads.check(batch).finally(() => (underCheck -= 1));
+        try {
+          const items = await threads.check(batch);
+          // However quick the threads are, the end of the chunk is under check when the documents come.
+          if (isLastOfChunk) await came;
+          return items;
+        } finally {
+          underCheck -= 1;
+        }
       },
     };
     const changes = {
@@ -253,6 +263,7 @@ t.test(
           most = underCheck;
           for (const [at, cose] of documentsOfPayer(fresh).entries())
             put(`documents/n${at}.cbor`, cose);
+          documentsCame();
         }
         return asked < 2 ? false : looks();
       },
