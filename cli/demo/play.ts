@@ -20,7 +20,7 @@ export interface Played {
 
 /** Purchases under way at once when there is no recorded pace to keep. */
 const MAX_IN_FLIGHT = 16;
-const SETTLE_TIMEOUT_MS = 30_000;
+const SETTLE_TIMEOUT_MS = 120_000;
 const SETTLE_POLL_MS = 100;
 /** A Void means that the purchase did not happen; the vehicle is still there and pays anew. */
 const MAX_RETRIES = 5;

@@ -42,7 +42,8 @@ const WITNESS_GONE = 0.15;
 const LOG_LOST = 0.95;
 /** How much of the third part is under way when the plug is pulled. */
 const KILL_AT = 0.3;
-const FINAL_TIMEOUT_MS = 30_000;
+/** Far above what it takes; a slow machine with a slow disk ends too. */
+const FINAL_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
