@@ -97,11 +97,13 @@ t.test('a device whose allowance is used up pays again after its Statement came'
   await site.startGateway();
   const back = await site.startPayer();
   await back.ready();
-  // It follows the answer to the documents: the first want may be earlier.
-  let outcome = await buy(back, 'again 0');
-  for (let at = 1; at < 50 && outcome.kind === 'refused'; at++)
-    outcome = await buy(back, `again ${at}`);
-  t.match(outcome, { kind: 'accepted', counter: 3 }, 'after connecting, over two restarts');
+  // It follows the answer to the documents; what it settled is forgotten once the device has it.
+  while (back.status().kept > 0) await new Promise(setImmediate);
+  t.match(
+    await buy(back, 'again'),
+    { kind: 'accepted', counter: 3 },
+    'after connecting, over two restarts',
+  );
 });
 
 t.test('devices that vanish before they are answered make room for those that come', async (t) => {

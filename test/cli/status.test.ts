@@ -116,6 +116,8 @@ t.test('kiri status: levels of a running log, its folder, and one receipt in it'
   t.match(cut.out, /L1 +2 recorded through sequence 2\n/);
   t.match(cut.out, new RegExp(`L2 +1 final through sequence 1, policy ${policyHash}\n`));
   t.match(cut.out, /backlog +1\n +drain .*\n +oldest +5 min without L2\n/);
+  // Before it listens: the log asks again at once.
+  witnessS = T0_S + 25 * HOUR_S;
   const again = await startWitnessService({
     root: join(rig.root, '../late-witness'),
     ports: { signer: realWitness(WITNESS), verify: realVerify },
@@ -123,7 +125,6 @@ t.test('kiri status: levels of a running log, its folder, and one receipt in it'
     port: witness.port,
     clock,
   });
-  witnessS = T0_S + 25 * HOUR_S;
   await until('2 final', () => ledger.status().finalSize === 2);
   await writeFile(join(rig.root, 'state/anchored'), JSON.stringify({ size: 1, ref: 'block 9' }));
   await ledger.close();

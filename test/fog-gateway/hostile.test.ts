@@ -206,7 +206,8 @@ t.test('a second client of one id wins only with the key; relays name their send
   const gateway = await gatewayOf(t, world, tempFolder(t));
   const payee = await payeeOf(world, gateway.mqttPort);
   const payer = newPayer(world);
-  const device = await payerOf(world, payer, gateway.mqttPort);
+  // Once its place is taken it stays away: two that come back at once would take it from each other for ever.
+  const device = await payerOf(world, payer, gateway.mqttPort, 3_600_000);
   t.teardown(() => Promise.all([payee.link.close(), device.link.close()]));
   const thief = connectPacket({ id: payer.signer.key.hex, password: token(newSigner()) });
   t.notOk((await talk(t, gateway.mqttPort, thief)).equals(CONNACK_OK));

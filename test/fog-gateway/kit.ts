@@ -73,7 +73,7 @@ export class Device {
   #wake: () => void = () => {};
   readonly #waiting: (() => void)[] = [];
 
-  constructor(world: World, signer: Signer, port: number) {
+  constructor(world: World, signer: Signer, port: number, reconnectWithinMs = 20) {
     this.world = world;
     this.signer = signer;
     const { key } = world.signers.gateway;
@@ -85,7 +85,7 @@ export class Device {
       clientId: signer.key.hex,
       clock,
       random,
-      reconnect: { baseMs: 5, capMs: 20, stableMs: 10_000 },
+      reconnect: { baseMs: reconnectWithinMs / 4, capMs: reconnectWithinMs, stableMs: 10_000 },
       credentials: () => ({
         username: signer.key.hex,
         password: makeConnectToken(signer, {
@@ -165,8 +165,13 @@ export async function payeeOf(world: World, port: number): Promise<Device> {
   return payee;
 }
 
-export async function payerOf(world: World, payer: Payer, port: number): Promise<Device> {
-  const device = new Device(world, payer.signer, port);
+export async function payerOf(
+  world: World,
+  payer: Payer,
+  port: number,
+  reconnectWithinMs?: number,
+): Promise<Device> {
+  const device = new Device(world, payer.signer, port, reconnectWithinMs);
   await device.up;
   await device.present(payer.present);
   return device;

@@ -27,8 +27,8 @@ import { LAUNCHER } from './command.ts';
 import { missingLine, stepsOf, type Step } from './runbook.ts';
 import '../plain-children.ts';
 
-const LIMITS = { timeoutMs: 5_000, maxBytes: 65_536 };
-const FINAL_TIMEOUT_MS = 30_000;
+const LIMITS = { timeoutMs: 30_000, maxBytes: 65_536 };
+const FINAL_TIMEOUT_MS = 120_000;
 /** Between two steps, in what a runbook prints. */
 const MARK = '--- next step ---';
 
@@ -44,6 +44,14 @@ program_of() {
     gateway) echo gateway ;; ledger) echo sync ledger ;; witness*) echo witness ;; mirror*) echo mirror ;;
     *) echo "no unit kiri-$1" >&2; return 1 ;;
   esac
+}
+# SIGKILL, and until it is gone: what it held open is free then.
+crash() {
+  local name pid
+  for name; do
+    pid=$(cat "$name.pid"); rm "$name.pid"; kill -9 "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+  done
 }
 systemctl() {
   local verb="$1" name pid; shift
@@ -161,7 +169,8 @@ export class RunbookRig {
         stream.setEncoding('utf8').on('data', (text: string) => (output += text));
       }
       child.once('error', reject);
-      child.once('exit', (code) => {
+      // Not at its exit: what it printed last may still be in the pipe.
+      child.once('close', (code) => {
         if (code === 0) resolve(output);
         else reject(new Error(`exit code ${code} of:\n${commands}\n${output}`));
       });

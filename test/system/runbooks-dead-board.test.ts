@@ -7,9 +7,7 @@ t.test('a dead board is replaced', async (t) => {
   const rig = await RunbookRig.start(t, 40);
   const before = await rig.untilFinal();
   await rig.mirrorHasFinal(before);
-  await rig.shell(
-    'kill -9 $(cat ledger.pid) $(cat gateway.pid); rm -r ledger gateway ledger.pid gateway.pid',
-  );
+  await rig.shell('crash ledger gateway; rm -r ledger gateway');
   await rig.follow(t, 'A dead board is replaced');
   await rig.startDevices();
   await rig.pay(20);
