@@ -227,16 +227,19 @@ class ShardHost implements ShardedLedger {
     }
     await this.#service.close();
     const next = shardOrigin({ prefix, index: quarter });
+    let { origin } = old;
     try {
       await this.#room.write(() => beginShard(join(root, nameOf(next)), old, ports));
-      this.#origin = next;
+      origin = next;
     } catch (error) {
       // A batch was still on its way: the old shard goes on and is closed at another check.
       if (!(error instanceof KiriError) || error.code !== 'LOG_NOT_FINAL') throw error;
     }
     this.#service = await this.#room.write(() =>
-      openShard(this.#options, this.#gate, this.#origin, this.#isUp),
+      openShard(this.#options, this.#gate, origin, this.#isUp),
     );
+    // With its writer: until then what is shown is the old shard's, under its own name.
+    this.#origin = origin;
   }
 }
 

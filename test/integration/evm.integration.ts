@@ -12,11 +12,11 @@ import {
   parseHeader,
   verifyEvmEvidence,
 } from '../../sync/ledger/core/anchor-evm.ts';
-import type { AnchorStatus } from '../../sync/ledger/core/anchor-port.ts';
+import type { Anchor, AnchorStatus } from '../../sync/ledger/core/anchor-port.ts';
 import { encodeCheckpoint } from '../../sync/ledger/core/checkpoint.ts';
 import { signNote } from '../../sync/ledger/core/note.ts';
 import { realLog } from '../sync/ledger/keys.ts';
-import { temporaryFolder } from '../sync/ledger/rig.ts';
+import { temporaryFolder, until } from '../sync/ledger/rig.ts';
 import { type Chain, DEV_KEY, OTHER_KEY, startAnvil } from './anvil.ts';
 
 const ORIGIN = 'rollup.example/2026';
@@ -57,6 +57,19 @@ const makeWorld = async (
   };
 };
 
+/** As a submission, once its transaction is in a block: the node makes one by itself, and not before it answers. */
+const submitted = async ({ chain }: World, anchor: Anchor, note: Uint8Array): Promise<string> => {
+  const ref = await anchor.submit(note, keep);
+  await inBlock(chain, ref);
+  return ref;
+};
+const inBlock = async (chain: Chain, ref: string): Promise<void> => {
+  const { hash } = JSON.parse(ref) as { hash: string };
+  await until('a block holds it', async () => {
+    return (await chain.rpc('eth_getTransactionReceipt', hash)) !== null;
+  });
+};
+
 /** Trust in the newest block that evidence goes up to. */
 const trustOf = (world: World, evidence: Uint8Array): EvmTrust => {
   const parsed = parseEvmEvidence(evidence);
@@ -84,7 +97,7 @@ const keep = async (ref: string): Promise<void> => {
 t.test('a head becomes evidence once enough blocks are on top of it', async (t) => {
   const world = await makeWorld(t);
   const anchor = await world.anchor(3);
-  const ref = await anchor.submit(noteOf(7), keep);
+  const ref = await submitted(world, anchor, noteOf(7));
   t.equal(kept.at(-1), ref);
   t.notMatch(ref, DEV_KEY.slice(2), 'what is kept holds no key');
   t.match(await anchor.status(ref, noteOf(7)), { kind: 'pending', detail: /2 more of 3 blocks/ });
@@ -127,7 +140,7 @@ t.test('a head becomes evidence once enough blocks are on top of it', async (t) 
     if (verify(changed, note).ok) t.fail(`changed at ${at}`);
   }
 
-  const next = await anchor.submit(noteOf(9), keep);
+  const next = await submitted(world, anchor, noteOf(9));
   await world.chain.rpc('anvil_mine', '0x3');
   t.match(await anchor.status(next, noteOf(9)), { kind: 'final' }, 'the log has grown');
   await t.rejects(anchor.submit(noteOf(8), keep), { code: 'ANCHOR_REFUSED' }, 'never back');
@@ -156,6 +169,7 @@ t.test('a crash between keeping and sending costs nothing twice', async (t) => {
 
   const restarted = await world.anchor(1);
   t.match(await restarted.status(ref, note), { kind: 'pending' }, 'now it is sent');
+  await inBlock(world.chain, ref);
   t.match(await restarted.status(ref, note), { kind: 'final' });
   t.match(await restarted.status(ref, note), { kind: 'final' }, 'and asked again');
   t.equal(await world.chain.rpc('eth_getTransactionCount', world.sender, 'latest'), '0x2', 'once');
@@ -184,7 +198,7 @@ t.test('a reorganisation makes a head pending again', async (t) => {
   const world = await makeWorld(t);
   const anchor = await world.anchor(2);
   const note = noteOf(3);
-  const ref = await anchor.submit(note, keep);
+  const ref = await submitted(world, anchor, note);
   await world.chain.rpc('anvil_mine', '0x1');
   t.match(await anchor.status(ref, note), { kind: 'final' });
   await world.chain.rpc('anvil_reorg', 2, []);
@@ -198,8 +212,10 @@ t.test('another account can neither block a log nor speak for it', async (t) => 
   const world = await makeWorld(t);
   const [anchor, hostile] = [await world.anchor(1), await world.anchor(1, world.otherKeyFile)];
   const huge = noteOf(Number.MAX_SAFE_INTEGER, 1);
-  const theirs = evidenceOf(await hostile.status(await hostile.submit(huge, keep), huge));
-  const ours = evidenceOf(await anchor.status(await anchor.submit(noteOf(2), keep), noteOf(2)));
+  const theirs = evidenceOf(await hostile.status(await submitted(world, hostile, huge), huge));
+  const ours = evidenceOf(
+    await anchor.status(await submitted(world, anchor, noteOf(2)), noteOf(2)),
+  );
   t.ok(verifyEvmEvidence(trustOf(world, ours))(ours, noteOf(2)).ok);
   t.match(verifyEvmEvidence(trustOf(world, theirs))(theirs, huge), {
     ok: false,
@@ -270,9 +286,10 @@ t.test('keys, chains and nodes that are not what they should be', async (t) => {
       }),
   );
   const rpcUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/secret-access-key`;
-  const anchor = await openEvmAnchor({ ...base, rpcUrl, timeoutMs: 500, chainId: 31_337 });
+  const node = { ...base, rpcUrl, chainId: 31_337 };
+  const anchor = await openEvmAnchor({ ...node, timeoutMs: 10_000 });
   const note = noteOf(6);
-  const ref = await anchor.submit(note, keep);
+  const ref = await submitted(world, anchor, note);
   t.match(await anchor.status(ref, note), { kind: 'final' }, 'an honest way');
   const lies: Record<string, (method: string, result: unknown) => unknown> = {
     'a header with another state root': (method, result) =>
@@ -300,7 +317,8 @@ t.test('keys, chains and nodes that are not what they should be', async (t) => {
     ['flood', /does not answer/],
   ] as const) {
     lie = () => told;
-    const error = await anchor.status(ref, note).then(
+    const impatient = await openEvmAnchor({ ...node, timeoutMs: 500 });
+    const error = await impatient.status(ref, note).then(
       () => '',
       (thrown: unknown) => String(Object(thrown).details ?? thrown),
     );

@@ -82,7 +82,7 @@ t.test(
 
 t.test('a COMMIT whose answer is lost is asked for: neither repeated nor given up', async (t) => {
   const { proxy, url } = await throughProxy(t, 'lost');
-  const database = await openPostgres(url, { outcomeWaitMs: 700 });
+  let database = await openPostgres(url);
   await database.transaction((session) => session.run('CREATE TABLE v (n BIGINT)'));
   proxy.cut = 'after commit';
   t.equal(await database.transaction(insert), 'done', 'it was committed, so it succeeded');
@@ -92,6 +92,8 @@ t.test('a COMMIT whose answer is lost is asked for: neither repeated nor given u
   await t.rejects(database.transaction(insert), { code: 'STORE_UNAVAILABLE', message: /undone/ });
   t.equal(await rows(database), 1, 'it was undone, so it failed');
   // Nobody answers any more.
+  await database.close();
+  database = await openPostgres(url, { outcomeWaitMs: 700 });
   const unknown = database.transaction(async (session) => {
     await insert(session);
     proxy.cut = 'after commit';

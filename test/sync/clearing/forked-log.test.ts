@@ -22,11 +22,11 @@ import { originFolder } from '../../../sync/ledger/mirror-log.ts';
 import { startMirrorService } from '../../../sync/ledger/mirror-service.ts';
 import { leafOfRecord, sealPayload } from '../../../sync/ledger/payload-record.ts';
 import { showFork } from '../../../sync/ledger/show-fork.ts';
-import { fetchBytes } from '../../../platform/http-client.ts';
 import { encodeAddCheckpoint } from '../../../sync/ledger/core/witness.ts';
 import { hashOf } from '../../approval/kit.ts';
 import { NOW_S, newWorld, yen } from '../../identity/fixture.ts';
 import { policyOf, realLog, realWitness } from '../ledger/keys.ts';
+import { askPatiently } from '../ledger/rig.ts';
 import { documentsOf, LogInMemory, ORIGIN, purchase, worldPayer } from './purchases.ts';
 import { inMemory, programme } from './sample.ts';
 
@@ -187,7 +187,7 @@ t.test(
     const ask = async (log: LogInMemory): Promise<number> => {
       const body = encodeAddCheckpoint(0, [], log.note());
       return (
-        await fetchBytes(`${mirror.url}/add-checkpoint`, {
+        await askPatiently(`${mirror.url}/add-checkpoint`, {
           body,
           timeoutMs: 5_000,
           maxBytes: 9_999,

@@ -220,6 +220,7 @@ t.test(
     const stem = sent.fileName.slice(0, -'.ipm'.length);
     await writeFile(join(folder, `${stem}.manifest`), sent.manifest);
     await writeFile(join(folder, `${stem}.pre.ipm`), taken.value.bytes);
+    await utimes(join(folder, `${stem}.pre.ipm`), at, at);
     t.match(await inbox.take(service, at), [{ kind: 'waiting' }], 'the vault has not spoken yet');
     await writeFile(join(folder, `${stem}.vault`), taken.value.signed);
     t.match(await inbox.take(service, at), [{ kind: 'taken', messages: [{ kind: 'moved' }] }]);

@@ -190,7 +190,7 @@ t.test('a log that nobody configured becomes final by itself, at witness and mir
   const rig = await makeRig(t);
   const base = await temporaryFolder(t);
   const root = join(base, 'log');
-  const origin = `${PREFIX}/2026q4`;
+  const origin = shardOrigin({ prefix: PREFIX, index: quarterOf(clock.now().unixMs) });
   const signer = logSigner(origin, logKey);
   const policy = policyOf(
     signer,

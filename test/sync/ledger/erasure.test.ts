@@ -22,16 +22,16 @@ import { openedRecords } from '../../../sync/ledger/opened-records.ts';
 import { restoreLog } from '../../../sync/ledger/restore-log.ts';
 import { makeFullRig, type FullRig } from './full-rig.ts';
 import { ORIGIN, realLog, realVerify } from './keys.ts';
-import { until } from './rig.ts';
+import { ACCEPTED_AT_MS, until } from './rig.ts';
 
 const seed = (value: number): Uint8Array => new Uint8Array(32).fill(value);
 const [issuer, gateway, mirror, stranger] = [1, 2, 3, 4].map((one) =>
   nobleSigner(ALG_EDDSA, seed(one)),
 ) as [Signer, Signer, Signer, Signer];
 const trust = { issuerKey: issuer.key, verifier: nodeVerifier() };
-const PERIOD = periodOf(Date.now());
+const PERIOD = periodOf(ACCEPTED_AT_MS);
 /** After the month's end. */
-const LATER_MS = Date.now() + 32 * 86_400_000;
+const LATER_MS = ACCEPTED_AT_MS + 32 * 86_400_000;
 
 const requestFor = (kid: string, change: object = {}, by: Signer = issuer): Uint8Array =>
   issueErasureRequest(by, {
@@ -104,7 +104,7 @@ t.test('a request that may not be carried out changes nothing', async (t) => {
     const done = await eraseKeys({ ...base, request, ...change });
     return done.ok ? 'erased' : done.reason;
   };
-  t.match(await attempt(requestFor(kid), { nowMs: Date.now() }), /^ERASURE_EARLY/);
+  t.match(await attempt(requestFor(kid), { nowMs: ACCEPTED_AT_MS }), /^ERASURE_EARLY/);
   t.match(await attempt(requestFor(kid), { holder: stranger }), /^ERASURE_OTHER_HOLDER/);
   t.match(await attempt(requestFor(kid, {}, stranger)), /^ERASURE_INVALID/);
   t.match(await attempt(requestFor(kid, { period: '2020-01' })), /^ERASURE_MISMATCH/);

@@ -122,10 +122,13 @@ t.test('one upload to a hub makes receipts final; a dead hub is gone around', as
   const ledger = await ledgerVia(rig, hub.url, true);
   await rig.pay(20);
   await until('20 final through the hub', () => ledger.status().finalSize === 20);
+  // Three witnesses and the mirror make it final; an upload is counted when the fourth has answered too.
+  await until('every upload is counted', () => {
+    const { viaHub } = ledger.status().uplink;
+    return viaHub >= 1 && viaHub === hub.counts().uploads;
+  });
   const { uplink } = ledger.status();
-  t.ok(uplink.viaHub >= 1);
   t.ok(uplink.bytesUpPerCheckpoint > 300, `${uplink.bytesUpPerCheckpoint} B up`);
-  t.equal(hub.counts().uploads, uplink.viaHub);
   t.ok(hub.counts().requests >= 5, 'five requests of one upload');
   await hub.close();
   await rig.pay(10);

@@ -25,7 +25,7 @@ import {
   sealPayload,
 } from '../../../sync/ledger/payload-record.ts';
 import { realVerify } from './keys.ts';
-import { type Rig, makeRig, until } from './rig.ts';
+import { ACCEPTED_AT_MS, type Rig, makeRig, until } from './rig.ts';
 import { mth } from './rfc6962.ts';
 
 const allOf = async (
@@ -93,7 +93,7 @@ t.test(
       7,
       'the full tile stands in',
     );
-    const secret = join(rig.root, 'state/content-keys', periodOf(Date.now()));
+    const secret = join(rig.root, 'state/content-keys', periodOf(ACCEPTED_AT_MS));
     for (const name of await readdir(secret))
       t.equal((await stat(join(secret, name))).mode & 0o777, 0o600);
 
@@ -103,12 +103,13 @@ t.test(
     const proof = encodeProof({ index: 261, path, checkpoint });
     t.ok(verifyProof(proof, entry, rig.policy, realVerify).ok);
 
+    // Closing waits for what is noted of finality.
+    await Promise.all([ledger.close(), witness.close()]);
     const times = await readFinality(rig.root);
     t.equal(times.length, 310);
     t.ok(
       times.every((leaf, at) => leaf.index === at && (leaf.finalAtMs ?? 0) >= leaf.recordedAtMs),
     );
-    await Promise.all([ledger.close(), witness.close()]);
   },
 );
 

@@ -6,7 +6,6 @@ import { issueErasureRequest } from '../../../identity/core/issue.ts';
 import { nobleSigner } from '../../../identity/core/noble-signatures.ts';
 import { nodeVerifier } from '../../../identity/edge/node-signatures.ts';
 import { writeFileDurable } from '../../../platform/durable-file.ts';
-import { fetchBytes } from '../../../platform/http-client.ts';
 import { systemClock } from '../../../platform/system-clock.ts';
 import { fromHex, utf8ToBytes } from '../../../protocol/bytes.ts';
 import { ALG_EDDSA } from '../../../protocol/public-key.ts';
@@ -24,7 +23,7 @@ import { originFolder } from '../../../sync/ledger/mirror-log.ts';
 import { type MirrorService, startMirrorService } from '../../../sync/ledger/mirror-service.ts';
 import { ORIGIN, realLog, realVerify, realWitness } from './keys.ts';
 import { MadeLog } from './made-log.ts';
-import { MIRROR, temporaryFolder } from './rig.ts';
+import { MIRROR, askPatiently, temporaryFolder } from './rig.ts';
 
 /** `ORIGIN` is the shard 2026q4 of it. */
 const PREFIX = 'kiri.example/gw1';
@@ -46,7 +45,7 @@ const mirrorOf = (base: string): Promise<MirrorService> => {
 };
 
 const ask = async (mirror: MirrorService, body: Uint8Array): Promise<string> => {
-  const answer = await fetchBytes(`${mirror.url}/add-checkpoint`, {
+  const answer = await askPatiently(`${mirror.url}/add-checkpoint`, {
     body,
     timeoutMs: 5_000,
     maxBytes: 65_536,

@@ -24,23 +24,16 @@ import { type MirroredLogStatus, originFolder } from '../../../sync/ledger/mirro
 import { type MirrorService, startMirrorService } from '../../../sync/ledger/mirror-service.ts';
 import { ORIGIN, realLog, realVerify, realWitness } from './keys.ts';
 import { MadeLog } from './made-log.ts';
-import { MIRROR, temporaryFolder, until } from './rig.ts';
+import { MIRROR, askPatiently, temporaryFolder, until } from './rig.ts';
 import '../../plain-children.ts';
 
 const post = async (url: string, body: Uint8Array): Promise<[number, string]> => {
-  const answer = await fetchBytes(`${url}/add-checkpoint`, {
+  const answer = await askPatiently(`${url}/add-checkpoint`, {
     body,
     timeoutMs: 5_000,
     maxBytes: 65_536,
   });
   return [answer.status, Buffer.from(answer.body).toString('utf8')];
-};
-/** As a writer does: a mirror that is still copying is asked again. */
-const postPatiently = async (url: string, body: Uint8Array): Promise<[number, string]> => {
-  for (;;) {
-    const answer = await post(url, body);
-    if (answer[0] !== 503 || !answer[1].startsWith('COPYING')) return answer;
-  }
 };
 const serve = (root: string, source: LogSource): Promise<MirrorService> =>
   startMirrorService({
@@ -78,7 +71,7 @@ t.test('a cosigned checkpoint means that every file of the log is at the mirror'
   // Inside a bundle, to its border, over many bundles at once: two chunks.
   for (const count of [3, 97, 156, 1, 4_500]) {
     await log.append(count);
-    const [status, lines] = await postPatiently(mirror.url, await log.request(old));
+    const [status, lines] = await post(mirror.url, await log.request(old));
     t.equal(status, 200, lines);
     t.ok(isCosigned(log.note(), lines));
     t.same(await lacking(log.root, copyOf(root)), []);
@@ -122,7 +115,8 @@ t.test('a published checkpoint that was stripped of its cosignatures replaces no
   for (const round of ['running', 'started anew']) {
     await log.append(2);
     await publish(log.note());
-    await until(round, () => /without a cosignature/.test(state()?.trouble ?? ''));
+    const trouble = `publishes ${log.size} leaves without a cosignature`;
+    await until(`${round}: ${trouble}`, () => state()?.trouble === trouble);
     t.equal(await keptOf(), kept, round);
     t.equal(state()?.storedSize, log.size, 'its contents are copied all the same');
     if (round === 'running') {

@@ -20,7 +20,7 @@ import { type RetireOptions, retireShard } from '../../../sync/ledger/retire-sha
 import { verifyLog } from '../../../sync/ledger/verify-log.ts';
 import { ORIGIN, policyOf, realLog, realVerify, realWitness } from './keys.ts';
 import { MadeLog } from './made-log.ts';
-import { MIRROR, WITNESS, temporaryFolder } from './rig.ts';
+import { MIRROR, WITNESS, askPatiently, temporaryFolder } from './rig.ts';
 
 const PREFIX = 'kiri.example/gw1';
 const POLICY = policyOf(realLog(), [realWitness(WITNESS)], 'quorum w1');
@@ -235,7 +235,7 @@ t.test(
     let mirror = await open();
     t.teardown(() => mirror.close());
     const ask = async (body: Uint8Array): Promise<string> => {
-      const answer = await fetchBytes(`${mirror.url}/add-checkpoint`, { ...LIMITS, body });
+      const answer = await askPatiently(`${mirror.url}/add-checkpoint`, { ...LIMITS, body });
       return `${answer.status} ${Buffer.from(answer.body).toString('utf8').split('\n')[0]}`;
     };
     t.match(await ask(await log.request(0)), /^200 /);

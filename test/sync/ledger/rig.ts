@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { nodeSigner } from '../../../identity/edge/node-signatures.ts';
+import { type FetchBytes, fetchBytes } from '../../../platform/http-client.ts';
 import { journalReader } from '../../../platform/journal-reader.ts';
 import { openJournal } from '../../../platform/journal.ts';
 import type { Journal } from '../../../platform/ports.ts';
@@ -42,6 +43,18 @@ export const until = async (
   throw new Error(`never: ${what}`);
 };
 
+/** As a writer asks: a mirror that is still copying is asked again. Its first answer that is one. */
+export const askPatiently: FetchBytes = async (url, options) => {
+  for (;;) {
+    const answer = await fetchBytes(url, options);
+    const isCopying = answer.status === 503 && Buffer.from(answer.body).includes('COPYING');
+    if (!isCopying) return answer;
+  }
+};
+
+/** When whatever the rigs log was accepted: one month, also where a test runs over the end of one. */
+export const ACCEPTED_AT_MS: number = Date.now();
+
 /** Records "pay <party> <text>" become entries, everything else is skipped. */
 export const source: EntrySource = (record) => {
   const text = Buffer.from(record).toString('utf8');
@@ -51,7 +64,7 @@ export const source: EntrySource = (record) => {
     receiptPayloadHash: sha256(record),
     payloadPlain: record,
     partyRef: utf8ToBytes(party ?? ''),
-    acceptedAtMs: Date.now(),
+    acceptedAtMs: ACCEPTED_AT_MS,
   };
   return [entry];
 };

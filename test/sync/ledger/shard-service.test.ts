@@ -134,7 +134,13 @@ t.test(
     await until('5 final', () => ledger.status().finalSize === 5);
     const levels = join(root, 'state', 'levels');
     const shown = async () => JSON.parse(await readFile(levels, 'utf8')) as LogLevels;
-    await until('the gateway sees it', async () => (await shown()).final.throughSequence === 5);
+    await until('the gateway sees it', () =>
+      // It is first written beside everything else.
+      shown().then(
+        ({ final }) => final.throughSequence === 5,
+        () => false,
+      ),
+    );
     t.equal(ledger.origin(), `${PREFIX}/${Q3}`);
 
     // Offline over the quarter's end: the old shard goes on.
