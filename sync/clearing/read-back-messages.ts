@@ -17,6 +17,7 @@ import type {
   Reconciliation,
   Retrieval,
 } from './core/inbound-message.ts';
+import { SEVERITY } from './core/inbound-reasons.ts';
 import type { IpmProfile } from './core/ipm-profile.ts';
 import { PRESENTMENT_TABLE } from './core/presentment-states.ts';
 import type { PresentmentEvent, PresentmentRefusal } from './core/presentment-states.ts';
@@ -236,7 +237,7 @@ export class MessageReader {
   async #messageReject(message: MessageReject, profile: IpmProfile): Promise<MessageOutcome> {
     const { sourceFileId, sourceRecordNumber, arn, errors } = message;
     const reference = `${sourceFileId}/${sourceRecordNumber}`;
-    const codes = errors.map((one) => one.code);
+    const codes = errors.filter((one) => one.severity === SEVERITY.record).map((one) => one.code);
     const detail = `${arn ?? ''} ${errors.map((one) => `${one.element} ${one.code}`).join(', ')}`;
     const refused = (code: ReadBackRefusal): MessageOutcome => ({
       kind: 'refused',

@@ -24,6 +24,9 @@ export type RejectRule = {
   readonly declines: boolean;
 };
 
+/** Severity in PDS0005 that refuses the file or the record; `04` is only to know. */
+export const SEVERITY: Readonly<Record<RejectRule['scope'], string>> = { file: '12', record: '08' };
+
 /** Codes of the desk's own findings, by what was found. */
 export const REJECT_CODES = {
   unreadable: '0501',

@@ -12,6 +12,8 @@ import type {
   RejectError,
   Retrieval,
 } from './inbound-message.ts';
+import { SEVERITY } from './inbound-reasons.ts';
+import type { RejectRule } from './inbound-reasons.ts';
 import { amountMinorMax } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { isFileId } from './ipm-record.ts';
@@ -186,6 +188,10 @@ const bodyFault = (
       const rule = profile.inbound.rejects.find((one) => one.code === code);
       if (rule?.scope !== scope) return ['PDS0005', `${code} is no code of a ${scope} reject`];
     }
+    const refuses = (what: RejectRule['scope']): boolean =>
+      errors.some((error) => error.severity === SEVERITY[what]);
+    if (!refuses(scope)) return ['PDS0005', `no error refuses the ${scope}`];
+    if (scope === 'record' && refuses('file')) return ['PDS0005', 'refuses the file, not a record'];
   }
   if ('currency' in body && exponentOf(body.currency) === undefined) return ['DE49', 'no currency'];
   if ('arn' in body && body.arn !== undefined) {

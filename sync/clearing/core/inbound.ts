@@ -163,6 +163,8 @@ const isEnd = (at: LocatedMessage, code: string, pds: readonly string[]): boolea
 const UTC: BusinessZone = { name: 'UTC', offsets: [{ fromS: 0, minutes: 0 }] };
 const DAY_S = 86_400;
 
+const dayOf = (timeS: number): string => yymmdd(civilTime(timeS, UTC));
+
 const readEnds = (
   messages: readonly LocatedMessage[],
   manifest: InboundManifest,
@@ -184,7 +186,7 @@ const readEnds = (
   if (header.value.fileType !== profile.inbound.fileType) return wrong('file type');
   if (fileIdOf(header.value) !== manifest.fileId) return wrong('not the file id of the manifest');
   // The issuer's business day is UTC's or one beside it, wherever it is.
-  const days = [-DAY_S, 0, DAY_S].map((s) => yymmdd(civilTime(manifest.createdS + s, UTC)));
+  const days = [-DAY_S, 0, DAY_S].map((s) => dayOf(manifest.createdS + s));
   if (!days.includes(header.value.date)) return wrong(`date is not that of ${manifest.createdS}`);
   if (inboundFileName(profile, header.value) !== manifest.fileName) {
     return refused('WRONG_FILE', first.offset, 'PDS0105', `is not that of ${manifest.fileName}`);
@@ -213,7 +215,7 @@ const identityOf = (body: InboundBody): string => {
 
 const readBodies = (
   located: readonly LocatedMessage[],
-  member: string,
+  { member, lastDay }: { readonly member: string; readonly lastDay: string },
   profile: IpmProfile,
 ): Coded<InboundMessage[]> => {
   const messages: InboundMessage[] = [];
@@ -233,6 +235,9 @@ const readBodies = (
       if (body.value.currency !== currency) {
         return refused('WRONG_VALUE', offset, 'DE49', `record ${record}: not ${currency}`);
       }
+    }
+    if (body.value.kind === 'fee' && body.value.date > lastDay) {
+      return refused('WRONG_VALUE', offset, 'DE73', `record ${record}: not due before the file`);
     }
     messages.push({ ...body.value, recordNumber: record });
   }
@@ -313,7 +318,9 @@ export const readInbound = (
   }
   const header = readEnds(located.value, manifest, profile);
   if (!header.ok) return header;
-  const messages = readBodies(located.value.slice(1, -1), header.value.member, profile);
+  const { member } = header.value;
+  const lastDay = dayOf(manifest.createdS + DAY_S);
+  const messages = readBodies(located.value.slice(1, -1), { member, lastDay }, profile);
   if (!messages.ok) return messages;
   if (trust.mode !== undefined && header.value.mode !== trust.mode) {
     return refused('WRONG_VALUE', located.value[0]?.offset ?? 0, 'PDS0122', header.value.mode);

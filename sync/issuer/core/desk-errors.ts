@@ -1,9 +1,7 @@
-import { REJECT_CODES } from '../../clearing/core/inbound-reasons.ts';
+import { REJECT_CODES, SEVERITY } from '../../clearing/core/inbound-reasons.ts';
 import type { RejectError } from '../../clearing/core/inbound-message.ts';
 import type { IpmFindingCode } from '../../clearing/core/verify-ipm.ts';
 
-const SEVERITY_RECORD = '08';
-const SEVERITY_FILE = '12';
 /** PDS0005 holds ten errors. */
 const ERRORS_MAX = 10;
 
@@ -44,7 +42,7 @@ const toErrors = (named: readonly Named[], severity: string): RejectError[] => {
 
 /** More lines refused than a file of answers holds. */
 export const tooManyErrors = (): RejectError[] =>
-  toErrors([[WHOLE, REJECT_CODES.tooManyRefused]], SEVERITY_FILE);
+  toErrors([[WHOLE, REJECT_CODES.tooManyRefused]], SEVERITY.file);
 
 /** Why nothing of a file is taken: each kind of finding once; with none, manifest and file disagree. */
 export const fileErrors = (findings: readonly IpmFindingCode[]): RejectError[] =>
@@ -52,7 +50,7 @@ export const fileErrors = (findings: readonly IpmFindingCode[]): RejectError[] =
     findings.length > 0
       ? findings.map((code) => OF_FINDING[code])
       : [[WHOLE, REJECT_CODES.manifest]],
-    SEVERITY_FILE,
+    SEVERITY.file,
   );
 
 /** Why one line is not taken. */
@@ -76,5 +74,5 @@ const LINE_ELEMENT: Readonly<Record<LineTrouble, string>> = {
 export const lineErrors = (troubles: readonly LineTrouble[]): RejectError[] =>
   toErrors(
     troubles.map((trouble) => [LINE_ELEMENT[trouble], REJECT_CODES[trouble]]),
-    SEVERITY_RECORD,
+    SEVERITY.record,
   );

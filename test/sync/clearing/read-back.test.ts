@@ -241,6 +241,16 @@ t.test('a 699 leaves a second presentment alone that a 691 refused before', asyn
   await service.close();
 });
 
+t.test('a declining code that is only to know declines nobody', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  const reject = messageReject(file, recordOf(file, 1000n));
+  const toKnow = { element: 'P9501', severity: '04', code: '2001', subfield: '000' };
+  const errors = [toKnow, ...reject.errors];
+  t.same(outcomes(await issuer.send([{ ...reject, errors }], NOON_S)), ['moved']);
+  t.same(await service.within(readDeclined), []);
+  await service.close();
+});
+
 t.test('a 691 that names the header is no message of ours', async (t) => {
   const { service, issuer, file } = await cutThree();
   // The writer would not write it; a reader before us that lets it through meets the same answer.

@@ -193,7 +193,9 @@ t.test('meaning: amounts, reasons, codes, ids', async (t) => {
   for (const day of ['261131', '260229', '261301', '260100']) {
     t.equal(changed('fee', { 73: day }), 'WRONG_VALUE DE73', day);
   }
-  t.equal(changed('fee', { 73: '280229' }), 'accepted', 'a leap day');
+  t.equal(changed('fee', { 73: '240229' }), 'accepted', 'a leap day');
+  t.equal(changed('fee', { 73: '261123' }), 'accepted', 'a day that has begun somewhere');
+  t.equal(changed('fee', { 73: '261124' }), 'WRONG_VALUE DE73', 'not due yet');
   t.equal(changed('fee', { 31: `${ARN.slice(0, -1)}3` }), 'WRONG_VALUE DE31');
   for (const reference of ['', 'a', 'A B', 'A'.repeat(21)]) {
     t.match(changedFee(reference), /WRONG_(VALUE|CHARACTER|LENGTH)|TOO_LONG/, reference);
@@ -212,6 +214,13 @@ t.test('meaning: amounts, reasons, codes, ids', async (t) => {
   t.equal(errors('P9501072001000'), 'WRONG_VALUE PDS0005', 'severity 07');
   t.equal(errors('P9501089999000'), 'WRONG_VALUE PDS0005', 'a code outside the profile');
   t.equal(errors('P9501080519000'), 'WRONG_VALUE PDS0005', 'a code of whole files');
+  t.equal(errors('P9501042001000'), 'WRONG_VALUE PDS0005', 'to know refuses nothing');
+  t.equal(errors('P9501122001000'), 'WRONG_VALUE PDS0005', 'one record is not the file');
+  t.equal(errors('D0031042003000P9501082001000'), 'accepted', 'to know beside what refuses');
+  const ofFile = (text: string): string => changed('file-reject', {}, { '0005': text });
+  t.equal(ofFile('P0301040519000'), 'WRONG_VALUE PDS0005', 'to know refuses no file');
+  t.equal(ofFile('P0301080519000'), 'WRONG_VALUE PDS0005', 'nor does what refuses a record');
+  t.equal(ofFile('P0306040520000P0301120519000'), 'accepted');
   t.equal(changed('reconciliation', { 49: undefined }), 'MISSING_FIELD DE49');
   t.equal(changed('reconciliation', {}, { '0390': '1'.repeat(23) }), 'WRONG_VALUE PDS0390');
   const noNumber = `${'0'.repeat(20)}%385`;

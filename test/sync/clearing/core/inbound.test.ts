@@ -263,16 +263,20 @@ t.test('random files read back as they were written', async (t) => {
     fc.constantFrom(
       ...LATIN1.inbound.rejects.filter((one) => one.scope === scope).map((one) => one.code),
     );
-  const errors = (scope: 'file' | 'record') =>
-    fc.array(
+  const errors = (scope: 'file' | 'record') => {
+    const error = (...severities: string[]) =>
       fc.record({
         element: fc.constantFrom('D0004', 'D0031', 'P9501'),
-        severity: fc.constantFrom('04', '08', '12'),
+        severity: fc.constantFrom(...severities),
         code: code(scope),
         subfield: fc.constantFrom('000', '017'),
-      }),
-      { minLength: 1, maxLength: 10 },
-    );
+      });
+    // One error that refuses what the message is about, and others beside it.
+    const [refusing, others] = scope === 'file' ? ['12', ['04', '08', '12']] : ['08', ['04', '08']];
+    return fc
+      .tuple(error(refusing), fc.array(error(...others), { maxLength: 9 }))
+      .map(([one, more]) => [...more, one]);
+  };
   const sourceFileId = fc
     .integer({ min: 1, max: 99_999 })
     .map((n) => `00226112100000032815${String(n).padStart(5, '0')}`);
