@@ -347,7 +347,7 @@ async function answer(clearing: Clearing, request: Request): Promise<Request> {
     default: {
       const answered =
         (await answerDispute(service, request, nowS())) ??
-        (await answerRetention(service, clearing.config, request, nowS()));
+        (await answerRetention(clearing, request, nowS()));
       if (answered) return answered;
       throw new KiriError(
         'REQUEST_INVALID',

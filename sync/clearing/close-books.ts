@@ -20,8 +20,8 @@ export const heldKeys = async (
   const held = new Set<string>();
   for (const { kind, reference } of holds) {
     const rows =
-      kind === 'party'
-        ? await session.all('SELECT key_id FROM keys WHERE party = ?', reference)
+      kind === 'party' || kind === 'issuer'
+        ? await session.all(`SELECT key_id FROM keys WHERE ${kind} = ?`, reference)
         : kind === 'line'
           ? await session.all(
               'SELECT DISTINCT key_id FROM all_receipts WHERE line = ?',

@@ -64,12 +64,12 @@ const isHeld = async (
 ): Promise<boolean> => {
   if (kind === 'file') return reference === fileName;
   const sql =
-    kind === 'party'
+    kind === 'party' || kind === 'issuer'
       ? `SELECT a.aggregate_id FROM aggregates a JOIN keys k ON k.key_id = a.key_id
-         WHERE a.file_name = ? AND k.party = ? LIMIT 1`
+         WHERE a.file_name = ? AND k.${kind} = ? LIMIT 1`
       : `SELECT a.aggregate_id FROM aggregates a JOIN all_receipts r ON r.aggregate_id = a.aggregate_id
          WHERE a.file_name = ? AND r.line = ? LIMIT 1`;
-  const value = kind === 'party' ? reference : new Uint8Array(Buffer.from(reference, 'hex'));
+  const value = kind !== 'line' ? reference : new Uint8Array(Buffer.from(reference, 'hex'));
   return (await session.all(sql, fileName, value)).length > 0;
 };
 

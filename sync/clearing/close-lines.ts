@@ -25,9 +25,9 @@ const isKept = async (
   const hex = toHex(line);
   for (const { kind, reference } of holds) {
     if (kind === 'line' && reference === hex) return true;
-    if (kind !== 'party') continue;
+    if (kind !== 'party' && kind !== 'issuer') continue;
     const rows = await session.all(
-      'SELECT r.id FROM all_receipts r JOIN keys k ON k.key_id = r.key_id WHERE r.line = ? AND k.party = ? LIMIT 1',
+      `SELECT r.id FROM all_receipts r JOIN keys k ON k.key_id = r.key_id WHERE r.line = ? AND k.${kind} = ? LIMIT 1`,
       line,
       reference,
     );

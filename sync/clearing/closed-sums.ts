@@ -3,8 +3,8 @@ import type { Bucket } from './core/ledger-states.ts';
 import { amountOf, textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
-/** Of a key: a bucket's lines, `receipts`, `credits`; of a merchant: `paid`. */
-type ClosedKind = Bucket | 'receipts' | 'credits' | 'paid';
+/** Of a key: a bucket's lines, `receipts`, `credits`; of a merchant: `paid`; of an issuer's fees: the last two. */
+type ClosedKind = Bucket | 'receipts' | 'credits' | 'paid' | 'charged' | 'received';
 
 /** Sums gathered in memory, added to those in the store by {@link ClosedSums.flush}. */
 export class ClosedSums {

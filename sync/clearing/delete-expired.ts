@@ -10,8 +10,11 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import { closeJournal, closeMerchants, closePayouts, heldKeys } from './close-books.ts';
 import { closeGroup } from './close-files.ts';
+import { closeAnswers, closeInbound } from './close-inbound.ts';
+import type { ClosedInbound } from './close-inbound.ts';
 import type { KeptReason } from './close-files.ts';
 import { closeLines } from './close-lines.ts';
+import type { BusinessZone } from './core/civil-time.ts';
 import {
   ACCOUNTING_YEARS,
   ACCOUNTING_YEARS_MIN,
@@ -54,7 +57,7 @@ export type DeletionRun = {
   readonly receipts: number;
   /** Journal entries that opening entries stand for now. */
   readonly entries: number;
-};
+} & ClosedInbound;
 
 const PAGE = 1_000;
 
@@ -200,7 +203,7 @@ export const deleteExpired = async (
     throw new KiriError('RETENTION_TOO_SHORT', `accounting records are kept for longer: ${why}`);
   }
   const horizonS = accountingHorizonS(nowS, { years, yearEndMonth, zone });
-  const at = { nowS, horizonS };
+  const at = { nowS, horizonS, zone };
   const { files, kept } = await closeFiles(database, at);
   const isDone = await database.transaction((session) => isClosed(session, horizonS));
   const rest = isDone ? NOTHING : await closeRest(database, at);
@@ -208,14 +211,16 @@ export const deleteExpired = async (
   if (!isDone) await writeList(database, options, { nowS, throughS: horizonS });
   await removeFiles(database, options);
   await removeEvidence(database, options);
+  const { outFolder, removeFile = removeIfThere } = options;
+  await closeAnswers(database, horizonS, (path) => removeFile(`${outFolder}/${path}`));
   if (!isDone) {
     await database.transaction(async (session) => {
       await forget(session);
       await note(session, { throughS: horizonS, atS: nowS });
     });
   }
-  const { payouts, receipts, entries } = rest;
-  return { throughS: horizonS, files: files + payouts, kept, receipts, entries };
+  const { payouts, ...others } = rest;
+  return { throughS: horizonS, files: files + payouts, kept, ...others };
 };
 
 /** How far the last run came that was not cut short, and when: the journals are not read again for nothing. */
@@ -245,12 +250,12 @@ const isClosed = async (session: SqlSession, horizonS: number): Promise<boolean>
   return row !== undefined && numberOf(row, 'through') === horizonS && row['lifted'] === 0n;
 };
 
-const NOTHING = { payouts: 0, receipts: 0, entries: 0 } as const;
+const NOTHING = { payouts: 0, receipts: 0, entries: 0, fees: 0, documents: 0 } as const;
 
-/** What stands behind the files: payouts, journals, ended lines. */
+/** What stands behind the files: payouts, journals, ended lines, what issuers sent. */
 const closeRest = async (
   database: SqlDatabase,
-  at: { readonly nowS: number; readonly horizonS: number },
+  at: { readonly nowS: number; readonly horizonS: number; readonly zone: BusinessZone },
 ): Promise<Readonly<Record<keyof typeof NOTHING, number>>> => {
   const { payouts, held, merged } = await database.transaction(async (session) => {
     const keys = await heldKeys(session, await readHolds(session));
@@ -270,7 +275,8 @@ const closeRest = async (
     await rewriteSegment(database, name, at.nowS);
   }
   await database.transaction(dropEmptySegments);
-  return { payouts: payouts.length, receipts, entries };
+  const inbound = await closeInbound(database, at);
+  return { payouts: payouts.length, receipts, entries, ...inbound };
 };
 
 type Merchant = { readonly acquirer: string; readonly merchant: string };

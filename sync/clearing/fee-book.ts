@@ -1,5 +1,7 @@
 /** Fees of issuers (1740): each booked once under its reference, in a journal of its own beside the books. */
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
+import { feeSumsOf, readClosedMark } from './closed-mark.ts';
+import { readClosedSums } from './closed-sums.ts';
 import { FEE_MOVES, applyFeeMove, emptyFeeAccount } from './core/fee-account.ts';
 import type { FeeAccount, FeeMove } from './core/fee-account.ts';
 import { FEE_TABLE } from './core/fee-states.ts';
@@ -72,6 +74,16 @@ const enter = async (session: SqlSession, entry: Entry, nowS: number): Promise<v
   );
 };
 
+/** DE73 has two digits of the year, all of this century. */
+const unknownOrClosed = async (
+  session: SqlSession,
+  issuer: string,
+  { date }: FeeCollection,
+): Promise<FeeState> => {
+  const { feesBefore } = await readClosedMark(session, issuer);
+  return `20${date}` < feesBefore.replaceAll('-', '') ? 'closed' : 'unknown';
+};
+
 /** Books a fee, or its return, in the transaction of the file that it stands in. */
 export const bookFee = async (
   session: SqlSession,
@@ -93,7 +105,9 @@ export const bookFee = async (
     reference,
   );
   const isReturn = use === 'return';
-  const state = stored ? (textOf(stored, 'state') as FeeState) : 'unknown';
+  const state = stored
+    ? (textOf(stored, 'state') as FeeState)
+    : await unknownOrClosed(session, issuer, fee);
   const answer = FEE_TABLE[state][isReturn ? 'return' : 'collection'];
   if (answer.kind === 'refused') return refused(answer.code);
   if (arn !== undefined && !(await lineByArn(session, arn))) return refused('UNKNOWN_ARN');
@@ -157,8 +171,26 @@ const PAGE = 4_096;
 
 const nameOf = (row: SqlRow): string => `${textOf(row, 'issuer')} ${numberOf(row, 'currency')}`;
 
-const replay = async (session: SqlSession): Promise<Map<string, FeeAccount>> => {
+/** What fees that were deleted amount to, by issuer and currency. */
+const closedFees = async (session: SqlSession): Promise<Map<string, FeeAccount>> => {
+  const sums = await readClosedSums(session);
   const accounts = new Map<string, FeeAccount>();
+  for (const row of await session.all(
+    'SELECT issuer, currency FROM fee_accounts ORDER BY issuer, currency',
+  )) {
+    const chargedMicro = sums.get(`charged ${feeSumsOf(row)}`) ?? 0n;
+    const receivedMicro = sums.get(`received ${feeSumsOf(row)}`) ?? 0n;
+    const owedMicro = chargedMicro - receivedMicro;
+    accounts.set(nameOf(row), { chargedMicro, receivedMicro, owedMicro });
+  }
+  return accounts;
+};
+
+/** Adds the journal up; changes the accounts that it begins with. */
+const replay = async (
+  session: SqlSession,
+  accounts: Map<string, FeeAccount>,
+): Promise<Map<string, FeeAccount>> => {
   let after = -1n;
   for (;;) {
     const rows = await session.all(
@@ -180,8 +212,9 @@ const replay = async (session: SqlSession): Promise<Map<string, FeeAccount>> => 
 
 /** Accounts of fees, each held against its journal and against the fees that stand. */
 export const readFees = async (session: SqlSession): Promise<FeeReport> => {
-  const replayed = await replay(session);
-  const standing = new Map<string, bigint>();
+  const closed = await closedFees(session);
+  const standing = new Map([...closed].map(([name, { owedMicro }]) => [name, owedMicro]));
+  const replayed = await replay(session, closed);
   const rows = await session.all(
     "SELECT issuer, currency, direction, amount_micro FROM fees WHERE state = 'booked' ORDER BY issuer, reference",
   );

@@ -105,6 +105,10 @@ export const answerTaken = async (
   }
 };
 
+/** Where an answer is written, below the output folder. */
+export const answerPath = (issuer: string, number: number): string =>
+  `${ANSWER_FOLDER}/${issuer}.${String(number).padStart(10, '0')}.answer`;
+
 /** Writes what is committed and not written: `<issuer>.<number>.answer`, each whole. @returns their paths */
 export const writeAnswers = async (
   database: SqlDatabase,
@@ -121,7 +125,7 @@ export const writeAnswers = async (
   const paths: string[] = [];
   for (const row of rows) {
     const [issuer, number] = [textOf(row, 'issuer'), numberOf(row, 'number')];
-    const path = `${ANSWER_FOLDER}/${issuer}.${String(number).padStart(10, '0')}.answer`;
+    const path = answerPath(issuer, number);
     await writeFile(`${outFolder}/${path}`, bytesOf(row, 'document'));
     await database.transaction((session) =>
       session.run(

@@ -3,13 +3,20 @@
  * says is durable in the store; after a crash in between it is read again and moves nothing.
  */
 import { createHash } from 'node:crypto';
-import { readFile, readdir, rename, stat } from 'node:fs/promises';
+import { readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../platform/make-folder.ts';
+import { decodeSign1 } from '../../protocol/cose.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
+import { forgetClosedDocuments, readClosedDocuments } from './close-inbound.ts';
 import type { ClearingService } from './clearing-service.ts';
 import { INBOUND_BYTES_MAX, readInbound } from './core/inbound.ts';
-import { openAcknowledgement, openInboundManifest } from './core/inbound-documents.ts';
+import {
+  INBOUND_MANIFEST,
+  isFileName,
+  openAcknowledgement,
+  openInboundManifest,
+} from './core/inbound-documents.ts';
 import type { InboundManifest, InboundTrust } from './core/inbound-documents.ts';
 import { ipmProfile, isPreStage } from './core/ipm-profile.ts';
 import type { ClearingAlert } from './read-back-alerts.ts';
@@ -17,6 +24,8 @@ import type { Inbound, QuarantineCode, Taken } from './read-back.ts';
 
 /** Documents looked at in one round; the rest waits for the next. */
 const MAX_DOCUMENTS = 1_000;
+/** Deleted documents looked for in one pass over `taken`. */
+const CLOSED_MAX = 100_000;
 /** A signed statement is a few hundred bytes. */
 const STATEMENT_BYTES_MAX = 65_536;
 /** A file without its manifest, or a manifest without its file: before that the other may be on the way. */
@@ -85,6 +94,15 @@ const partsOf = ({ fileName, profile }: InboundManifest): Parts => {
   return { file: `${stem}${PRE}${FILE}`, statement: stem + STATEMENT };
 };
 
+/** What lies beside a manifest that was taken: its signature held, or it would not be there. */
+const takenParts = (manifest: Uint8Array): readonly string[] => {
+  const sign1 = decodeSign1(manifest);
+  const opened = sign1.ok ? INBOUND_MANIFEST.decode(sign1.value.payload) : undefined;
+  return opened?.ok && isFileName(opened.value.fileName)
+    ? Object.values(partsOf(opened.value))
+    : [];
+};
+
 /** The inbox of one clearing. `trust` is asked anew each time, with the time here. */
 export class InboxFolder {
   readonly #folder: string;
@@ -125,6 +143,37 @@ export class InboxFolder {
       answers.push(await this.#takeOne(document, service, nowS));
     }
     return [...answers, ...(await this.#unsigned(names, service, nowS))];
+  }
+
+  /**
+   * Removes what lies in `taken` of documents that were deleted from the store (close-inbound.ts): what a statement speaks
+   * of first, the statement last, so that a run that was cut short finds the rest by it. @returns documents removed
+   */
+  async removeClosed(service: ClearingService): Promise<number> {
+    let removed = 0;
+    for (;;) {
+      const closed = await service.within((session) => readClosedDocuments(session, CLOSED_MAX));
+      if (closed.length === 0) return removed;
+      removed += await this.#removeTaken(new Set(closed));
+      await service.within((session) => forgetClosedDocuments(session, closed));
+    }
+  }
+
+  async #removeTaken(closed: ReadonlySet<string>): Promise<number> {
+    const names = (await readdir(join(this.#folder, 'taken'))).filter(isStatement).toSorted();
+    const [gone, needed] = [new Map<string, readonly string[]>(), new Set<string>()];
+    for (const name of names) {
+      const bytes = await readFile(join(this.#folder, 'taken', name));
+      const parts = name.endsWith(MANIFEST) ? takenParts(bytes) : [];
+      if (closed.has(sha256Hex(bytes))) gone.set(name, parts);
+      else for (const one of parts) needed.add(one);
+    }
+    for (const [name, parts] of gone) {
+      for (const one of [...parts.filter((part) => !needed.has(part)), name]) {
+        await rm(join(this.#folder, 'taken', one), { force: true });
+      }
+    }
+    return gone.size;
   }
 
   /** Manifests whose files have not come in ten minutes. A file without a manifest is kept apart by then. */

@@ -68,10 +68,13 @@ const QUERIES: readonly (readonly [AlertKind, string])[] = [
   ],
   [
     'NUMBER_GAP',
-    `SELECT (previous + 1) || '-' || (number - 1) AS reference, issuer AS detail, taken_s AS since_s FROM (
-       SELECT issuer, number, taken_s,
-         coalesce(lag(number) OVER (PARTITION BY issuer ORDER BY number), 0) AS previous
-       FROM inbound) AS ordered WHERE number > previous + 1 ORDER BY taken_s, issuer, number`,
+    `SELECT (last + 1) || '-' || (number - 1) AS reference, issuer AS detail, taken_s AS since_s FROM (
+       SELECT i.issuer, i.number, i.taken_s, CASE WHEN i.previous < coalesce(c.through_number, 0)
+         THEN c.through_number ELSE i.previous END AS last FROM (
+           SELECT issuer, number, taken_s,
+             coalesce(lag(number) OVER (PARTITION BY issuer ORDER BY number), 0) AS previous
+           FROM inbound) AS i LEFT JOIN closed_issuers c ON c.issuer = i.issuer) AS ordered
+     WHERE number > last + 1 ORDER BY taken_s, issuer, number`,
   ],
   [
     'POSITION_DIFFERS',

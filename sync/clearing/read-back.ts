@@ -5,6 +5,7 @@
  * same: every message is answered by the state it finds, and a lost file must not keep a chargeback from the gateways.
  */
 import { Books } from './books.ts';
+import { readClosedMark } from './closed-mark.ts';
 import type { FileAcknowledgement, FromIssuer } from './core/inbound-documents.ts';
 import type { InboundFile } from './core/inbound.ts';
 import { ipmProfile } from './core/ipm-profile.ts';
@@ -32,7 +33,9 @@ export type QuarantineCode =
   /** Signed by the issuer, but not as the profile has it: the detail says which element of which record. */
   | 'INVALID'
   | 'NUMBER_REUSED'
-  | 'FILE_NAME_REUSED';
+  | 'FILE_NAME_REUSED'
+  /** So old that what was known under such numbers is deleted: nobody can say that it was not taken before. */
+  | 'BOOKS_CLOSED';
 
 /** What became of a document. */
 export type Taken =
@@ -73,6 +76,11 @@ const known = async (
   if (row) {
     const detail = `number ${number} was another document`;
     return { kind: 'quarantined', code: 'NUMBER_REUSED', detail };
+  }
+  const { throughNumber } = await readClosedMark(session, issuer);
+  if (number <= throughNumber) {
+    const detail = `numbers through ${throughNumber} are of closed books`;
+    return { kind: 'quarantined', code: 'BOOKS_CLOSED', detail };
   }
   if (inbound.kind === 'acknowledgement') return undefined;
   const named = await session.all(

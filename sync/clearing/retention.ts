@@ -13,12 +13,12 @@ import { readSegments, tableOf } from './segments.ts';
 import { amountOf, bytesOf, numberOf, textOf } from './sql.ts';
 import type { SqlDatabase, SqlRow, SqlSession } from './sql.ts';
 
-/** What a legal hold keeps: a device's line (hex), a liable party, or everything in one settlement file. */
-type HoldKind = 'line' | 'party' | 'file';
+/** What a legal hold keeps: a device's line (hex), a liable party, everything in one settlement file, or of one issuer. */
+type HoldKind = 'line' | 'party' | 'file' | 'issuer';
 
 export type Hold = { readonly kind: HoldKind; readonly reference: string };
 
-const HOLD_KINDS: readonly HoldKind[] = ['line', 'party', 'file'];
+const HOLD_KINDS: readonly HoldKind[] = ['line', 'party', 'file', 'issuer'];
 
 export type RetentionOptions = {
   readonly signer: Signer;
@@ -50,7 +50,7 @@ export const setHold = async (
   if (!kind || hold.reference === '' || hold.reason === '') {
     throw new KiriError(
       'HOLD_INVALID',
-      'a hold has kind (line, party, file), reference and reason',
+      'a hold has kind (line, party, file, issuer), reference and reason',
     );
   }
   const [row] = await session.all(
@@ -100,6 +100,7 @@ export const readHolds = async (session: SqlSession): Promise<readonly Hold[]> =
 const isHeld = (row: SqlRow, holds: ReadonlySet<string>): boolean =>
   holds.has(`line ${toHex(bytesOf(row, 'line'))}`) ||
   holds.has(`party ${textOf(row, 'party')}`) ||
+  holds.has(`issuer ${textOf(row, 'issuer')}`) ||
   holds.has(`file ${textOf(row, 'file_name')}`);
 
 type Place = { readonly timeS: bigint; readonly id: bigint };
@@ -116,10 +117,10 @@ type Erasing = {
 const selectFrom = (table: string, isOfCredits: boolean): string =>
   isOfCredits
     ? `SELECT r.id, r.business_time_s, r.credit_hash AS receipt_hash, r.amount_micro AS charge_micro,
-         o.line, k.party, a.file_name, d.aggregate_id AS dispute
+         o.line, k.party, k.issuer, a.file_name, d.aggregate_id AS dispute
        FROM credits r JOIN all_receipts o ON o.payment_hash = r.payment_hash`
-    : `SELECT r.id, r.business_time_s, r.receipt_hash, r.charge_micro, r.line, k.party, a.file_name,
-         d.aggregate_id AS dispute FROM ${table} r`;
+    : `SELECT r.id, r.business_time_s, r.receipt_hash, r.charge_micro, r.line, k.party, k.issuer,
+         a.file_name, d.aggregate_id AS dispute FROM ${table} r`;
 
 /** In direct mode the payee's own device approved; its id stands in the row anyway. A refund names no payee. */
 const updateOf = (table: string, isOfCredits: boolean): string =>

@@ -35,3 +35,11 @@ export const CLOSED_BOOKS: readonly string[] = [
   'CREATE TABLE closed_lines (line BLOB PRIMARY KEY, closed_s BIGINT NOT NULL)',
   'CREATE TABLE closed_approvers (approver BLOB PRIMARY KEY, through_sequence BIGINT NOT NULL)',
 ];
+
+// Marks below which nothing of an issuer is taken any more, and what of its documents is still on the disk (close-inbound.ts).
+export const CLOSED_INBOUND: readonly string[] = [
+  `CREATE TABLE closed_issuers (
+     issuer TEXT PRIMARY KEY, through_number BIGINT NOT NULL, fees_before TEXT NOT NULL)`,
+  'CREATE TABLE closed_documents (sha256 TEXT PRIMARY KEY)',
+  'CREATE INDEX fee_journal_by_reference ON fee_journal (issuer, reference)',
+];

@@ -1,5 +1,5 @@
 import { KiriError } from '../../protocol/kiri-error.ts';
-import { CLOSED_BOOKS, ISSUER_FEES } from './schema-additions.ts';
+import { CLOSED_BOOKS, CLOSED_INBOUND, ISSUER_FEES } from './schema-additions.ts';
 import { numberOf } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
@@ -319,6 +319,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ISSUER_FEES,
   CLOSED_BOOKS,
   CREDIT_SEARCH,
+  CLOSED_INBOUND,
 ];
 
 /**

@@ -18,7 +18,7 @@ import { checkSegment } from '../../../sync/clearing/seal-segments.ts';
 import { liftHold, setHold } from '../../../sync/clearing/retention.ts';
 import { numberOf } from '../../../sync/clearing/sql.ts';
 import type { SqlDatabase } from '../../../sync/clearing/sql.ts';
-import { IssuerSide, chargeback, outcomes } from './issuer-side.ts';
+import { IssuerSide, chargeback, outcomes, someFee } from './issuer-side.ts';
 import {
   DAY_S,
   LineOfReceipts,
@@ -105,7 +105,8 @@ const twoYears = async (more: Partial<ClearingOptions> = {}) => {
   await issuer.acknowledge(file, 'accepted', NOON_S + 180);
   const line = file.lines.find((one) => one.amountMinor === 570n);
   if (!line) throw new Error('no line of 570');
-  t.same(outcomes(await issuer.send([chargeback(line, 100n)], NOON_S + 200)), ['moved']);
+  const sent = [chargeback(line, 100n), someFee({ arn: line.arn }), someFee({ reference: 'FEE2' })];
+  t.same(outcomes(await issuer.send(sent, NOON_S + 200)), ['moved', 'moved', 'moved']);
   await service.decideLine(line.arn, 'accept', NOON_S + 240);
   await service.payout(terms, '1124', NOON_S + 300);
   const on = car.next(40_700_000n, { ...of('A'), businessTimeS: NEXT_YEAR_S, sequence: 4 });
@@ -137,11 +138,14 @@ const fiscalYear = async (t: Test, isSealed: boolean): Promise<void> => {
   t.match(await service.deleteExpired({}, END_S - 1), { files: 0, entries: 0 }, 'a day early');
   t.equal(removed.length, 0);
   const run = await service.deleteExpired({}, END_S);
-  t.match(run, { files: 3, kept: {}, receipts: 1, throughS: tokyo(2027, 4, 1) });
+  const closed = { files: 3, receipts: 1, fees: 2, documents: 3 };
+  t.match(run, { ...closed, kept: {}, throughS: tokyo(2027, 4, 1) });
   const after = await service.reconcile();
   t.same(after.differences, []);
   t.same(after.books, before.books);
   t.same(after.merchants, before.merchants);
+  t.same(after.fees, before.fees);
+  t.equal(after.fees[0]?.owedMicro, 240n * YEN);
   t.equal(after.receipts, before.receipts - 1, 'the drone’s, whose line has ended');
   t.same(after.atRisk, before.atRisk, 'no row of the approver is missed');
 
@@ -241,7 +245,8 @@ t.test('a legal hold wins, and what is open stays', async (t) => {
     await service.within((session) => setHold(session, hold, NOON_S));
     const journal = await countOf(database, 'books_journal');
     const run = await service.deleteExpired({}, END_S);
-    t.match(run, { files: 0, kept: { held: 2 }, receipts: 0 }, kind);
+    // The fee of no line goes; the one on a line that is held stays, with the document that brought it.
+    t.match(run, { files: 0, kept: { held: 2 }, receipts: 0, fees: 1, documents: 0 }, kind);
     const isWhole = (await countOf(database, 'books_journal')) === journal;
     t.equal(
       isWhole,
@@ -269,7 +274,7 @@ t.test('a legal hold wins, and what is open stays', async (t) => {
 
 t.test('a run that crashes at any step is ended by the next one', async (t) => {
   const { database, files, service: origin } = await twoYears();
-  const { books, merchants } = await origin.reconcile();
+  const { books, merchants, fees } = await origin.reconcile();
   for (let failAt = 0; ; failAt++) {
     let left = failAt;
     const step = (): void => {
@@ -310,6 +315,7 @@ t.test('a run that crashes at any step is ended by the next one', async (t) => {
   const report = await origin.reconcile();
   t.same(report.books, books);
   t.same(report.merchants, merchants);
+  t.same(report.fees, fees);
   t.equal([...files.keys()].filter((path) => path.endsWith('.ipm')).length, 1);
   t.equal([...files.keys()].filter((path) => path.startsWith('out/evidence/')).length, 1);
   t.ok(files.has('out/closed/closed-books.statement'));

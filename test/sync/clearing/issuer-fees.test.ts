@@ -7,22 +7,10 @@ import {
 } from '../../../sync/clearing/core/fee-account.ts';
 import type { FeeCollection } from '../../../sync/clearing/core/inbound-message.ts';
 import { reconciliationCsv } from '../../../sync/clearing/reconciliation-csv.ts';
-import { cutThree, lineOf, outcomes, standing } from './issuer-side.ts';
+import { cutThree, lineOf, outcomes, someFee as fee, standing } from './issuer-side.ts';
 import { NOON_S } from './sample.ts';
 
 const YEN = 1_000_000n;
-
-const fee = (part: Partial<FeeCollection> = {}): FeeCollection => ({
-  kind: 'fee',
-  use: 'collection',
-  direction: 'charged',
-  amountMinor: 120n,
-  currency: '392',
-  reason: '7602',
-  reference: 'FEE1',
-  date: '261121',
-  ...part,
-});
 
 const back = (part: Partial<FeeCollection> = {}): FeeCollection =>
   fee({ use: 'return', direction: 'paid', ...part });

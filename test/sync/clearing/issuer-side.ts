@@ -10,7 +10,7 @@ import {
 import type { InboundTrust, Verdict } from '../../../sync/clearing/core/inbound-documents.ts';
 import { readInbound, writeInbound } from '../../../sync/clearing/core/inbound.ts';
 import type { WrittenInbound } from '../../../sync/clearing/core/inbound.ts';
-import type { InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
+import type { FeeCollection, InboundBody } from '../../../sync/clearing/core/inbound-message.ts';
 import { readSettlementFile } from '../../../sync/clearing/core/ipm-file.ts';
 import { DEFAULT_IPM_PROFILE } from '../../../sync/clearing/core/ipm-profile.ts';
 import type { IpmProfile } from '../../../sync/clearing/core/ipm-profile.ts';
@@ -172,6 +172,19 @@ export const chargeback = (
     ...part,
   };
 };
+
+/** 120 yen that the issuer charges. */
+export const someFee = (part: Partial<FeeCollection> = {}): FeeCollection => ({
+  kind: 'fee',
+  use: 'collection',
+  direction: 'charged',
+  amountMinor: 120n,
+  currency: '392',
+  reason: '7602',
+  reference: 'FEE1',
+  date: '261121',
+  ...part,
+});
 
 type World = {
   readonly service: ClearingService;
