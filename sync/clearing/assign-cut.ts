@@ -1,5 +1,5 @@
 import { toHex } from '../../protocol/bytes.ts';
-import { KiriError } from '../../protocol/kiri-error.ts';
+import { invariant, KiriError } from '../../protocol/kiri-error.ts';
 import { Books } from './books.ts';
 import { shortIdOf, windowOf } from './core/aggregate.ts';
 import { writeOffRemainder } from './close-account.ts';
@@ -13,6 +13,7 @@ import type { IpmProfile } from './core/ipm-profile.ts';
 import { declinedAccounts } from './declined.ts';
 import { feeDueE4 } from './core/merchant-account.ts';
 import { lineRecord } from './core/line-record.ts';
+import { nextNumber, nextNumbers } from './counters.ts';
 import { FILE_LINES_MAX } from './cut-context.ts';
 import type { CutContext } from './cut-context.ts';
 import { assignAgain, queuedLines } from './queued-lines.ts';
@@ -21,28 +22,15 @@ import { heldLanes } from './held-lanes.ts';
 import { replacedLanes } from './lane-entries.ts';
 import { LaneStager } from './stage-lane.ts';
 import type { StagedAggregate } from './stage-lane.ts';
-import { baseName, encodeFileDocument, encodeRecord } from './file-document.ts';
-import { numberOf, textOf } from './sql.ts';
+import { baseName, encodeFileDocument } from './file-document.ts';
+import { FileRows } from './file-rows.ts';
+import { textOf } from './sql.ts';
 import type { SqlSession } from './sql.ts';
 
 /** What a cut assigned: files to be written, and keys that are due but cannot be presented yet. */
 export type CutAssignment = {
   readonly files: readonly string[];
   readonly blocked: readonly string[];
-};
-
-/**
- * Takes the next number of a counter that never goes back; the transaction makes it once. Parts of a clearing share out the
- * numbers: part i of n takes i + 1, i + 1 + n, i + 1 + 2n, so no two of them ever take the same.
- */
-export const nextNumber = async (session: SqlSession, name: string): Promise<number> => {
-  await session.run(
-    `INSERT INTO counters (name, value) VALUES (?, coalesce((SELECT part_index FROM part), 0) + 1)
-     ON CONFLICT (name) DO UPDATE SET value = counters.value + coalesce((SELECT part_count FROM part), 1)`,
-    name,
-  );
-  const [row] = await session.all('SELECT value FROM counters WHERE name = ?', name);
-  return numberOf(row ?? {}, 'value');
 };
 
 /** What one line of a file comes from: a new aggregate, or a line that is presented once more. */
@@ -92,10 +80,13 @@ export class CutAssigner {
     // Replaced accounts first: what they leave below one minor unit others take over.
     const old = new Set([...replaced.values()].flat());
     for (const isOld of old.size > 0 ? [true, false] : [false]) {
-      for await (const row of heldLanes(this.#session)) {
-        if (old.has(textOf(row, 'key_id')) !== isOld) continue;
-        for (const aggregate of await stager.stage(row)) add({ kind: 'new', aggregate });
-        await writeOffRemainder(this.#session, this.#books, this.#context, row);
+      for await (const page of heldLanes(this.#session)) {
+        const rows = page.filter((row) => old.has(textOf(row, 'key_id')) === isOld);
+        await stager.lookAhead(rows);
+        for (const row of rows) {
+          for (const aggregate of await stager.stage(row)) add({ kind: 'new', aggregate });
+          await writeOffRemainder(this.#session, this.#books, this.#context, row);
+        }
       }
     }
     const files: string[] = [];
@@ -155,6 +146,8 @@ export class CutAssigner {
         cutS: nowS,
       }),
     );
+    const rows = new FileRows(this.#session, fileName, nowS);
+    const arns = await this.#takeArns(lines);
     let number = 1;
     for (const draft of lines) {
       if (draft.kind === 'again') {
@@ -162,11 +155,12 @@ export class CutAssigner {
         await assignAgain(this.#session, this.#books, draft.line, place);
         continue;
       }
-      await this.#insertAggregate(draft.aggregate, fileName);
-      if (draft.aggregate.amountMinor > 0n) {
-        await this.#present(draft.aggregate, fileName, ++number);
-      }
+      rows.addAggregate(draft.aggregate);
+      if (draft.aggregate.amountMinor > 0n)
+        await this.#present(draft.aggregate, rows, ++number, arns);
+      if (rows.isFull) await rows.flush();
     }
+    await rows.flush();
     return fileName;
   }
 
@@ -176,45 +170,37 @@ export class CutAssigner {
     return ipmProfile(draft.line.profile) ?? this.#context.profile;
   }
 
-  async #insertAggregate(aggregate: StagedAggregate, fileName: string): Promise<void> {
-    await this.#session.run(
-      `INSERT INTO aggregates (aggregate_id, key_id, lane, number, document, reason, cut_s, file_name)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-      aggregate.aggregateId,
-      aggregate.keyId,
-      aggregate.lane,
-      BigInt(aggregate.number),
-      aggregate.document,
-      aggregate.reason,
-      BigInt(this.#context.nowS),
-      fileName,
-    );
+  /** A running number for each line that the file presents first, in its order: of each BIN all at once. */
+  async #takeArns(lines: readonly Draft[]): Promise<ReadonlyMap<string, Iterator<number>>> {
+    const counts = new Map<string, number>();
+    for (const draft of lines) {
+      if (draft.kind === 'again' || draft.aggregate.amountMinor === 0n) continue;
+      const { bin } = draft.aggregate.details;
+      counts.set(bin, (counts.get(bin) ?? 0) + 1);
+    }
+    const taken = new Map<string, Iterator<number>>();
+    for (const [bin, count] of counts) {
+      taken.set(bin, await nextNumbers(this.#session, `arn ${bin}`, count));
+    }
+    return taken;
   }
 
-  async #present(aggregate: StagedAggregate, fileName: string, number: number): Promise<void> {
-    const record = await this.#record(aggregate);
-    await this.#session.run(
-      `INSERT INTO presentments (aggregate_id, file_name, number, arn, arn_date, amount_micro,
-         fee_due_e4, state) VALUES (?, ?, ?, ?, ?, ?, ?, 'inFile')`,
-      aggregate.aggregateId,
-      fileName,
-      BigInt(number),
-      record.arn,
-      isoDate(this.#date),
-      aggregate.amountMicro.toString(),
-      this.#feeDueE4(aggregate).toString(),
-    );
-    await this.#session.run(
-      `INSERT INTO file_lines (file_name, number, aggregate_id, cycle, amount_micro, record)
-       VALUES (?, ?, ?, 1, ?, ?)`,
-      fileName,
-      BigInt(number),
-      aggregate.aggregateId,
-      aggregate.amountMicro.toString(),
-      encodeRecord(record),
-    );
+  async #present(
+    aggregate: StagedAggregate,
+    rows: FileRows,
+    number: number,
+    arns: ReadonlyMap<string, Iterator<number>>,
+  ): Promise<void> {
+    const sequence = arns.get(aggregate.details.bin)?.next().value as number | undefined;
+    invariant(sequence !== undefined, 'clearing: a line for which no ARN was taken');
+    const record = this.#record(aggregate, sequence);
+    rows.addLine(aggregate, number, {
+      record,
+      arnDate: isoDate(this.#date),
+      feeDueE4: this.#feeDueE4(aggregate),
+    });
     const { keyId, amountMicro } = aggregate;
-    const cause = `file ${fileName}`;
+    const cause = `file ${rows.fileName}`;
     await this.#books.move({ keyId, from: 'queued', to: 'inFile', amountMicro, cause });
   }
 
@@ -224,13 +210,13 @@ export class CutAssigner {
     return rule?.fee && key.sign === 'debit' ? feeDueE4(rule.fee, amountMicro) : 0n;
   }
 
-  async #record(aggregate: StagedAggregate): Promise<PresentmentRecord> {
+  #record(aggregate: StagedAggregate, sequence: number): PresentmentRecord {
     const { details, key, profile } = aggregate;
     const { directory, zone } = this.#context;
     const arn = buildArn(profile.arn, {
       bin: details.bin,
       yddd: yddd(this.#date),
-      sequence: await nextNumber(this.#session, `arn ${details.bin}`),
+      sequence,
     });
     if (!arn.ok) throw new KiriError('ARN_IMPOSSIBLE', arn.fault.detail);
     const local = civilTime(aggregate.firstPaidS, directory.programme(key.programme)?.zone ?? zone);

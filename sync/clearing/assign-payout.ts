@@ -1,4 +1,4 @@
-import { nextNumber } from './assign-cut.ts';
+import { nextNumber } from './counters.ts';
 import { JST, civilTime, yymmdd } from './core/civil-time.ts';
 import { feeToTake } from './core/merchant-account.ts';
 import { planPayout } from './core/payout.ts';

@@ -139,6 +139,12 @@ export class Books {
     this.#atS = atS;
   }
 
+  /** Reads keys and their balances ahead; lanes are not looked for. */
+  async lookAt(keyIds: readonly string[]): Promise<void> {
+    const wanted = new Set(keyIds.filter((keyId) => !this.#balances.has(keyId)));
+    for (const row of await readRows(this.#session, LOOK, [...wanted], [''])) this.#read(row);
+  }
+
   /** Reads keys, their balances and lanes ahead, all together: what follows asks the store no more for them. */
   async look(keys: readonly UnsignedKey[], sign: Sign): Promise<void> {
     const ids = new Set<string>();
@@ -221,12 +227,15 @@ export class Books {
     else this.#moves.set(name, { move, amountMicro: move.amountMicro });
   }
 
-  /** The lane's state, to be changed in place; written back by flush. */
-  async lane(keyId: string, lane: Lane): Promise<LaneState> {
+  /**
+   * The lane's state, to be changed in place; written back by flush.
+   * @param row of the lane, where it was read in this transaction
+   */
+  async lane(keyId: string, lane: Lane, row?: SqlRow): Promise<LaneState> {
     const name = `${keyId} ${lane}`;
     const known = this.#lanes.get(name);
     if (known) return known.state;
-    const state = (await this.#stored(keyId, lane)) ?? emptyLane();
+    const state = row ? laneOfRow(row) : ((await this.#stored(keyId, lane)) ?? emptyLane());
     this.#lanes.set(name, { keyId, lane, state });
     return state;
   }

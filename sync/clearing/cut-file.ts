@@ -212,6 +212,7 @@ const markWritten = async (session: SqlSession, fileName: string, nowS: number):
     through = numberOf(last, 'number');
     // Books hold every key they touch: each page has its own.
     const books = new Books(session, nowS);
+    await books.lookAt(lines.map((line) => textOf(line, 'key_id')));
     for (const line of lines) {
       await books.move({
         keyId: textOf(line, 'key_id'),

@@ -4,8 +4,8 @@ import type { SqlRow, SqlSession } from './sql.ts';
 /** Lanes with their keys held at a time: a store of a million accounts is gone through in pages. */
 const LANES_PAGE = 4_096;
 
-/** Lanes that hold anything, each with its key, in the order in which a cut takes them. */
-export async function* heldLanes(session: SqlSession): AsyncGenerator<SqlRow> {
+/** Lanes that hold anything, each with its key, in the order in which a cut takes them; a page at a time. */
+export async function* heldLanes(session: SqlSession): AsyncGenerator<readonly SqlRow[]> {
   let [keyId, lane] = ['', ''];
   for (;;) {
     const rows = await session.all(
@@ -16,7 +16,7 @@ export async function* heldLanes(session: SqlSession): AsyncGenerator<SqlRow> {
       keyId,
       lane,
     );
-    yield* rows;
+    yield rows;
     const last = rows.at(-1);
     if (!last || rows.length < LANES_PAGE) return;
     [keyId, lane] = [textOf(last, 'key_id'), textOf(last, 'lane')];

@@ -4,7 +4,7 @@
  */
 import { fromHex } from '../../protocol/bytes.ts';
 import type { Signer } from '../../protocol/public-key.ts';
-import { nextNumber } from './assign-cut.ts';
+import { nextNumber } from './counters.ts';
 import { REFUSALS_MAX, signInboundAnswer } from './core/inbound-answer.ts';
 import type { InboundAnswer, RefusedMessage } from './core/inbound-answer.ts';
 import type { StreamFile } from './cut-file.ts';

@@ -71,12 +71,14 @@ export const replacedLanes = async (
 ): Promise<ReadonlyMap<string, readonly string[]>> => {
   const replaced = new Map<string, string[]>();
   if (!directory.accountAfter) return replaced;
-  for await (const row of heldLanes(session)) {
-    const key = keyOfRow(row);
-    const account = directory.accountAfter(key, nowS);
-    if (account === undefined) continue;
-    const name = laneName(keyIdOf({ ...key, account }), textOf(row, 'lane') as Lane);
-    replaced.set(name, [...(replaced.get(name) ?? []), textOf(row, 'key_id')]);
+  for await (const page of heldLanes(session)) {
+    for (const row of page) {
+      const key = keyOfRow(row);
+      const account = directory.accountAfter(key, nowS);
+      if (account === undefined) continue;
+      const name = laneName(keyIdOf({ ...key, account }), textOf(row, 'lane') as Lane);
+      replaced.set(name, [...(replaced.get(name) ?? []), textOf(row, 'key_id')]);
+    }
   }
   return replaced;
 };

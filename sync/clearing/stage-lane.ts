@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { currencyOf, microPerMinor } from '../../protocol/currency.ts';
 import type { Currency } from '../../protocol/currency.ts';
 import { invariant } from '../../protocol/kiri-error.ts';
@@ -20,7 +21,7 @@ import type { Sign } from './core/ledger-states.ts';
 import { noteFinding } from './ingest-scope.ts';
 import { laneName, moveResidual, takeEntries } from './lane-entries.ts';
 import { sumTreeRoot } from './core/sum-tree.ts';
-import { isWritable } from './core/line-record.ts';
+import { LineCheck } from './core/line-record.ts';
 import type { SettlementDetails } from './core/line-record.ts';
 import type { CutContext } from './cut-context.ts';
 import type { IsDeclined } from './declined.ts';
@@ -126,6 +127,8 @@ const conflictsOf = async (
   return found;
 };
 
+const nodeSha256 = (bytes: Uint8Array): Uint8Array => hash('sha256', bytes, 'buffer');
+
 const leavesOf = (
   receipts: readonly PendingReceipt[],
 ): { origins: string[]; leaves: EvidenceLeaf[] } => {
@@ -151,6 +154,7 @@ export class LaneStager {
 
   readonly #replaced: ReadonlyMap<string, readonly string[]>;
   readonly #isDeclined: IsDeclined;
+  readonly #lineCheck = new LineCheck();
 
   /** @param replaced lanes of ended accounts, by the lane that follows: see lane-entries.ts */
   constructor(
@@ -165,6 +169,17 @@ export class LaneStager {
     this.#context = context;
     this.#replaced = replaced;
     this.#isDeclined = isDeclined;
+  }
+
+  /** Reads together what {@link stage} would ask for by itself for each of these lanes that is due. */
+  async lookAhead(rows: readonly SqlRow[]): Promise<void> {
+    const { directory, nowS, closeOut } = this.#context;
+    const due = rows.filter((row) => {
+      const key = keyOfRow(row);
+      const rule = directory.programme(key.programme, key.mcc);
+      return rule && dueReason(laneOfRow(row), rule, nowS, closeOut, directory.accountEndsS?.(key));
+    });
+    await this.#books.lookAt(due.map((row) => textOf(row, 'key_id')));
   }
 
   /** The aggregates of one lane; none if it is not due, blocked, of a declined account, or below one minor unit. */
@@ -182,12 +197,12 @@ export class LaneStager {
     const details = directory.details(key);
     const currency = currencyOf(key.currency);
     const isPresentable =
-      details && currency && profile && isWritable(key, details, currency, profile);
+      details && currency && profile && this.#lineCheck.isWritable(key, details, currency, profile);
     if (!reason || !isPresentable) {
       this.blocked.push(keyId);
       return [];
     }
-    const state = await this.#books.lane(keyId, lane);
+    const state = await this.#books.lane(keyId, lane, row);
     const receipts = await pendingReceipts(this.#session, key.sign, keyId, lane);
     const sum = receipts.reduce((total, receipt) => total + receipt.chargeMicro, 0n);
     invariant(
@@ -285,7 +300,7 @@ export class LaneStager {
     common: Staging,
   ): Promise<StagedAggregate> {
     const { origins, leaves } = leavesOf(receipts);
-    const root = sumTreeRoot(leaves);
+    const root = sumTreeRoot(leaves, nodeSha256);
     // A piece without receipts of its own is dated like the piece whose rest it presents.
     const paid = receipts.map((receipt) => receipt.paidS);
     const firstPaidS = paid.length > 0 ? Math.min(...paid) : state.firstPaidS;
@@ -309,7 +324,7 @@ export class LaneStager {
       entries: await takeEntries(this.#session, keyId, lane, number),
       conflicts: lane === 'conflict' ? await conflictsOf(this.#session, key.sign, receipts) : [],
     });
-    const aggregateId = aggregateIdOf(document);
+    const aggregateId = aggregateIdOf(document, nodeSha256);
     await this.#assign(aggregateId, common, receipts);
     state.aggregates = number;
     state.lastAggregate = aggregateId;

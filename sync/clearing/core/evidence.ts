@@ -16,7 +16,7 @@ import {
 import type { Field } from '../../../protocol/schema.ts';
 import type { AggregateKey, Lane } from './aggregate.ts';
 import { AGGREGATE_LEAVES_MAX, CONFLICT_LEAVES_MAX, keyIdOf } from './aggregate.ts';
-import { sumTreeRoot } from './sum-tree.ts';
+import { sumTreeRoot, type Sha256 } from './sum-tree.ts';
 
 /** One receipt of an aggregate: its hashes, what it charged, and the log leaf it lies in. */
 export type EvidenceLeaf = {
@@ -238,8 +238,8 @@ const hexBytes = (hex: string): Uint8Array =>
   Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 
 /** An aggregate is named by the hash of its evidence, so the chain of residuals is a hash chain. */
-export const aggregateIdOf = (document: Uint8Array): string =>
-  toHex(sha256(concatBytes(Uint8Array.of(EVIDENCE_TYPE), document)));
+export const aggregateIdOf = (document: Uint8Array, hash: Sha256 = sha256): string =>
+  toHex(hash(concatBytes(Uint8Array.of(EVIDENCE_TYPE), document)));
 
 /** What evidence can be wrong in. */
 type EvidenceFault =

@@ -4,8 +4,9 @@ import type { AcceptorLocation } from './acceptor-location.ts';
 import type { AggregateKey } from './aggregate.ts';
 import { isSafeText, toSafeText } from './charset.ts';
 import type { IpmProfile } from './ipm-profile.ts';
-import { encodePresentment } from './ipm-record.ts';
+import { PresentmentWriter } from './ipm-record.ts';
 import type { PresentmentRecord } from './ipm-record.ts';
+import { MessageWriter } from './message-writer.ts';
 
 /** What the acquirer's documents say of a merchant, as a settlement line needs it. */
 export type SettlementDetails = {
@@ -69,23 +70,36 @@ export const lineRecord = (
   };
 };
 
+const SAMPLE = {
+  arn: '0'.repeat(23),
+  amountMinor: 1n,
+  firstPaidAt: '0'.repeat(12),
+  aggregateShortId: '0'.repeat(12),
+} as const;
+
 /**
- * Whether lines for this merchant can be written at all. Asked before anything is assigned, so that one bad entry
- * in a directory holds up its own lanes and nobody's file.
+ * Whether lines for a merchant can be written at all. Asked before anything is assigned, so that one bad entry in a
+ * directory holds up its own lanes and nobody's file. One writer for each profile: making one costs more than a line.
  */
-export const isWritable = (
-  key: AggregateKey,
-  details: SettlementDetails,
-  currency: Currency,
-  profile: IpmProfile,
-): boolean => {
-  const sample = {
-    arn: '0'.repeat(23),
-    amountMinor: 1n,
-    firstPaidAt: '0'.repeat(12),
-    aggregateShortId: '0'.repeat(12),
-  };
-  const record = lineRecord({ key, details, currency, ...sample }, profile);
-  const ids = /^\d{11}$/.test(details.member) && /^\d{6}$/.test(details.bin);
-  return ids && encodePresentment(record, 2, profile).ok;
-};
+export class LineCheck {
+  readonly #writers = new Map<IpmProfile, PresentmentWriter>();
+
+  isWritable(
+    key: AggregateKey,
+    details: SettlementDetails,
+    currency: Currency,
+    profile: IpmProfile,
+  ): boolean {
+    if (!/^\d{11}$/.test(details.member) || !/^\d{6}$/.test(details.bin)) return false;
+    const record = lineRecord({ key, details, currency, ...SAMPLE }, profile);
+    return this.#writer(profile).put(record, 2) === undefined;
+  }
+
+  #writer(profile: IpmProfile): PresentmentWriter {
+    const known = this.#writers.get(profile);
+    if (known) return known;
+    const writer = new PresentmentWriter(profile, new MessageWriter(profile, 'none', () => {}));
+    this.#writers.set(profile, writer);
+    return writer;
+  }
+}

@@ -1,6 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { MAX_AMOUNT_MICRO } from '../../../protocol/amount.ts';
-import { bytesEqual, concatBytes } from '../../../protocol/bytes.ts';
+import { bytesEqual } from '../../../protocol/bytes.ts';
 import { invariant } from '../../../protocol/kiri-error.ts';
 
 /** One receipt in an aggregate: SHA-256 of the Receipt payload and what it charges, in micro-units. */
@@ -9,34 +9,45 @@ export type SumLeaf = { readonly receiptHash: Uint8Array; readonly amountMicro: 
 /** A node with the sum of everything below it; the sum is part of the parent's hash. */
 export type SumNode = { readonly hash: Uint8Array; readonly sumMicro: bigint };
 
-const LEAF = Uint8Array.of(0);
-const NODE = Uint8Array.of(1);
+/** SHA-256, by whoever has it faster than the reference. */
+export type Sha256 = (bytes: Uint8Array) => Uint8Array;
 
-const u64 = (value: bigint): Uint8Array => {
-  const out = new Uint8Array(8);
-  new DataView(out.buffer).setBigUint64(0, value);
-  return out;
-};
+const LEAF = 0;
+const NODE = 1;
+const HASH_BYTES = 32;
+const SUM_BYTES = 8;
+const LEAF_BYTES: number = 1 + HASH_BYTES + SUM_BYTES;
+const NODE_BYTES: number = 1 + 2 * (HASH_BYTES + SUM_BYTES);
 
 const isSum = (value: bigint): boolean => value >= 0n && value <= MAX_AMOUNT_MICRO;
 
-const leafNode = (leaf: SumLeaf): SumNode => ({
-  hash: sha256(concatBytes(LEAF, leaf.receiptHash, u64(leaf.amountMicro))),
-  sumMicro: leaf.amountMicro,
-});
+const leafNode = ({ receiptHash, amountMicro }: SumLeaf, hash: Sha256 = sha256): SumNode => {
+  invariant(receiptHash.length === HASH_BYTES, 'sum tree: a leaf without a whole hash');
+  const bytes = new Uint8Array(LEAF_BYTES);
+  bytes[0] = LEAF;
+  bytes.set(receiptHash, 1);
+  new DataView(bytes.buffer).setBigUint64(1 + HASH_BYTES, amountMicro);
+  return { hash: hash(bytes), sumMicro: amountMicro };
+};
 
-const parentNode = (left: SumNode, right: SumNode): SumNode => ({
-  hash: sha256(concatBytes(NODE, left.hash, u64(left.sumMicro), right.hash, u64(right.sumMicro))),
-  sumMicro: left.sumMicro + right.sumMicro,
-});
+const parentNode = (left: SumNode, right: SumNode, hash: Sha256 = sha256): SumNode => {
+  const bytes = new Uint8Array(NODE_BYTES);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = NODE;
+  bytes.set(left.hash, 1);
+  view.setBigUint64(1 + HASH_BYTES, left.sumMicro);
+  bytes.set(right.hash, 1 + HASH_BYTES + SUM_BYTES);
+  view.setBigUint64(NODE_BYTES - SUM_BYTES, right.sumMicro);
+  return { hash: hash(bytes), sumMicro: left.sumMicro + right.sumMicro };
+};
 
-const parents = (level: readonly SumNode[]): SumNode[] => {
+const parents = (level: readonly SumNode[], hash: Sha256 = sha256): SumNode[] => {
   const above: SumNode[] = [];
   for (let at = 0; at < level.length; at += 2) {
     const left = level[at] as SumNode;
     const right = level[at + 1];
     // An odd last node moves up as it is: doubling it would let one receipt count twice.
-    above.push(right ? parentNode(left, right) : left);
+    above.push(right ? parentNode(left, right, hash) : left);
   }
   return above;
 };
@@ -45,14 +56,14 @@ const parents = (level: readonly SumNode[]): SumNode[] => {
  * Root of the Merkle sum tree. Amounts are u64 and so is their sum; a caller that adds more has not split the
  * aggregate. The tree of no leaves is SHA-256 of nothing with sum 0.
  */
-export const sumTreeRoot = (leaves: readonly SumLeaf[]): SumNode => {
-  let level = leaves.map(leafNode);
-  if (level.length === 0) return { hash: sha256(new Uint8Array(0)), sumMicro: 0n };
+export const sumTreeRoot = (leaves: readonly SumLeaf[], hash: Sha256 = sha256): SumNode => {
+  let level = leaves.map((leaf) => leafNode(leaf, hash));
+  if (level.length === 0) return { hash: hash(new Uint8Array(0)), sumMicro: 0n };
   invariant(
     leaves.every((leaf) => isSum(leaf.amountMicro)),
     'sum tree: a leaf is not u64',
   );
-  while (level.length > 1) level = parents(level);
+  while (level.length > 1) level = parents(level, hash);
   const root = level[0] as SumNode;
   invariant(isSum(root.sumMicro), 'sum tree: the sum leaves u64');
   return root;
@@ -62,7 +73,7 @@ export const sumTreeRoot = (leaves: readonly SumLeaf[]): SumNode => {
 export const sumTreeProof = (leaves: readonly SumLeaf[], index: number): SumNode[] => {
   invariant(index >= 0 && index < leaves.length, 'sum tree: no such leaf');
   const proof: SumNode[] = [];
-  let level = leaves.map(leafNode);
+  let level = leaves.map((leaf) => leafNode(leaf));
   for (let at = index; level.length > 1; at >>= 1, level = parents(level)) {
     const sibling = level[at ^ 1];
     if (sibling) proof.push(sibling);
@@ -80,13 +91,14 @@ export const verifySumProof = (
   proof: readonly SumNode[],
   root: SumNode,
 ): boolean => {
-  if (!isSum(leaf.amountMicro) || place.index < 0 || place.index >= place.count) return false;
+  if (!isSum(leaf.amountMicro) || leaf.receiptHash.length !== HASH_BYTES) return false;
+  if (place.index < 0 || place.index >= place.count) return false;
   let node = leafNode(leaf);
   let used = 0;
   for (let at = place.index, width = place.count; width > 1; at >>= 1, width = (width + 1) >> 1) {
     if ((at ^ 1) >= width) continue;
     const sibling = proof[used++];
-    if (!sibling || sibling.hash.length !== 32 || !isSum(sibling.sumMicro)) return false;
+    if (!sibling || sibling.hash.length !== HASH_BYTES || !isSum(sibling.sumMicro)) return false;
     node = (at & 1) === 0 ? parentNode(node, sibling) : parentNode(sibling, node);
     if (!isSum(node.sumMicro)) return false;
   }
