@@ -12,6 +12,7 @@ import type { TimeQuality } from '../platform/ports.ts';
 import { systemClock } from '../platform/system-clock.ts';
 import type { DeviceOptions } from './edge/device-shell.ts';
 import { startPayee } from './edge/payee-device.ts';
+import type { CloseOutcome } from './core/payer.ts';
 import { startPayer, type PaymentOutcome } from './edge/payer-device.ts';
 
 /** Exit codes that scripts may rely on (DESIGN §9). */
@@ -24,7 +25,11 @@ const EXIT_OFFLINE = 4;
 const HELP = `kiri-agent: one Kiri device
 
 Usage: kiri-agent --config FILE                      connects and waits for SIGTERM
+       kiri-agent --config FILE --close-allowance
        kiri-agent --config FILE --pay PAYEE --item NAME --max MICRO [--quantity N] [--ref REF]
+
+--close-allowance ends the allowance in force: nothing is paid under it any more, and its signed Close is
+handed in. Exit code 4: no gateway has it yet; every later start hands it in until one has.
 
 The config is JSON; paths in it count from the file:
   role       "payer" or "payee"
@@ -123,6 +128,15 @@ function exitCodeOf(outcome: PaymentOutcome): number {
   return outcome.code === 'OFFER_UNKNOWN' ? EXIT_OFFLINE : EXIT_REFUSED;
 }
 
+function printClose(outcome: CloseOutcome): void {
+  print({ closing: outcome.kind, ...outcome, kind: undefined });
+}
+
+function exitCodeOfClose({ kind }: CloseOutcome): number {
+  if (kind === 'handed-in') return EXIT_OK;
+  return kind === 'waiting' ? EXIT_OFFLINE : EXIT_REFUSED;
+}
+
 async function run(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...argv],
@@ -134,6 +148,7 @@ async function run(argv: readonly string[]): Promise<number> {
       quantity: { type: 'string', default: '1' },
       max: { type: 'string', default: '' },
       ref: { type: 'string' },
+      'close-allowance': { type: 'boolean', default: false },
     },
   });
   if (values.help) {
@@ -152,9 +167,12 @@ async function run(argv: readonly string[]): Promise<number> {
   if (values.pay !== undefined && !/^\d{1,20}$/.test(values.max)) {
     throw new UsageError('--max is not a whole number of micro-units');
   }
-  const payer = await startPayer(options);
+  const isClosing = values['close-allowance'];
+  if (isClosing && values.pay !== undefined) throw new UsageError('--pay or --close-allowance');
+  const payer = await startPayer({ ...options, onClose: printClose });
   let code = EXIT_OK;
-  if (values.pay === undefined) await stopped();
+  if (isClosing) code = exitCodeOfClose(await payer.closeAllowance());
+  else if (values.pay === undefined) await stopped();
   else {
     const outcome = await payer.pay({
       ref: values.ref ?? `${Date.now().toString(36)}-${process.pid}`,

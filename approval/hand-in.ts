@@ -1,11 +1,12 @@
 import { fromHex, toHex } from '../protocol/bytes.ts';
-import { HAND_IN } from '../protocol/messages/envelopes.ts';
+import { HAND_IN, HANDED_IN } from '../protocol/messages/envelopes.ts';
 import type { Payment } from '../protocol/messages/payment.ts';
 import { refused } from '../protocol/refusal.ts';
 import { refuseUnjournalled, type Work } from './answers.ts';
 import { epochMs } from './clock.ts';
 import { append } from './appending.ts';
 import { bytesKey } from './keys.ts';
+import { MAX_PENDING_HAND_INS } from './limits.ts';
 import { readPayment } from './payment.ts';
 import { HANDED_IN_RECORD } from './records.ts';
 
@@ -32,7 +33,24 @@ export function takeHandIn(work: Work, from: string, bytes: Uint8Array): void {
     refuseUnjournalled(work, from, hash, refused('BUSY', 'hand it in again in a moment'));
     return;
   }
-  append(work, 'offers', HANDED_IN_RECORD.encode({ from: fromHex(from), handIn: bytes }));
+  const record = HANDED_IN_RECORD.encode({ from: fromHex(from), handIn: bytes });
+  const index = append(work, 'offers', record);
+  if (state.pendingHandIns.length >= MAX_PENDING_HAND_INS) return;
+  state.pendingHandIns.push({ index, from, handInHash: ports.sha256(bytes) });
+}
+
+/** Hand-ins that are durable now are answered: their senders need not send them again. */
+export function answerHandIns({ state, effects }: Work, through: number): void {
+  const waiting = state.pendingHandIns.findIndex(({ index }) => index > through);
+  const done = state.pendingHandIns.splice(0, waiting < 0 ? Infinity : waiting);
+  for (const { from, handInHash } of done) {
+    effects.push({
+      kind: 'reply',
+      to: from,
+      verb: 'handed-in',
+      bytes: HANDED_IN.encode({ handInHash }),
+    });
+  }
 }
 
 function isSide({ state }: Work, from: string, { line, payee }: Payment): boolean {

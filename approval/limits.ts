@@ -59,6 +59,8 @@ export const MAX_SALES_TOLD = 64;
 /** Hand-ins of one sender. */
 export const HAND_IN_BURST = 64;
 export const HAND_IN_INTERVAL_MS = 200;
+/** Hand-ins whose answer waits for the journal; one more is kept and not answered, its sender sends it again. */
+export const MAX_PENDING_HAND_INS = 1_024;
 
 /** What BUSY, RATE_LIMITED and DISK_FULL advise. */
 export const RETRY_AFTER_MS = 500;

@@ -93,6 +93,13 @@ interface Pending {
   readonly reverses?: number;
 }
 
+/** A Hand-in that is answered when it is durable. */
+interface PendingHandIn {
+  readonly index: number;
+  readonly from: string;
+  readonly handInHash: Uint8Array;
+}
+
 export interface PendingDocuments {
   readonly index: number;
   readonly from: string;
@@ -142,6 +149,8 @@ export interface ApproverState {
   forgot: boolean;
   readonly pending: Pending[];
   readonly pendingDocuments: PendingDocuments[];
+  /** By journal index, rising. */
+  readonly pendingHandIns: PendingHandIn[];
   readonly lookups: Map<string, Lookup>;
   readonly offers: Map<string, LiveOffer>;
   readonly challenges: UsedChallenges;
@@ -180,6 +189,7 @@ export function initialState(): ApproverState {
     forgot: false,
     pending: [],
     pendingDocuments: [],
+    pendingHandIns: [],
     lookups: new Map(),
     offers: new Map(),
     challenges: new UsedChallenges(),

@@ -7,7 +7,7 @@ import type { Work } from './answers.ts';
 import { takeAcknowledgement, takeStatusList } from './centre.ts';
 import { epochMs } from './clock.ts';
 import { installPersisted, present } from './documents.ts';
-import { takeHandIn } from './hand-in.ts';
+import { answerHandIns, takeHandIn } from './hand-in.ts';
 import { append } from './appending.ts';
 import { releasePersisted, signRecovered } from './journalling.ts';
 import type { ApproverEffect, ApproverInput, JournalName } from './messages.ts';
@@ -112,6 +112,7 @@ function persisted(work: Work, journal: JournalName, through: number): void {
   if (state.phase === 'full') return;
   invariant(through < state.nextIndex[journal], 'only what was appended can be durable');
   if (journal === 'documents') installPersisted(work, through);
+  if (journal === 'offers') answerHandIns(work, through);
   if (journal !== 'money') return;
   if (state.phase === 'opening' && through >= state.epochIndex) {
     state.phase = 'open';

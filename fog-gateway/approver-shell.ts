@@ -235,7 +235,8 @@ export class ApproverShell {
         this.#fail(error);
       }
     }
-    if (name === 'money' || name === 'documents') {
+    const isAwaited = name === 'offers' && this.#state.pendingHandIns.length > 0;
+    if (name === 'money' || name === 'documents' || isAwaited) {
       this.feed({ kind: 'persisted', journal: name, through });
     }
   }

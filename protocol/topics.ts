@@ -27,6 +27,7 @@ export type DownVerb =
   | 'refusal'
   | 'challenges'
   | 'presented'
+  | 'handed-in'
   | 'ask'
   | 'offer'
   | 'paid'

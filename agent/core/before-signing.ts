@@ -27,6 +27,14 @@ export function checkRoom(state: PayerState): Refused | undefined {
   return undefined;
 }
 
+/** Undefined: the allowance in force is not one that this device has closed. */
+export function closedRefusal(state: PayerState): Refused | undefined {
+  const generation = state.trust.own?.allowance.generation;
+  if (generation === undefined || generation > state.closedGeneration) return undefined;
+  const why = `this device has closed allowance ${generation}; a later one from the issuer goes on`;
+  return refused('CREDENTIAL_EXPIRED', why);
+}
+
 /**
  * Whether `period` holds. A clock of unknown quality cannot expire a document, but the issuer's
  * signed times can: the floor is the earliest that it may be.
@@ -94,6 +102,8 @@ export function checkBeforeSigning(
   if (!payee.ok) return payee;
   const { own } = trust;
   if (!own) return refused('UNKNOWN_LINE', 'this device has no binding and allowance');
+  const closed = closedRefusal(state);
+  if (closed) return closed;
   const inTime = checkNow(floorS, own.period, now);
   if (!inTime.ok) return inTime;
   return (

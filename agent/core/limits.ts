@@ -12,6 +12,12 @@ export const MAX_HELD_OFFERS = 16;
 export const MAX_TRUSTED = 4_096;
 /** Answered Payments kept until a Statement says recorded; then new spending is refused DISK_FULL. */
 export const MAX_RECEIPTS_KEPT = 10_000;
+/** Closes that no gateway has yet; one more is refused BUSY. */
+export const MAX_CLOSES_KEPT = 8;
+/** A Close that is not answered goes out so often in one connection. */
+export const MAX_CLOSE_SENDS = 32;
+/** After that the issuer has released the hold by itself (DESIGN §2). */
+export const CLOSE_USELESS_AFTER_EXPIRY_S: number = 30 * 86_400;
 /** Characters of the application's reference of a want. */
 export const MAX_REF_LENGTH = 64;
 

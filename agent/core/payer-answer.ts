@@ -6,7 +6,8 @@ import type { RefusalCode } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
 import { acceptedOutcome, outcomeOfOpen, voidOutcome } from './payer-outcome.ts';
 import { present } from './link.ts';
-import { resendPauseMs } from './payer-send.ts';
+import { noteAnswered } from './payer-close.ts';
+import { resendPauseMs } from './resend-pause.ts';
 import { append } from './effects.ts';
 import type { KeptPayment, OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { ANSWER } from './records.ts';
@@ -46,6 +47,7 @@ export function onReceipt(state: PayerState, cose: Uint8Array, out: PayerEffect[
   if (open) {
     if (!isByApprover(state, open.payment.approver, receipt.value)) return;
     append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
+    noteAnswered(state, open, cose, true);
     settle(state, hex, open, 'accepted');
     out.push(acceptedOutcome(open, cose));
     return;
@@ -102,6 +104,7 @@ function onVoid(
 ): void {
   append(state, ANSWER.encode({ answer: cose }), out, 'lazy');
   release(state, open.payment.amountMicro);
+  noteAnswered(state, open, cose, false);
   settle(state, hex, open, 'void', code);
   out.push(voidOutcome(open, code));
 }
@@ -142,7 +145,7 @@ function onOpenRefusal(
 ): void {
   open.lastCode = refusal.code;
   if (open.stage.kind === 'waiting') {
-    const pauseMs = Math.max(refusal.retryAfterMs ?? 0, resendPauseMs(open, open.stage.sends));
+    const pauseMs = Math.max(refusal.retryAfterMs ?? 0, resendPauseMs(open.hash, open.stage.sends));
     open.stage = { ...open.stage, sendAtMs: now.monotonicMs + pauseMs };
     if (PRESENT_FIRST.has(refusal.code)) {
       present(state.link, payerDocuments(state.trust), now.monotonicMs, out);

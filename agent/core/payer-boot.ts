@@ -11,13 +11,16 @@ import { STATEMENT } from '../../identity/core/documents/statement.ts';
 import { isVoid, release, settle } from './payer-answer.ts';
 import { append } from './effects.ts';
 import { replayFinal } from './final-through.ts';
+import { noteAnswered, replayClosed, replayHandedIn } from './payer-close.ts';
 import { applyStatement } from './payer-statement.ts';
 import type { PayerEffect, PayerSetup, PayerState, PayerStep } from './payer-types.ts';
 import {
   ANSWER,
   CLEAN,
+  CLOSED,
   FINAL,
   FLOOR,
+  HANDED_IN_CLOSE,
   recordType,
   RESERVE,
   SPENT,
@@ -52,6 +55,9 @@ function emptyState(setup: PayerSetup, trust: TrustBook): PayerState {
     kept: new Map(),
     refs: new Map(),
     usedOffers: new Set(),
+    closedGeneration: -1,
+    closes: [],
+    beside: undefined,
     finals: new Map(),
   };
 }
@@ -135,6 +141,14 @@ function replay(state: PayerState, record: Uint8Array, now: Now): void {
     case FINAL.type:
       replayFinal(state.finals, must(FINAL.decode(record), 'level').final);
       return;
+    case CLOSED.type:
+      replayClosed(state, must(CLOSED.decode(record), 'close'), now);
+      return;
+    case HANDED_IN_CLOSE.type: {
+      const { closeHash, approver } = must(HANDED_IN_CLOSE.decode(record), 'close handed in');
+      replayHandedIn(state, closeHash, approver);
+      return;
+    }
     case CLEAN.type:
       return;
     default:
@@ -183,6 +197,7 @@ function replayAnswer(state: PayerState, cose: Uint8Array): void {
     if (open) release(state, open.payment.amountMicro);
     else if (kept) release(state, kept.amountMicro);
   }
+  if (open) noteAnswered(state, open, cose, receipt.ok);
   if (open) settle(state, hex, open, receipt.ok ? 'accepted' : 'void', refusal?.value.code);
   else if (kept) kept.state = 'both';
 }

@@ -7,6 +7,10 @@ export function refusedOutcome(ref: string, { code, reason }: Refused): PayerEff
   return { kind: 'outcome', outcome: { kind: 'refused', ref, code, reason } };
 }
 
+export function refusedClose({ code, reason }: Refused): PayerEffect {
+  return { kind: 'closed', outcome: { kind: 'refused', code, reason } };
+}
+
 export function voidOutcome(open: OpenPayment, code: RefusalCode): PayerEffect {
   return {
     kind: 'outcome',

@@ -3,21 +3,13 @@ import { ASK, QUERY } from '../../protocol/messages/envelopes.ts';
 import { refused } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
 import { wakeAt } from './effects.ts';
-import { ANSWER_WAIT_MS, RESEND_MAX_MS, RESEND_MIN_MS } from './limits.ts';
+import { ANSWER_WAIT_MS } from './limits.ts';
 import { presentDueMs, runPresent, type LinkUp } from './link.ts';
+import { closesDueMs, sendCloses, tellWaitingCloses } from './payer-close.ts';
 import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
-import type { OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
+import type { PayerEffect, PayerState } from './payer-types.ts';
+import { resendPauseMs } from './resend-pause.ts';
 import { payerDocuments } from './trust.ts';
-
-/**
- * Pause before the same bytes go out again: doubling, and spread over the fleet by the Payment's
- * own hash, so that devices cut off together do not come back in one instant.
- */
-export function resendPauseMs(open: OpenPayment, sends: number): number {
-  const fullMs = Math.min(RESEND_MAX_MS, RESEND_MIN_MS * 2 ** Math.min(sends, 16));
-  const spread = (open.hash[sends % open.hash.length] ?? 0) / 256;
-  return Math.round(fullMs * (0.5 + spread / 2));
-}
 
 /** Everything that is due, then the next time at which something will be. */
 export function runDue(state: PayerState, now: Now, out: PayerEffect[]): void {
@@ -25,10 +17,14 @@ export function runDue(state: PayerState, now: Now, out: PayerEffect[]): void {
   const { link } = state;
   if (runPresent(link, payerDocuments(state.trust), nowMs, out)) {
     sendPayments(state, link, nowMs, out);
-    if (!link.refusal) sendAsks(state, link, nowMs, out);
+    if (!link.refusal) {
+      sendAsks(state, link, nowMs, out);
+      sendCloses(state, link, now, out);
+    }
   }
   endWants(state, nowMs, out);
   tellUnknown(state, nowMs, out);
+  tellWaitingCloses(state, nowMs, out);
   wake(state, out);
 }
 
@@ -52,7 +48,7 @@ function sendPayments(state: PayerState, link: LinkUp, nowMs: number, out: Payer
       out.push({ kind: 'progress', ref: open.ref, stage: 'sent' });
     }
     const sends = stage.sends + 1;
-    open.stage = { kind: 'waiting', sends, sendAtMs: nowMs + resendPauseMs(open, sends) };
+    open.stage = { kind: 'waiting', sends, sendAtMs: nowMs + resendPauseMs(open.hash, sends) };
   }
 }
 
@@ -105,5 +101,6 @@ function wake(state: PayerState, out: PayerEffect[]): void {
     const isHere = isReady && bytesEqual(payment.approver, link.approver);
     if (isHere && stage.kind === 'waiting') next = Math.min(next, stage.sendAtMs);
   }
+  next = Math.min(next, closesDueMs(state, isReady && !link.refusal));
   wakeAt(state, next, out);
 }

@@ -74,6 +74,8 @@ export function signPayment(
 ): void {
   const { own } = state.trust;
   invariant(own !== undefined, 'a device signs without its own credentials');
+  const isClosed = own.allowance.generation <= state.closedGeneration;
+  invariant(!isClosed, 'nothing is signed under an allowance that was closed');
   const { amountMicro: amount, approver, payee, currency } = offer.value;
   reserveAhead(state, amount, out);
   const counter = state.counter + 1;

@@ -1,4 +1,5 @@
 import type { AmountMicro } from '../../protocol/amount.ts';
+import type { Close } from '../../protocol/messages/after-payment.ts';
 import type { Payment } from '../../protocol/messages/payment.ts';
 import type { Signer } from '../../protocol/public-key.ts';
 import type { RefusalCode, Refused } from '../../protocol/refusal.ts';
@@ -63,8 +64,26 @@ export type Outcome =
       readonly reason: string;
     };
 
+interface SignedClose {
+  /** Of the allowance that has ended. */
+  readonly generation: number;
+  readonly close: Close;
+  /** COSE bytes: an application may carry them to the issuer by a way of its own. */
+  readonly closeCose: Uint8Array;
+}
+
+/** What became of a Close. `waiting` may be followed by `handed-in`, never the reverse. */
+export type CloseOutcome =
+  | (SignedClose & { readonly kind: 'waiting'; readonly reason: string })
+  /** A gateway has it durable. The hold ends when the issuer's desk has booked it. */
+  | (SignedClose & { readonly kind: 'handed-in'; readonly approver: Uint8Array })
+  /** Nothing was signed. */
+  | { readonly kind: 'refused'; readonly code: RefusalCode; readonly reason: string };
+
 export type PayerInput =
   | { readonly kind: 'want'; readonly want: Want }
+  /** Ends the allowance in force: no Payment under it any more, and its Close is handed in. */
+  | { readonly kind: 'closeAllowance' }
   /** A message in this device's inbox; `verb` is the topic's last part. Hostile until checked. */
   | { readonly kind: 'inbox'; readonly verb: string; readonly payload: Uint8Array }
   /** Connected and subscribed at the gateway with this approver key id. */
@@ -85,6 +104,7 @@ export type PayerInput =
 export type PayerEffect =
   | DeviceEffect
   | { readonly kind: 'outcome'; readonly outcome: Outcome }
+  | { readonly kind: 'closed'; readonly outcome: CloseOutcome }
   /** Times for the application: the Offer came, the Payment left. */
   | { readonly kind: 'progress'; readonly ref: string; readonly stage: 'offered' | 'sent' };
 
@@ -136,6 +156,44 @@ export interface KeptPayment {
   readonly code?: RefusalCode;
 }
 
+/**
+ * An allowance that this device has ended.
+ * - `journalling`: not durable, not signed
+ * - `waiting`: signed; to be handed in at `sendAtMs`, the same bytes each time
+ * - `handed-in`: a gateway has it durable
+ */
+export interface ClosedAllowance {
+  readonly generation: number;
+  readonly expiresS: number;
+  readonly close: Close;
+  readonly payload: Uint8Array;
+  readonly hash: Uint8Array;
+  stage:
+    | { readonly kind: 'journalling'; readonly number: number }
+    | {
+        readonly kind: 'waiting';
+        readonly closeCose: Uint8Array;
+        readonly handIn: Uint8Array | undefined;
+        readonly sends: number;
+        readonly sendAtMs: number;
+      }
+    | {
+        readonly kind: 'handed-in';
+        readonly closeCose: Uint8Array;
+        readonly approver: Uint8Array;
+      };
+  /** When the application is told `waiting`; undefined once it has been told. */
+  answerByMs: number | undefined;
+}
+
+/** An answered Payment beside which a Close is handed in. */
+interface BesideClose {
+  readonly payment: Uint8Array;
+  readonly offer: Uint8Array;
+  readonly outcome: Uint8Array;
+  readonly isReceipt: boolean;
+}
+
 /** One line's device. `payerStep` owns it: pass it on linearly, read it freely. */
 export interface PayerState {
   readonly setup: PayerSetup;
@@ -171,6 +229,11 @@ export interface PayerState {
   /** Offer hashes in hex of `open` and `kept`: an Offer is never signed for twice. */
   readonly usedOffers: Set<string>;
   readonly finals: Finals;
+  /** Highest generation that this device has closed; -1: none. */
+  closedGeneration: number;
+  /** In order of closing; MAX_CLOSES_KEPT at most. */
+  closes: ClosedAllowance[];
+  beside: BesideClose | undefined;
 }
 
 export interface PayerStep {

@@ -3,7 +3,13 @@ import { offerHash } from '../../protocol/ids.ts';
 import { OFFER, type Offer } from '../../protocol/messages/offer.ts';
 import { refused, type Refused } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
-import { checkApprover, checkBeforeSigning, checkPayee, checkRoom } from './before-signing.ts';
+import {
+  checkApprover,
+  checkBeforeSigning,
+  checkPayee,
+  checkRoom,
+  closedRefusal,
+} from './before-signing.ts';
 import { ASK_AGAIN_MS, MAX_HELD_OFFERS, MAX_WANTS, OFFER_WAIT_MS } from './limits.ts';
 import { outcomeOfKept, outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
 import { signPayment } from './payer-sign.ts';
@@ -49,6 +55,8 @@ function checkAtOnce(state: PayerState, want: Want, now: Now): Refused | undefin
   if (state.wants.size >= MAX_WANTS) {
     return refused('BUSY', `${MAX_WANTS} purchases wait for an Offer`);
   }
+  const closed = closedRefusal(state);
+  if (closed) return closed;
   const payee = checkPayee(state.trust, state.floorS, want.payee, now);
   if (!payee.ok) return payee;
   return state.link.kind === 'up' ? checkLink(state, now) : undefined;
@@ -61,9 +69,9 @@ function checkLink(state: PayerState, now: Now): Refused | undefined {
   return approver.ok ? state.link.refusal : approver;
 }
 
-/** Wants that waited for the link are held against the gateway that came. */
+/** Wants that waited are held against the gateway that came, or end with the allowance. */
 export function recheckWants(state: PayerState, now: Now, out: PayerEffect[]): void {
-  const refusal = checkLink(state, now);
+  const refusal = closedRefusal(state) ?? checkLink(state, now);
   if (!refusal) return;
   for (const ref of state.wants.keys()) {
     state.wants.delete(ref);

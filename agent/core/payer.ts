@@ -1,6 +1,13 @@
 import type { Now } from '../../platform/ports.ts';
 import { refused } from '../../protocol/refusal.ts';
 import { onReceipt, onRefusal } from './payer-answer.ts';
+import {
+  onCloseAllowance,
+  onHandedIn,
+  resendCloses,
+  signDurableCloses,
+  tellEnding,
+} from './payer-close.ts';
 import { newLink, present, readPresented } from './link.ts';
 import { outcomeOfOpen, refusedOutcome } from './payer-outcome.ts';
 import { runDue } from './payer-send.ts';
@@ -35,6 +42,10 @@ function handle(state: PayerState, input: PayerInput, now: Now, out: PayerEffect
     case 'want':
       onWant(state, input.want, now, out);
       return;
+    case 'closeAllowance':
+      onCloseAllowance(state, now, out);
+      recheckWants(state, now, out);
+      return;
     case 'inbox':
       onInbox(state, input.verb, input.payload, now, out);
       return;
@@ -45,7 +56,7 @@ function handle(state: PayerState, input: PayerInput, now: Now, out: PayerEffect
       state.link = { kind: 'down' };
       return;
     case 'persisted':
-      onPersisted(state, input.through, now);
+      onPersisted(state, input.through, now, out);
       return;
     case 'diskFailed':
       onDiskFailed(state, input.reason, out);
@@ -80,6 +91,7 @@ function onInbox(
   else if (verb === 'receipt') onReceipt(state, payload, out);
   else if (verb === 'refusal') onRefusal(state, payload, now, out);
   else if (verb === 'presented') onPresented(state, payload, now, out);
+  else if (verb === 'handed-in' && state.disk === 'ok') onHandedIn(state, payload, out);
   else if (verb === 'final' && state.disk === 'ok') onFinal(state, payload, out);
   else if (verb === 'statement' && state.disk === 'ok') takeStatement(state, payload, now, out);
 }
@@ -102,6 +114,7 @@ function onLinkUp(state: PayerState, approver: Uint8Array, now: Now, out: PayerE
     if (open.stage.kind === 'waiting') open.stage = { ...open.stage, sendAtMs: now.monotonicMs };
   }
   for (const waiting of state.wants.values()) waiting.askAtMs = now.monotonicMs;
+  resendCloses(state, now.monotonicMs);
   recheckWants(state, now, out);
   present(state.link, payerDocuments(state.trust), now.monotonicMs, out);
 }
@@ -113,7 +126,8 @@ function onPresented(state: PayerState, payload: Uint8Array, now: Now, out: Paye
   recheckWants(state, now, out);
 }
 
-function onPersisted(state: PayerState, through: number, now: Now): void {
+function onPersisted(state: PayerState, through: number, now: Now, out: PayerEffect[]): void {
+  signDurableCloses(state, through, now, out);
   for (const open of state.open.values()) {
     if (open.stage.kind !== 'journalling' || open.stage.number > through) continue;
     open.stage = { kind: 'waiting', sends: 0, sendAtMs: now.monotonicMs };
@@ -130,6 +144,7 @@ function onDiskFailed(state: PayerState, reason: string, out: PayerEffect[]): vo
       out.push(outcomeOfOpen(open, 'signed and not sent: the journal failed'));
     }
   }
+  tellEnding(state, out);
 }
 
 function onDocuments(
@@ -155,12 +170,15 @@ function onClose(state: PayerState, out: PayerEffect[]): void {
     out.push(refusedOutcome(ref, refused('BUSY', 'the device is shutting down')));
   }
   state.wants.clear();
+  tellEnding(state, out);
 }
 
 /** The clean mark is the journal's last record, and only where nothing is half done. */
 function finish(state: PayerState, out: PayerEffect[]): void {
   if (state.disk !== 'closing') return;
-  for (const { stage } of state.open.values()) if (stage.kind === 'journalling') return;
+  for (const { stage } of [...state.open.values(), ...state.closes]) {
+    if (stage.kind === 'journalling') return;
+  }
   state.disk = 'closed';
   const { counter, totalMicro } = state;
   append(state, CLEAN.encode({ counter, totalMicro }), out, 'urgent');

@@ -1,6 +1,8 @@
 import type { AmountMicro } from '../../protocol/amount.ts';
+import { HASH_BYTES, ID_BYTES } from '../../protocol/ids.ts';
 import {
   AMOUNT,
+  bytes,
   bytesBetween,
   message,
   text,
@@ -23,6 +25,8 @@ const TYPE_FLOOR = 69;
 const TYPE_CLEAN = 70;
 const TYPE_SALE = 71;
 const TYPE_FINAL = 72;
+const TYPE_CLOSED = 73;
+const TYPE_HANDED_IN_CLOSE = 74;
 
 const SIGNED: Field<Uint8Array> = bytesBetween(70, 1_024);
 
@@ -116,6 +120,30 @@ export interface FinalRecord {
   readonly final: Uint8Array;
 }
 export const FINAL: Codec<FinalRecord> = message<FinalRecord>(TYPE_FINAL, { final: [1, SIGNED] });
+
+/** The end of an allowance: nothing is signed under its generation any more. The Close is signed after this is durable. */
+export interface ClosedRecord {
+  readonly generation: number;
+  /** Of the allowance. */
+  readonly expiresS: number;
+  /** Of the Close. */
+  readonly payload: Uint8Array;
+}
+export const CLOSED: Codec<ClosedRecord> = message<ClosedRecord>(TYPE_CLOSED, {
+  generation: [1, U32],
+  expiresS: [2, U32],
+  payload: [3, bytesBetween(1, 256)],
+});
+
+/** A gateway has said that it has the Close. */
+export interface HandedInCloseRecord {
+  readonly closeHash: Uint8Array;
+  readonly approver: Uint8Array;
+}
+export const HANDED_IN_CLOSE: Codec<HandedInCloseRecord> = message<HandedInCloseRecord>(
+  TYPE_HANDED_IN_CLOSE,
+  { closeHash: [1, bytes(HASH_BYTES)], approver: [2, bytes(ID_BYTES)] },
+);
 
 /** The record's number: a canonical map begins with key 0 and a value of 64 … 255 (18 xx). */
 export function recordType(record: Uint8Array): number {

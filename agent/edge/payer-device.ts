@@ -8,6 +8,7 @@ import { REFUSAL } from '../../protocol/messages/refusal.ts';
 import {
   bootPayer,
   payerStep,
+  type CloseOutcome,
   type Outcome,
   type PayerEffect,
   type PayerInput,
@@ -23,6 +24,8 @@ import { localMinuteOfDay } from './local-time.ts';
 export interface PayerOptions extends DeviceOptions {
   /** Every outcome, also those that come after `pay` has answered `unknown`. */
   readonly onOutcome?: (outcome: PaymentOutcome) => void;
+  /** Every news of a Close, also what comes after `closeAllowance` has answered `waiting`. */
+  readonly onClose?: (outcome: CloseOutcome) => void;
 }
 
 /** By the device's monotonic clock; present as far as the purchase came. */
@@ -60,6 +63,10 @@ interface PayerStatus {
   readonly skippedMicro: AmountMicro;
   readonly unknown: number;
   readonly kept: number;
+  /** Highest allowance generation that this device has closed; absent: none. */
+  readonly closedGeneration?: number;
+  /** Closes that no gateway has yet. */
+  readonly closesWaiting: number;
   readonly disk: PayerState['disk'];
 }
 
@@ -68,6 +75,12 @@ export interface Payer {
   ready(): Promise<void>;
   /** Resolves with the first outcome; asked again with the same ref it tells, never pays twice. */
   pay(want: Want): Promise<PaymentOutcome>;
+  /**
+   * Ends the allowance in force: journalled, then signed, then handed in until a gateway has it, over restarts too.
+   * Resolves `handed-in`, or `waiting` after 5 s without a gateway's word, or `refused`. Payments without an answer
+   * count in full: ask when `status().unknown` is 0 and their Voids are given back too. Asked again it tells.
+   */
+  closeAllowance(): Promise<CloseOutcome>;
   /** A Statement for this line, as the issuer signed it. */
   statement(cose: Uint8Array): void;
   documents(documents: readonly Uint8Array[]): void;
@@ -106,6 +119,7 @@ class PayerDevice implements Payer {
   readonly #opened: OpenedDevice;
   readonly #shell: DeviceShell<PayerInput, PayerEffect>;
   readonly #started = new Map<string, Started>();
+  readonly #closeWaiters: ((outcome: CloseOutcome) => void)[] = [];
   #state: PayerState;
 
   constructor(
@@ -143,6 +157,13 @@ class PayerDevice implements Payer {
       const wantMs = this.#opened.clock.now().monotonicMs;
       this.#started.set(want.ref, { wantMs, waiters: [resolve] });
       this.#shell.dispatch({ kind: 'want', want });
+    });
+  }
+
+  closeAllowance(): Promise<CloseOutcome> {
+    return new Promise((resolve) => {
+      this.#closeWaiters.push(resolve);
+      this.#shell.dispatch({ kind: 'closeAllowance' });
     });
   }
 
@@ -193,6 +214,7 @@ class PayerDevice implements Payer {
   status(): PayerStatus {
     const { boot, counter, totalMicro, releasedMicro, skippedMicro, open, kept, disk } =
       this.#state;
+    const { closedGeneration, closes } = this.#state;
     return {
       isUp: this.#shell.isUp,
       boot,
@@ -202,6 +224,8 @@ class PayerDevice implements Payer {
       skippedMicro,
       unknown: open.size,
       kept: kept.size,
+      ...(closedGeneration < 0 ? {} : { closedGeneration }),
+      closesWaiting: closes.filter(({ stage }) => stage.kind !== 'handed-in').length,
       disk,
     };
   }
@@ -221,6 +245,9 @@ class PayerDevice implements Payer {
       if (started && effect.stage === 'sent') started.sentMs = nowMs;
     } else if (effect.kind === 'outcome') {
       this.#onOutcome(effect.outcome);
+    } else if (effect.kind === 'closed') {
+      for (const resolve of this.#closeWaiters.splice(0)) resolve(effect.outcome);
+      this.#options.onClose?.(effect.outcome);
     }
   }
 

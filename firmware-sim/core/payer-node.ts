@@ -157,6 +157,9 @@ export class PayerNode extends LinkedNode {
       case 'outcome':
         this.#outcome(effect.outcome);
         return;
+      case 'closed':
+        count(this.world, `close ${effect.outcome.kind}`);
+        return;
       case 'progress':
         return;
       case 'notice':

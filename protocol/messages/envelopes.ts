@@ -1,4 +1,4 @@
-import { ID_BYTES } from '../ids.ts';
+import { HASH_BYTES, ID_BYTES } from '../ids.ts';
 import {
   bytes,
   bytesBetween,
@@ -45,6 +45,14 @@ export const HAND_IN: Codec<HandIn> = message<HandIn>(types.TYPE_HAND_IN, {
   outcome: [3, SIGNED],
   credit: [4, SIGNED, 'optional'],
   close: [5, SIGNED, 'optional'],
+});
+
+/** Answer to a Hand-in: the bytes with this SHA-256 are durable at the approver. It says nothing of what they are worth. */
+export interface HandedIn {
+  readonly handInHash: Uint8Array;
+}
+export const HANDED_IN: Codec<HandedIn> = message<HandedIn>(types.TYPE_HANDED_IN, {
+  handInHash: [1, bytes(HASH_BYTES)],
 });
 
 /** Signed Offers that a payee hands to its approver over its own authenticated link. */

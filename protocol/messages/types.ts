@@ -22,3 +22,4 @@ export const TYPE_PROOF = 20;
 export const TYPE_CONNECT_TOKEN = 21;
 export const TYPE_FINAL_THROUGH = 22;
 export const TYPE_SPENT_TOTALS = 23;
+export const TYPE_HANDED_IN = 24;

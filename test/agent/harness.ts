@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto';
 import { amountMicro } from '../../protocol/amount.ts';
-import { concatBytes } from '../../protocol/bytes.ts';
+import { concatBytes, toHex } from '../../protocol/bytes.ts';
 import { decodeSign1, signSign1 } from '../../protocol/cose.ts';
 import { payloadHash } from '../../protocol/ids.ts';
+import { CLOSE, type Close } from '../../protocol/messages/after-payment.ts';
+import { HAND_IN, HANDED_IN } from '../../protocol/messages/envelopes.ts';
 import { OFFER, type Offer } from '../../protocol/messages/offer.ts';
 import { PAYMENT, type Payment } from '../../protocol/messages/payment.ts';
 import { RECEIPT } from '../../protocol/messages/receipt.ts';
@@ -14,12 +17,14 @@ import type { Now } from '../../platform/ports.ts';
 import {
   bootPayer,
   payerStep,
+  type CloseOutcome,
   type Outcome,
   type PayerEffect,
   type PayerInput,
   type PayerState,
   type Want,
 } from '../../agent/core/payer.ts';
+import { CLOSED, recordType, type ClosedRecord } from '../../agent/core/records.ts';
 import { learnDocuments, newTrustBook, type TrustBook } from '../../agent/core/trust.ts';
 import {
   ALLOWANCE_FACTS,
@@ -190,6 +195,31 @@ export function paymentOf(cose: Uint8Array): Payment {
   return payment.value;
 }
 
+/** The Close that a Hand-in brings. */
+export function closeIn(handIn: Uint8Array): {
+  readonly close: Close;
+  readonly payload: string;
+} {
+  const read = HAND_IN.decode(handIn);
+  const sign1 = read.ok ? decodeSign1(read.value.close ?? new Uint8Array(0)) : read;
+  const close = sign1.ok ? CLOSE.decode(sign1.value.payload) : sign1;
+  if (!sign1.ok || !close.ok) throw new Error('a Hand-in without a Close');
+  return { close: close.value, payload: toHex(sign1.value.payload) };
+}
+
+/** A gateway's word that it has this Hand-in. */
+export function handedInOf(handIn: Uint8Array): Uint8Array {
+  return HANDED_IN.encode({ handInHash: createHash('sha256').update(handIn).digest() });
+}
+
+/** Every end of an allowance that the rig's disk holds. */
+export function durableCloses({ durable }: PayerRig): readonly ClosedRecord[] {
+  return durable.flatMap((record) => {
+    const closed = recordType(record) === CLOSED.type ? CLOSED.decode(record) : undefined;
+    return closed?.ok ? [closed.value] : [];
+  });
+}
+
 export function wantOf(kit: Kit, changes: Partial<Want> = {}): Want {
   return {
     ref: 'ref-1',
@@ -210,6 +240,7 @@ export class PayerRig {
   unsynced: { number: number; record: Uint8Array }[] = [];
   readonly published: Publish[] = [];
   readonly outcomes: Outcome[] = [];
+  readonly closeOutcomes: CloseOutcome[] = [];
   readonly notices: string[] = [];
   wakeAtMs: number | undefined;
   unixMs: number = NOW_S * 1_000;
@@ -244,6 +275,7 @@ export class PayerRig {
       if (effect.kind === 'append') this.unsynced.push(effect);
       else if (effect.kind === 'publish') this.published.push(effect);
       else if (effect.kind === 'outcome') this.outcomes.push(effect.outcome);
+      else if (effect.kind === 'closed') this.closeOutcomes.push(effect.outcome);
       else if (effect.kind === 'notice') this.notices.push(effect.code);
       else if (effect.kind === 'wakeAt') this.wakeAtMs = effect.monotonicMs;
     }

@@ -3,10 +3,23 @@ import t from 'tap';
 import { amountMicro } from '../../protocol/amount.ts';
 import { toHex } from '../../protocol/bytes.ts';
 import { decodeSign1 } from '../../protocol/cose.ts';
+import { CLOSE } from '../../protocol/messages/after-payment.ts';
 import { QUERY } from '../../protocol/messages/envelopes.ts';
 import type { Payment } from '../../protocol/messages/payment.ts';
 import { yen } from '../identity/fixture.ts';
-import { hashOf, newKit, offerOf, paymentOf, PayerRig, receiptOf, refusalOf } from './harness.ts';
+import {
+  allowanceOf,
+  closeIn,
+  durableCloses,
+  handedInOf,
+  hashOf,
+  newKit,
+  offerOf,
+  paymentOf,
+  PayerRig,
+  receiptOf,
+  refusalOf,
+} from './harness.ts';
 
 const kit = newKit();
 const UNIT = 3_850_000n;
@@ -20,6 +33,9 @@ type Move =
   | { readonly kind: 'link'; readonly up: boolean }
   | { readonly kind: 'answer'; readonly pick: number; readonly lose: boolean }
   | { readonly kind: 'again'; readonly pick: number }
+  | { readonly kind: 'closeAllowance' }
+  | { readonly kind: 'fresh' }
+  | { readonly kind: 'taken' }
   | { readonly kind: 'pass'; readonly ms: number };
 
 const move: fc.Arbitrary<Move> = fc.oneof(
@@ -52,7 +68,13 @@ const move: fc.Arbitrary<Move> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('again' as const), pick: fc.nat(30) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(20_000) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('closeAllowance' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('fresh' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('taken' as const) }) },
 );
+
+/** Allowances of the generations 2, 3, …: the kit's own is 1. */
+const FRESH = Array.from({ length: 12 }, (_, i) => allowanceOf(kit, { generation: i + 2 }));
 
 /** An approver that decides once, in whatever order Payments reach it, and never twice. */
 class World {
@@ -64,6 +86,14 @@ class World {
     { readonly answer: Uint8Array; readonly isReceipt: boolean }
   >();
   readonly delivered = new Set<string>();
+  /** In force at the device: a start gives it the kit's own again, as from its files. */
+  generation = 1;
+  #newest = 1;
+  /** Generation in force when the Payment was signed, by hash. */
+  readonly signedUnder = new Map<string, number>();
+  /** Closes that left the device: payload by the allowance's hash, in hex. */
+  readonly closes = new Map<string, string>();
+  #closeFault: string | undefined;
   #seen = 0;
 
   play(action: Move): void {
@@ -87,13 +117,24 @@ class World {
         break;
       case 'crash':
         rig.crash(action.survive);
+        this.generation = 1;
         break;
       case 'restart':
         rig.restart();
+        this.generation = 1;
         break;
       case 'link':
         if (action.up) rig.connect();
         else rig.give({ kind: 'linkDown' });
+        break;
+      case 'closeAllowance':
+        rig.give({ kind: 'closeAllowance' });
+        break;
+      case 'fresh':
+        this.#fresh();
+        break;
+      case 'taken':
+        this.#taken();
         break;
       case 'pass':
         rig.pass(action.ms);
@@ -105,6 +146,20 @@ class World {
         this.#again(action.pick);
     }
     this.#collect();
+  }
+
+  #fresh(): void {
+    const allowance = FRESH[this.#newest - 1];
+    if (!allowance) return;
+    this.#newest += 1;
+    this.generation = this.#newest;
+    this.rig.give({ kind: 'documents', documents: [allowance] });
+  }
+
+  /** The gateway has the last Hand-in. */
+  #taken(): void {
+    const handIn = this.rig.published.findLast(({ verb }) => verb === 'hand-in')?.payload;
+    if (handIn) this.rig.inbox('handed-in', handedInOf(handIn));
   }
 
   /** The approver decides one of the Payments that reached it; even hashes are accepted. */
@@ -135,7 +190,14 @@ class World {
   }
 
   #collect(): void {
+    for (const hex of this.rig.state.open.keys()) {
+      if (this.signedUnder.has(hex)) continue;
+      this.signedUnder.set(hex, this.generation);
+      const closed = Math.max(0, ...durableCloses(this.rig).map(({ generation }) => generation));
+      if (this.generation <= closed) this.#closeFault = 'signed under a closed allowance';
+    }
     for (const { verb, payload } of this.rig.published.slice(this.#seen)) {
+      if (verb === 'hand-in') this.#collectClose(payload);
       const query = verb === 'query' ? QUERY.decode(payload) : undefined;
       const cose = verb === 'pay' ? payload : query?.ok ? query.value.payment : undefined;
       if (cose) this.left.set(toHex(hashOf(cose)), cose);
@@ -143,12 +205,48 @@ class World {
     this.#seen = this.rig.published.length;
   }
 
+  #collectClose(handIn: Uint8Array): void {
+    const { payload, close } = closeIn(handIn);
+    const hex = toHex(close.allowanceHash);
+    if ((this.closes.get(hex) ?? payload) !== payload)
+      this.#closeFault = 'two Closes of one allowance';
+    this.closes.set(hex, payload);
+    const isDurable = durableCloses(this.rig).some((record) => toHex(record.payload) === payload);
+    if (!isDurable) this.#closeFault = 'a Close left before it was durable';
+  }
+
+  /** What payees can present is all that was signed before and not voided: no Close may say less. */
+  #understated(): string | undefined {
+    for (const { generation, payload } of durableCloses(this.rig)) {
+      const close = CLOSE.decode(payload);
+      if (!close.ok) return 'a Close that cannot be read';
+      const { lastCounter, totalMicro, releasedMicro } = close.value;
+      let presentable = 0n;
+      for (const [hex, cose] of this.left) {
+        const payment = paymentOf(cose);
+        const isEarlier = (this.signedUnder.get(hex) ?? 0) <= generation;
+        if (isEarlier && payment.counter > lastCounter) return 'a Payment beyond its Close';
+        if (isEarlier && payment.totalMicro > totalMicro) return 'a total beyond its Close';
+        const isVoid = this.decided.get(hex)?.isReceipt === false;
+        if (payment.counter <= lastCounter && !isVoid) presentable += payment.amountMicro;
+      }
+      if (totalMicro - (releasedMicro ?? 0n) < presentable) return 'a Close says too little';
+    }
+    return undefined;
+  }
+
   /** Undefined where everything holds. */
   fault(): string | undefined {
     const payments = [...this.left.values()]
       .map(paymentOf)
       .toSorted((a, b) => a.counter - b.counter);
-    return this.#lineFault(payments) ?? this.#outcomeFault() ?? this.#moneyFault();
+    return (
+      this.#closeFault ??
+      this.#understated() ??
+      this.#lineFault(payments) ??
+      this.#outcomeFault() ??
+      this.#moneyFault()
+    );
   }
 
   #lineFault(payments: readonly Payment[]): string | undefined {
@@ -198,6 +296,12 @@ class World {
     for (const open of this.rig.state.open.values()) {
       if (this.left.has(toHex(open.hash))) return 'a Payment stayed unknown';
     }
+    this.rig.pass(70_000);
+    this.#collect();
+    const { beside, closes } = this.rig.state;
+    for (const { close } of beside ? closes : []) {
+      if (!this.closes.has(toHex(close.allowanceHash))) return 'a Close was never handed in';
+    }
     return this.fault();
   }
 }
@@ -226,6 +330,8 @@ t.test('a crash between any two records of a busy day breaks nothing', (t) => {
     const quantity = 1 + (i % 3);
     day.push({ kind: 'want', ref: i, quantity }, { kind: 'offer', quantity });
     day.push({ kind: 'sync' }, { kind: 'answer', pick: i, lose: i % 3 === 0 });
+    if (i === 3)
+      day.push({ kind: 'closeAllowance' }, { kind: 'sync' }, { kind: 'fresh' }, { kind: 'taken' });
   }
   for (let at = 1; at <= day.length; at += 1) {
     for (const survive of [0, 1, 2]) {

@@ -45,6 +45,12 @@ const some = fill(100, 0xcc);
 const bare: readonly (readonly [string, Codec<any>, unknown])[] = [
   ['query', envelopes.QUERY, { payment: some, offer: some }],
   ['hand-in', envelopes.HAND_IN, { payment: some, offer: some, outcome: some, credit: some }],
+  [
+    'hand-in-with-close',
+    envelopes.HAND_IN,
+    { payment: some, offer: some, outcome: some, close: some },
+  ],
+  ['handed-in', envelopes.HANDED_IN, { handInHash: fill(32, 7) }],
   ['offer-stock', envelopes.OFFER_STOCK, { offers: [some, some] }],
   ['present', envelopes.PRESENT, { documents: [some] }],
   ['presented', envelopes.PRESENTED, { code: 9, reason: 'no party signature' }],
