@@ -2,6 +2,7 @@
 import { bytesEqual } from '../../protocol/bytes.ts';
 import type { PublicKey, Verifier } from '../../protocol/public-key.ts';
 import { isPreStage } from './core/ipm-profile.ts';
+import { isSameTotals } from './core/manifest.ts';
 import type { ManifestTotal } from './core/manifest.ts';
 import { openVaultStatement } from './core/vault-statement.ts';
 import type { VaultStatement } from './core/vault-statement.ts';
@@ -57,16 +58,6 @@ const storedTotals = async (session: SqlSession, fileName: string): Promise<Mani
     return lines === 0 ? [] : [{ currency, sign, lines, amountMinor: sum.toString() }];
   });
 };
-
-const isSameTotals = (a: readonly ManifestTotal[], b: readonly ManifestTotal[]): boolean =>
-  a.length === b.length &&
-  a.every(
-    (one, at) =>
-      one.currency === b[at]?.currency &&
-      one.sign === b[at].sign &&
-      one.lines === b[at].lines &&
-      one.amountMinor === b[at].amountMinor,
-  );
 
 const compare = async (
   session: SqlSession,

@@ -27,6 +27,8 @@ import type { IsoMessage } from './iso8583.ts';
 import { MessageWriter } from './message-writer.ts';
 import { readInboundBody } from './read-inbound-record.ts';
 import { openVaultStatement } from './vault-statement.ts';
+import type { VaultStatement } from './vault-statement.ts';
+import { statesMessages } from './vault.ts';
 import { checkCardNumber, checkSequence, checkTrailer } from './verify-ipm.ts';
 import type { IpmFindingCode, Note } from './verify-ipm.ts';
 
@@ -253,7 +255,7 @@ const isFileOf = (
   manifest: InboundManifest,
   trust: InboundTrust,
   vaultStatement: Uint8Array | undefined,
-): boolean => {
+): boolean | { readonly statement: VaultStatement } => {
   const own = { sha256: sha256(bytes), length: bytes.length };
   const profile = ipmProfile(manifest.profile);
   if (!profile || !isPreStage(profile)) {
@@ -261,16 +263,24 @@ const isFileOf = (
   }
   const { verifier, vaults = [] } = trust;
   const opened = vaultStatement && openVaultStatement(vaultStatement, { verifier, vaults });
-  return (
-    opened?.ok === true &&
-    opened.value.direction === 'inward' &&
-    opened.value.fileId === manifest.fileId &&
-    opened.value.records === manifest.records &&
-    opened.value.preBytes === own.length &&
-    bytesEqual(opened.value.preSha256, own.sha256) &&
-    opened.value.finalBytes === manifest.fileBytes &&
-    bytesEqual(opened.value.finalSha256, manifest.fileSha256)
-  );
+  if (opened?.ok !== true) return false;
+  const { value: statement } = opened;
+  const isOf =
+    statement.direction === 'inward' &&
+    statement.fileId === manifest.fileId &&
+    statement.records === manifest.records &&
+    statement.preBytes === own.length &&
+    bytesEqual(statement.preSha256, own.sha256) &&
+    statement.finalBytes === manifest.fileBytes &&
+    bytesEqual(statement.finalSha256, manifest.fileSha256);
+  return isOf && { statement };
+};
+
+type OpenedFile = {
+  readonly manifest: InboundManifest;
+  readonly issuer: PublicKey;
+  /** Where a vault took the card numbers out. */
+  readonly statement?: VaultStatement;
 };
 
 const openFile = (
@@ -278,17 +288,18 @@ const openFile = (
   manifestCose: Uint8Array,
   trust: InboundTrust,
   vaultStatement: Uint8Array | undefined,
-): Coded<{ readonly manifest: InboundManifest; readonly issuer: PublicKey }> => {
+): Coded<OpenedFile> => {
   const opened = openInboundManifest(manifestCose, trust);
   if (!opened.ok) return opened;
   const { value: manifest, issuer } = opened.value;
   if (bytes.length > INBOUND_BYTES_MAX || manifest.records > INBOUND_RECORDS_MAX) {
     return refused('TOO_MANY', 0, 'file', `${bytes.length} bytes, ${manifest.records} records`);
   }
-  if (!isFileOf(bytes, manifest, trust, vaultStatement)) {
+  const isOf = isFileOf(bytes, manifest, trust, vaultStatement);
+  if (isOf === false) {
     return refused('WRONG_FILE', 0, 'file', `is not the file that ${manifest.fileName} speaks of`);
   }
-  return coded({ manifest, issuer });
+  return coded({ manifest, issuer, ...(isOf === true ? {} : isOf) });
 };
 
 /**
@@ -305,7 +316,7 @@ export const readInbound = (
 ): Coded<InboundFile> => {
   const opened = openFile(bytes, manifestCose, trust, vaultStatement);
   if (!opened.ok) return opened;
-  const { manifest, issuer } = opened.value;
+  const { manifest, issuer, statement } = opened.value;
   const final = ipmProfile(manifest.profile);
   if (final?.version !== manifest.profileVersion) {
     return refused('WRONG_VALUE', 0, 'profile', `${manifest.profile} ${manifest.profileVersion}`);
@@ -315,6 +326,9 @@ export const readInbound = (
   if (!located.ok) return located;
   if (located.value.length !== manifest.records) {
     return refused('WRONG_FILE', 0, 'file', `has ${located.value.length} records`);
+  }
+  if (statement && !statesMessages(statement, located.value)) {
+    return refused('WRONG_FILE', 0, 'file', 'the vault counts other card numbers or totals');
   }
   const header = readEnds(located.value, manifest, profile);
   if (!header.ok) return header;

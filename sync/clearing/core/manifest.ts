@@ -76,3 +76,14 @@ export const manifestView = (manifest: Manifest): string =>
     undefined,
     2,
   )}\n`;
+
+/** True if both say the same sums in the same order. */
+export const isSameTotals = (a: readonly ManifestTotal[], b: readonly ManifestTotal[]): boolean =>
+  a.length === b.length &&
+  a.every(
+    (one, at) =>
+      one.currency === b[at]?.currency &&
+      one.sign === b[at].sign &&
+      one.lines === b[at].lines &&
+      one.amountMinor === b[at].amountMinor,
+  );

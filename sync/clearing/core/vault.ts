@@ -10,6 +10,7 @@ import { preProfile } from './ipm-profile.ts';
 import type { IpmProfile } from './ipm-profile.ts';
 import { readPresentment } from './ipm-record.ts';
 import type { IsoMessage } from './iso8583.ts';
+import { isSameTotals } from './manifest.ts';
 import type { ManifestTotal } from './manifest.ts';
 import { signVaultStatement } from './vault-statement.ts';
 import type { VaultDirection, VaultStatement } from './vault-statement.ts';
@@ -67,6 +68,19 @@ const totalsOf = (messages: readonly LocatedMessage[]): ManifestTotal[] => {
     .map(([, { currency, sign, lines, sum }]) => {
       return { currency, sign, lines, amountMinor: sum.toString() };
     });
+};
+
+/** True if an inward statement counts the cards and sums that the form without cards leaves room for. */
+export const statesMessages = (
+  { cardNumbers, totals }: VaultStatement,
+  messages: readonly LocatedMessage[],
+): boolean => {
+  const must = messages.filter(({ message }) => ruleOf(message.mti, 'inward') === 'must').length;
+  return (
+    cardNumbers >= must &&
+    cardNumbers <= messages.length &&
+    isSameTotals(totals, totalsOf(messages))
+  );
 };
 
 const fileIdIn = (messages: readonly LocatedMessage[]): string =>

@@ -16,7 +16,10 @@ import {
 import type { IpmProfile } from '../../../../sync/clearing/core/ipm-profile.ts';
 import { compareForms, vaultOver } from '../../../../sync/clearing/core/vault.ts';
 import type { CardStore } from '../../../../sync/clearing/core/vault.ts';
-import { openVaultStatement } from '../../../../sync/clearing/core/vault-statement.ts';
+import {
+  openVaultStatement,
+  signVaultStatement,
+} from '../../../../sync/clearing/core/vault-statement.ts';
 import { decodeVbs } from '../../../../sync/clearing/core/vbs.ts';
 import { verifyIpm } from '../../../../sync/clearing/core/verify-ipm.ts';
 import { testSigner } from '../../../protocol/helpers.ts';
@@ -187,6 +190,14 @@ t.test('what comes back is tokenised, and read only with the vault’s word for 
     faultOf(readInbound(sent.pre, sent.manifest, strangers, taken.value.signed)),
     /WRONG_FILE/,
   );
+  const { statement } = taken.value;
+  const states = (part: Partial<typeof statement>): string => {
+    const signed = signVaultStatement(vaultKey, { ...statement, ...part });
+    return faultOf(readInbound(sent.pre, sent.manifest, withVault, signed));
+  };
+  t.match(states({ cardNumbers: 0 }), /WRONG_FILE/, 'a chargeback without its card');
+  t.match(states({ cardNumbers: 5 }), /WRONG_FILE/, 'more cards than records');
+  t.match(states({ totals: [] }), /WRONG_FILE/, 'other totals');
   const other = await vault.fill(pre, CREATED_S);
   t.match(
     faultOf(readInbound(sent.pre, sent.manifest, withVault, other.ok ? other.value.signed : pre)),
