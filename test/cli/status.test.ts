@@ -49,13 +49,16 @@ const receiptLog = (rig: Rig, witnessUrl: string): Promise<LedgerService> =>
         receiptPayloadHash: sha256(record),
         payloadPlain: record,
         partyRef: new Uint8Array(16),
-        acceptedAtMs: Date.now() - 300_000,
+        acceptedAtMs: T0_S * 1_000 - 300_000,
         sequence: index + 1,
       },
     ],
     keys: openContentKeys(rig.root, rig.issuer.key),
     witnessUrls: new Map([['w1', witnessUrl]]),
-    clock: { now: () => ({ unixMs: Date.now(), monotonicMs: performance.now(), timeQuality: 1 }) },
+    // It stands still, so that a backlog is as old however slowly it is asked for.
+    clock: {
+      now: () => ({ unixMs: T0_S * 1_000, monotonicMs: performance.now(), timeQuality: 1 }),
+    },
   });
 
 t.test('kiri status: levels of a running log, its folder, and one receipt in it', async (t) => {
