@@ -30,6 +30,7 @@ export class Site {
   payer: Payer | undefined;
   port = 0;
   ledgerLevels: string | undefined;
+  intakeUrl: string | undefined;
   #onSale: () => void = () => {};
 
   constructor(kit: Kit) {
@@ -64,6 +65,7 @@ export class Site {
       mqttPort: this.port,
       httpPort: 0,
       ...(this.ledgerLevels === undefined ? {} : { ledgerLevels: this.ledgerLevels }),
+      ...(this.intakeUrl === undefined ? {} : { intakeUrl: this.intakeUrl }),
       host: '127.0.0.1',
       clock,
     });
