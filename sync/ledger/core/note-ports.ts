@@ -1,7 +1,7 @@
 /** Adapts the project's one signature rule (protocol/public-key.ts) to notes, so that the log knows no other. */
 import { ALG_EDDSA, type PublicKey, publicKey } from '../../../protocol/public-key.ts';
 import type { Signer as KeySigner, Verifier } from '../../../protocol/public-key.ts';
-import { toHex } from '../../../protocol/bytes.ts';
+import { bytesEqual } from '../../../protocol/bytes.ts';
 import { invariant } from '../../../protocol/kiri-error.ts';
 import {
   type Signer,
@@ -14,16 +14,26 @@ import {
 /** Keys remembered in their imported form; a policy holds fewer. */
 const MAX_REMEMBERED_KEYS = 512;
 
+/** Where a key is looked for: found only if all of it is equal, so two keys may share their place, one at a time. */
+const firstWord = (point: Uint8Array): number =>
+  (point[0]! << 24) | (point[1]! << 16) | (point[2]! << 8) | point[3]!;
+
 /** A note verifier on top of the project's verifier. */
 export const noteVerify = (verifier: Verifier): Verify => {
-  const known = new Map<string, PublicKey>();
-  return (point, message, signature) => {
-    const id = toHex(point);
-    const key = known.get(id) ?? publicKey(ALG_EDDSA, point);
-    if (key === undefined) return false;
+  const known = new Map<number, PublicKey>();
+  const keyOf = (point: Uint8Array): PublicKey | undefined => {
+    const place = firstWord(point);
+    const held = known.get(place);
+    if (held !== undefined && bytesEqual(held.point, point)) return held;
+    const key = publicKey(ALG_EDDSA, point);
+    if (key === undefined) return undefined;
     if (known.size >= MAX_REMEMBERED_KEYS) known.clear();
-    known.set(id, key);
-    return verifier.verify(key, message, signature);
+    known.set(place, key);
+    return key;
+  };
+  return (point, message, signature) => {
+    const key = keyOf(point);
+    return key !== undefined && verifier.verify(key, message, signature);
   };
 };
 

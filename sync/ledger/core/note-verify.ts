@@ -13,13 +13,13 @@ export interface VerifiedSignature {
 }
 
 const verifyLine = (
-  text: string,
+  text: Uint8Array,
   line: NoteSignature,
   key: VerifierKey,
   verify: Verify,
 ): VerifiedSignature | undefined => {
   if (key.type !== TYPE_COSIGNATURE) {
-    const good = verify(key.publicKey, utf8ToBytes(text), line.signature);
+    const good = verify(key.publicKey, text, line.signature);
     return good ? { key, line } : undefined;
   }
   const parts = splitCosignature(line.signature);
@@ -40,12 +40,13 @@ export const verifyNote = (
   verify: Verify,
 ): Outcome<readonly VerifiedSignature[]> => {
   const verified: VerifiedSignature[] = [];
+  const text = utf8ToBytes(note.text);
   for (const line of note.signatures) {
     const key = keys.find(
       (known) => known.name === line.name && bytesEqual(known.keyId, line.keyId),
     );
     if (key === undefined) continue;
-    const signature = verifyLine(note.text, line, key, verify);
+    const signature = verifyLine(text, line, key, verify);
     if (signature === undefined) return bad(`bad signature of ${key.name}`);
     verified.push(signature);
   }

@@ -8,17 +8,18 @@ import {
   type Outcome,
   bad,
   decodeBase64,
+  decodeBase64In,
   decodeUtf8,
   encodeBase64,
   ok,
   parseDecimal,
 } from './text.ts';
 
-const HEADER = 'c2sp.org/tlog-proof@v1';
+const HEADER = 'c2sp.org/tlog-proof@v1\n';
+const NEWLINE = 0x0a;
 const MAX_PROOF_BYTES = 262_144;
 /** A path is never longer than the bits of an index; 63 is what tlog-witness allows for its proofs. */
 const MAX_PATH = 63;
-const MAX_HEADER_LINES = 3 + MAX_PATH;
 
 /** The parts of a proof file. */
 export interface InclusionProof {
@@ -33,19 +34,8 @@ export interface InclusionProof {
 export const encodeProof = (proof: InclusionProof): Uint8Array => {
   const extra = proof.extra === undefined ? '' : `extra ${encodeBase64(proof.extra)}\n`;
   const path = proof.path.map((hash) => `${encodeBase64(hash)}\n`).join('');
-  const head = `${HEADER}\n${extra}index ${proof.index}\n${path}\n`;
+  const head = `${HEADER}${extra}index ${proof.index}\n${path}\n`;
   return concatBytes(utf8ToBytes(head), proof.checkpoint);
-};
-
-/** Splits off the first `count` hashes' worth of header: everything before the first empty line, and the rest. */
-const splitAtEmptyLine = (
-  bytes: Uint8Array,
-): { lines: readonly string[]; rest: Uint8Array } | undefined => {
-  let end = bytes.indexOf(0x0a);
-  while (end >= 0 && bytes[end + 1] !== 0x0a) end = bytes.indexOf(0x0a, end + 1);
-  const head = end < 0 ? undefined : decodeUtf8(bytes.subarray(0, end));
-  if (head === undefined) return undefined;
-  return { lines: head.split('\n'), rest: bytes.slice(end + 2) };
 };
 
 /** Reads hash lines; `undefined` where one of them is malformed or there are too many. */
@@ -60,21 +50,56 @@ export const parseHashLines = (lines: readonly string[]): readonly Uint8Array[] 
   return hashes;
 };
 
+/** Whether the bytes at `at` spell `word`, which is ASCII. */
+const spells = (bytes: Uint8Array, at: number, word: string): boolean => {
+  for (let i = 0; i < word.length; i += 1) {
+    if (bytes[at + i] !== word.charCodeAt(i)) return false;
+  }
+  return true;
+};
+
+/** The first line after `word`, which begins at `at`: where its value begins and where it ends. */
+const valueAfter = (
+  bytes: Uint8Array,
+  at: number,
+  word: string,
+): { readonly from: number; readonly to: number } | undefined => {
+  const to = spells(bytes, at, word) ? bytes.indexOf(NEWLINE, at + word.length) : -1;
+  return to < 0 ? undefined : { from: at + word.length, to };
+};
+
+/** Reads hash lines up to the empty line that ends a proof's header, and where the checkpoint behind it begins. */
+const readPath = (
+  bytes: Uint8Array,
+  start: number,
+): { readonly path: readonly Uint8Array[]; readonly end: number } | undefined => {
+  const path: Uint8Array[] = [];
+  let at = start;
+  while (bytes[at] !== NEWLINE) {
+    const to = bytes.indexOf(NEWLINE, at);
+    const hash = to < 0 ? undefined : decodeBase64In(bytes, at, to);
+    if (hash?.length !== HASH_BYTES || path.length === MAX_PATH) return undefined;
+    path.push(hash);
+    at = to + 1;
+  }
+  return { path, end: at + 1 };
+};
+
+/** Reads the header where it stands: every line of it is one fixed word, base64 or a decimal. */
 export const parseProof = (bytes: Uint8Array): Outcome<InclusionProof> => {
   if (bytes.length > MAX_PROOF_BYTES) return bad(`proof over ${MAX_PROOF_BYTES} bytes`);
-  const parts = splitAtEmptyLine(bytes);
-  if (parts === undefined || parts.lines.length > MAX_HEADER_LINES) return bad('malformed proof');
-  const [header, ...lines] = parts.lines;
-  if (header !== HEADER) return bad('not a tlog-proof file');
-  const extraText = lines[0]?.startsWith('extra ') === true ? lines.shift()?.slice(6) : undefined;
-  const extra = extraText === undefined ? undefined : decodeBase64(extraText);
-  if (extraText !== undefined && extra === undefined) return bad('malformed extra line');
-  const indexLine = lines.shift() ?? '';
-  const index = indexLine.startsWith('index ') ? parseDecimal(indexLine.slice(6)) : undefined;
-  if (index === undefined) return bad('malformed index line');
-  const path = parseHashLines(lines);
-  if (path === undefined) return bad('malformed inclusion path');
-  return ok({ index, path, checkpoint: parts.rest, ...(extra === undefined ? {} : { extra }) });
+  if (!spells(bytes, 0, HEADER)) return bad('not a tlog-proof file');
+  const extraLine = valueAfter(bytes, HEADER.length, 'extra ');
+  const extra = extraLine && decodeBase64In(bytes, extraLine.from, extraLine.to);
+  if (extraLine && !extra) return bad('malformed extra line');
+  const indexLine = valueAfter(bytes, extraLine ? extraLine.to + 1 : HEADER.length, 'index ');
+  const indexText = indexLine && decodeUtf8(bytes.subarray(indexLine.from, indexLine.to));
+  const index = indexText === undefined ? undefined : parseDecimal(indexText);
+  if (!indexLine || index === undefined) return bad('malformed index line');
+  const read = readPath(bytes, indexLine.to + 1);
+  if (read === undefined) return bad('malformed inclusion path');
+  const checkpoint = bytes.subarray(read.end);
+  return ok({ index, path: read.path, checkpoint, ...(extra === undefined ? {} : { extra }) });
 };
 
 /** What a verified proof says. */

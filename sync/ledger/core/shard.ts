@@ -73,17 +73,34 @@ export const isShardOfTime = ({ index }: Shard, unixMs: number): boolean => {
 export const shardKeys = (keys: readonly VerifierKey[], origin: string): readonly VerifierKey[] =>
   keys.map((key) => (key.name === origin ? key : verifierKey(origin, key.type, key.publicKey)));
 
-/**
- * The keys that may sign for an origin under a policy. A log line names an origin, or the prefix of a chain of shards:
- * then its key signs for each of them.
- */
-export const keysOfLog = (policy: Policy, origin: string): readonly VerifierKey[] => {
+const findKeysOfLog = (policy: Policy, origin: string): readonly VerifierKey[] => {
   const prefix = parseShard(origin)?.prefix;
   const keys = policy.logs.map((log) => log.key);
   return shardKeys(
     keys.filter(({ name }) => name === origin || name === prefix),
     origin,
   );
+};
+
+/** Origins remembered for each policy: a hub's gateways. */
+const MAX_REMEMBERED_ORIGINS = 1024;
+const remembered = new WeakMap<Policy, Map<string, readonly VerifierKey[]>>();
+
+/**
+ * The keys that may sign for an origin under a policy. A log line names an origin, or the prefix of a chain of shards:
+ * then its key signs for each of them. Remembered, since a key's id under an origin is a hash and every proof asks.
+ */
+export const keysOfLog = (policy: Policy, origin: string): readonly VerifierKey[] => {
+  const known = remembered.get(policy) ?? new Map<string, readonly VerifierKey[]>();
+  const held = known.get(origin);
+  if (held !== undefined) return held;
+  const keys = findKeysOfLog(policy, origin);
+  // An origin without a key is whatever a stranger's note says: not worth a place.
+  if (keys.length === 0) return keys;
+  if (known.size >= MAX_REMEMBERED_ORIGINS) known.clear();
+  known.set(origin, keys);
+  remembered.set(policy, known);
+  return keys;
 };
 
 /** One shard of a chain, as its log shows it. */

@@ -15,9 +15,10 @@ export const bad = (reason: string): { readonly ok: false; readonly reason: stri
 });
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-/** Value by character code; above 63 where the character is none of the alphabet. */
+/** Value by byte; above 63 where it is none of the alphabet. */
 const NO_DIGIT = 64;
-const VALUE_OF: Uint8Array = new Uint8Array(128).fill(NO_DIGIT);
+const PADDING = 0x3d;
+const VALUE_OF: Uint8Array = new Uint8Array(256).fill(NO_DIGIT);
 for (let value = 0; value < ALPHABET.length; value += 1) {
   VALUE_OF[ALPHABET.charCodeAt(value)] = value;
 }
@@ -35,28 +36,51 @@ export const encodeBase64 = (bytes: Uint8Array): string => {
   return text;
 };
 
-/** Inverse of {@link encodeBase64}; refuses missing padding, other alphabets and non-zero trailing bits. */
-export const decodeBase64 = (text: string): Uint8Array | undefined => {
-  if (text.length % 4 !== 0) return undefined;
-  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0;
-  const bytes = new Uint8Array((text.length / 4) * 3 - padding);
-  const digits = text.length - padding;
-  let bits = 0;
-  let held = 0;
+/**
+ * Inverse of {@link encodeBase64} on the characters in [from, to); refuses missing padding, other alphabets and non-zero
+ * trailing bits.
+ */
+export const decodeBase64In = (
+  text: Uint8Array,
+  from: number,
+  to: number,
+): Uint8Array | undefined => {
+  const length = to - from;
+  if (length % 4 !== 0) return undefined;
+  if (length === 0) return new Uint8Array(0);
+  const padding = text[to - 1] !== PADDING ? 0 : text[to - 2] !== PADDING ? 1 : 2;
+  const size = (length / 4) * 3 - padding;
+  const bytes = new Uint8Array(size);
   let at = 0;
-  for (let index = 0; index < digits; index += 1) {
-    const value = VALUE_OF[text.charCodeAt(index)] ?? NO_DIGIT;
-    if (value === NO_DIGIT) return undefined;
-    bits = (bits << 6) | value;
-    held += 6;
-    if (held >= 8) {
-      held -= 8;
-      bytes[at] = (bits >>> held) & 0xff;
-      at += 1;
-      bits &= (1 << held) - 1;
-    }
+  let from4 = from;
+  for (; at + 3 <= size; from4 += 4) {
+    const a = VALUE_OF[text[from4]!]!;
+    const b = VALUE_OF[text[from4 + 1]!]!;
+    const c = VALUE_OF[text[from4 + 2]!]!;
+    const d = VALUE_OF[text[from4 + 3]!]!;
+    if ((a | b | c | d) >= NO_DIGIT) return undefined;
+    bytes[at] = (a << 2) | (b >>> 4);
+    bytes[at + 1] = ((b & 15) << 4) | (c >>> 2);
+    bytes[at + 2] = ((c & 3) << 6) | d;
+    at += 3;
   }
-  return bits === 0 ? bytes : undefined;
+  if (padding === 0) return bytes;
+  const a = VALUE_OF[text[from4]!]!;
+  const b = VALUE_OF[text[from4 + 1]!]!;
+  const c = padding === 2 ? 0 : VALUE_OF[text[from4 + 2]!]!;
+  const unused = padding === 2 ? b & 15 : c & 3;
+  if ((a | b | c) >= NO_DIGIT || unused !== 0) return undefined;
+  bytes[at] = (a << 2) | (b >>> 4);
+  if (padding === 1) bytes[at + 1] = ((b & 15) << 4) | (c >>> 2);
+  return bytes;
+};
+
+/** {@link decodeBase64In} of a whole text. */
+export const decodeBase64 = (text: string): Uint8Array | undefined => {
+  const characters = new Uint8Array(text.length);
+  // What is no byte is no digit either, and must not become one by being cut to eight bits.
+  for (let at = 0; at < text.length; at += 1) characters[at] = Math.min(text.charCodeAt(at), 0xff);
+  return decodeBase64In(characters, 0, text.length);
 };
 
 /** A non-negative safe integer in ASCII decimal without leading zeroes (the form of every C2SP size and index). */
