@@ -142,8 +142,8 @@ export const parsePolicy = (bytes: Uint8Array): Outcome<Policy> => {
   return ok({ logs, witnesses, groups, quorum, hash: sha256(bytes) });
 };
 
-/** Whether the witnesses of the given policy names satisfy the quorum. */
-export const quorumMet = (policy: Policy, cosigned: ReadonlySet<string>): boolean => {
+/** Whether the witnesses of the given policy names (a set, or a map by name) satisfy the quorum. */
+export const quorumMet = (policy: Policy, cosigned: Pick<ReadonlySet<string>, 'has'>): boolean => {
   const met = (name: string): boolean => {
     const group = policy.groups.get(name);
     if (group === undefined) return cosigned.has(name);
