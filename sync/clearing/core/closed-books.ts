@@ -44,7 +44,7 @@ export type ClosedBooks = {
   readonly listSha256: Uint8Array;
 };
 
-const CLOSED_BOOKS_TYPE = 69;
+const CLOSED_BOOKS_TYPE = 70;
 /** The `typ` header of the signed statement. */
 export const CLOSED_BOOKS_TYP = 'kiri-closed-books';
 

@@ -276,3 +276,10 @@ t.test('a retention statement laid out by hand is the golden one', async (t) => 
   ].join('');
   t.equal(toHex(payloadOf('retention-statement')), payload);
 });
+
+t.test('no two messages or documents of kiri.cddl have one type number', async (t) => {
+  const page = readFileSync(new URL('protocol/kiri.cddl', root), 'utf8');
+  const types = [...page.matchAll(/(?:^ {2}|= \{ )0: (\d+)\b/gm)].map(([, type]) => type);
+  t.ok(types.length > 20);
+  t.same(types, [...new Set(types)]);
+});
