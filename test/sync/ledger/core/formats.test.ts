@@ -78,6 +78,7 @@ t.test('base64, decimals and UTF-8 have one spelling each', async (t) => {
     'QQ-_',
     'Q===',
     '=QQQ',
+    'QUJ\u0141',
   ]) {
     t.equal(decodeBase64(wrong), undefined, wrong);
   }
