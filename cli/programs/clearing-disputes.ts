@@ -26,6 +26,7 @@ export function disputeOptions(
     disputes: {
       windowS: days('disputeWindowDays', DISPUTE_LIMITS.windowS),
       answerS: days('disputeAnswerDays', DISPUTE_LIMITS.answerS),
+      arbitrationS: days('disputeArbitrationDays', DISPUTE_LIMITS.arbitrationS),
       evidenceS: days('evidenceDays', DISPUTE_LIMITS.evidenceS),
     },
     ackWithinS: config.count('acknowledgeWithinHours', 24) * HOUR_S,

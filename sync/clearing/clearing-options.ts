@@ -29,7 +29,7 @@ export type ClearingOptions = {
   readonly writeFile?: WriteFile;
   /** Removes a file below the output folder; one that is not there is no fault. */
   readonly removeFile?: (path: string) => Promise<void>;
-  /** Windows of disputes; by default 120 days to dispute, 45 to answer, 18 months of evidence. */
+  /** Windows of disputes; by default 120 days to dispute, 45 to answer, 45 for arbitration, 18 months of evidence. */
   readonly disputes?: DisputeLimits;
   /** A file without an acknowledgement for so long is silent; 24 hours by default. */
   readonly ackWithinS?: number;

@@ -25,6 +25,7 @@ import type { Artefact, Put, StreamFile, WrittenFile } from './cut-file.ts';
 import type { SettlementDirectory } from './core/directory.ts';
 import { DISPUTE_LIMITS } from './core/dispute-rules.ts';
 import type { DisputeLimits } from './core/dispute-rules.ts';
+import { lapseDisputes } from './disputes.ts';
 import { decideLine, represent, resubmit } from './line-desk.ts';
 import type { Decided, LineDecision, Resubmitted, SecondAnswer } from './line-desk.ts';
 import { takeInbound } from './read-back.ts';
@@ -181,6 +182,7 @@ export class ClearingService {
   /** Takes in one document of the issuer; see read-back.ts. */
   async readBack(inbound: Inbound, nowS: number): Promise<TakenInbound> {
     const { database, signer } = this.#options;
+    await this.#lapse(nowS);
     const rules = { limits: this.#limits, finalHash: finalHashOf };
     return takeInbound(database, inbound, rules, nowS, (session, taken) =>
       answerTaken(session, signer, taken, nowS),
@@ -265,11 +267,13 @@ export class ClearingService {
   /** Erases time of day and payee of receipts past the dispute horizon; see retention.ts. */
   async eraseExpired(horizonDays: number, nowS: number): Promise<RetentionRun> {
     const { database, signer, zone } = this.#options;
+    await this.#lapse(nowS);
     return eraseExpired(database, { signer, zone: zone ?? JST, horizonDays }, nowS);
   }
 
   /** Puts settled receipts of past months away into segments; see seal-segments.ts. */
   async seal(afterDays: number, nowS: number): Promise<Segment[]> {
+    await this.#lapse(nowS);
     return sealSegments(this.#options.database, afterDays, nowS);
   }
 
@@ -321,6 +325,11 @@ export class ClearingService {
 
   async close(): Promise<void> {
     await this.#options.database.close();
+  }
+
+  /** Before anything that asks whether a dispute is over. */
+  async #lapse(nowS: number): Promise<void> {
+    await lapseDisputes(this.#options.database, this.#limits.arbitrationS, nowS);
   }
 
   get #limits(): DisputeLimits {

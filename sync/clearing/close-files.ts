@@ -28,6 +28,7 @@ const FINAL: readonly PresentmentState[] = [
   'released',
   'chargedBack',
   'secondPresented',
+  'secondFinal',
 ];
 
 /** Why files stay: somebody holds them, something of them is open, or they hang together with a younger one. */

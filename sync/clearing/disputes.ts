@@ -3,7 +3,7 @@
  * own is no charge any more, so of such a line only the rest is charged back (settlement.md 4.4, DESIGN §6): accepting
  * more is refused, and a chargeback of what was refunded altogether is answered by a second presentment.
  */
-import type { Books } from './books.ts';
+import { Books } from './books.ts';
 import { isAboveRest, refundedPart } from './core/dispute-rules.ts';
 import { SECOND_REASON_REFUNDED } from './core/inbound-reasons.ts';
 import type { ReasonRule } from './core/inbound-reasons.ts';
@@ -11,7 +11,8 @@ import { noteFinding } from './ingest-scope.ts';
 import { happen, lineByAggregate } from './line-book.ts';
 import type { Line } from './line-book.ts';
 import { givenBackOfLine, reverseCreditsOf } from './returned-charges.ts';
-import type { SqlSession } from './sql.ts';
+import { textOf } from './sql.ts';
+import type { SqlDatabase, SqlSession } from './sql.ts';
 
 /** One transaction in which disputes move. */
 export type DisputeWork = {
@@ -64,6 +65,51 @@ export const openDispute = async (
     await presentAgain({ session, books, nowS }, disputed, sumMicro, SECOND_REASON_REFUNDED);
   }
   return { refundedMicro, isAnswered };
+};
+
+/** Second presentments that end in one transaction. */
+const LAPSED_MAX = 1_000;
+
+/**
+ * Ends disputes whose second presentment the issuer took and did not answer in time: it stands, whatever comes later.
+ * @returns how many; as many as may be in one transaction where more may be due
+ */
+const lapseSome = async (
+  { session, books, nowS }: DisputeWork,
+  arbitrationS: number,
+): Promise<number> => {
+  const rows = await session.all(
+    `SELECT p.aggregate_id FROM presentments p JOIN disputes d ON d.aggregate_id = p.aggregate_id
+     JOIN files f ON f.file_name = d.second_file
+     WHERE p.state = 'secondPresented' AND f.state IN ('accepted', 'partly') AND f.written_s < ?
+     ORDER BY p.arn LIMIT ${LAPSED_MAX}`,
+    BigInt(nowS - arbitrationS),
+  );
+  for (const row of rows) {
+    const line = await lineByAggregate(session, textOf(row, 'aggregate_id'));
+    if (!line) continue;
+    await happen(session, books, line, 'lapse', `lapse ${line.arn}`);
+    await session.run(
+      'UPDATE disputes SET closed_s = ? WHERE aggregate_id = ?',
+      BigInt(nowS),
+      line.aggregateId,
+    );
+  }
+  return rows.length;
+};
+
+/** Ends every dispute whose time for arbitration is over; see {@link lapseSome}. */
+export const lapseDisputes = async (
+  database: SqlDatabase,
+  arbitrationS: number,
+  nowS: number,
+): Promise<void> => {
+  for (;;) {
+    const ended = await database.transaction((session) =>
+      lapseSome({ session, books: new Books(session, nowS), nowS }, arbitrationS),
+    );
+    if (ended < LAPSED_MAX) return;
+  }
 };
 
 /** Lines of refunds named in one alert. */

@@ -89,7 +89,11 @@ const isTaken = (row: SqlRow, fileName: string): boolean => {
   if (!isCurrent(row, fileName)) return false;
   if (row['cycle'] === 1n) return !NOT_TAKEN.has(state);
   // Only what was taken can be arbitrated; charged back without that, it was refused (691) and then given up.
-  return state === 'secondPresented' || (state === 'chargedBack' && isArbitrated(row));
+  return (
+    state === 'secondPresented' ||
+    state === 'secondFinal' ||
+    (state === 'chargedBack' && isArbitrated(row))
+  );
 };
 
 /** Lines of a file that the issuer did not refuse by themselves; `amountMicro` is what the file presents. */

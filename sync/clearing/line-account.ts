@@ -102,7 +102,7 @@ async function* factsOf(session: SqlSession, line: Uint8Array): AsyncGenerator<L
 const DISPUTES = `SELECT r.payment_hash, r.charge_micro FROM all_receipts r
   JOIN presentments p ON p.aggregate_id = r.aggregate_id
   WHERE r.line = ? AND p.state IN ('disputed', 'secondQueued', 'secondInFile', 'secondPresented',
-    'chargedBack')
+    'secondFinal', 'chargedBack')
   ORDER BY r.counter, r.payment_hash LIMIT ${MAX_LISTED}`;
 
 /** Refunds and corrections that go to the payer, of the line's last payments; those of one payment stand together. */

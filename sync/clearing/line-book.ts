@@ -121,6 +121,8 @@ const stepsOf = (line: Line, event: PresentmentEvent, sumMicro: bigint): readonl
         ['presentedOpen', 'presentedDisputed', sumMicro],
         ['presentedDisputed', 'presentedChargedBack', sumMicro],
       ];
+    // What was presented again is open since its file was written.
+    case 'lapse':
     case 'retrieval':
       return [];
     case 'assign':

@@ -98,7 +98,12 @@ const fileById = async (session: SqlSession, fileId: string): Promise<OurFile | 
 const isAnsweredElsewhere = ({ state, secondFile }: Line, fileName: string): boolean =>
   SECOND.has(state) && secondFile !== fileName;
 
-const SECOND: ReadonlySet<string> = new Set(['secondQueued', 'secondInFile', 'secondPresented']);
+const SECOND: ReadonlySet<string> = new Set([
+  'secondQueued',
+  'secondInFile',
+  'secondPresented',
+  'secondFinal',
+]);
 
 /** Applies messages inside one transaction; what they find is what the ones before them left. */
 export class MessageReader {

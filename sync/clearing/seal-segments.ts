@@ -42,8 +42,8 @@ const nextOf = (month: string): string => monthOf(endOf(month));
 const DONE = `r.state = 'aggregated' AND r.ingested_s < ? AND r.id < (SELECT max(id) FROM receipts)
   AND (NOT EXISTS (SELECT 1 FROM presentments p WHERE p.aggregate_id = r.aggregate_id)
     OR EXISTS (SELECT 1 FROM presentments p LEFT JOIN files f ON f.file_name = p.file_name
-      WHERE p.aggregate_id = r.aggregate_id AND (p.state IN ('released', 'chargedBack')
-        OR (p.state IN ('presentedOpen', 'secondPresented') AND f.state IN ('accepted', 'partly')))))
+      WHERE p.aggregate_id = r.aggregate_id AND (p.state IN ('released', 'chargedBack', 'secondFinal')
+        OR (p.state = 'presentedOpen' AND f.state IN ('accepted', 'partly')))))
   AND NOT EXISTS (SELECT 1 FROM disputes d WHERE d.aggregate_id = r.aggregate_id AND d.closed_s IS NULL)
   AND NOT EXISTS (SELECT 1 FROM credits c WHERE c.payment_hash = r.payment_hash
     AND c.state NOT IN ('aggregated', 'reversed'))

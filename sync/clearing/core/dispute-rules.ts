@@ -8,6 +8,8 @@ export type DisputeLimits = {
   readonly windowS: number;
   /** From the first chargeback: a second presentment after it is refused, and the dispute is listed as overdue. */
   readonly answerS: number;
+  /** From the second presentment, in a file that the issuer took: after it what was presented again stands. */
+  readonly arbitrationS: number;
   /** From the presentment: how long its evidence is kept. */
   readonly evidenceS: number;
 };
@@ -16,6 +18,7 @@ export type DisputeLimits = {
 export const DISPUTE_LIMITS: DisputeLimits = {
   windowS: 120 * DAY_S,
   answerS: 45 * DAY_S,
+  arbitrationS: 45 * DAY_S,
   evidenceS: 548 * DAY_S,
 };
 

@@ -16,13 +16,15 @@ export const PRESENTMENT_STATES = [
   'secondQueued',
   'secondInFile',
   'secondPresented',
+  /** The time for arbitration is over: what was presented again stands. */
+  'secondFinal',
   /** The dispute is over; what was not presented again is charged back. */
   'chargedBack',
 ] as const;
 
 export type PresentmentState = (typeof PRESENTMENT_STATES)[number];
 
-/** What can happen to a line. `assign` and `write` are steps of a cut, the next two the issuer's rejects. */
+/** What can happen to a line. `assign` and `write` are steps of a cut, the next two the issuer's rejects, `lapse` the clock. */
 export const PRESENTMENT_EVENTS = [
   'assign',
   'write',
@@ -35,6 +37,7 @@ export const PRESENTMENT_EVENTS = [
   'represent',
   'accept',
   'arbitration',
+  'lapse',
   'retrieval',
 ] as const;
 
@@ -54,12 +57,14 @@ export type PresentmentRefusal =
   | 'ALREADY_DISPUTED'
   | 'DISPUTED'
   | 'RELEASED'
+  | 'ARBITRATION_WINDOW_CLOSED'
   | 'FINAL';
 
 const NO_DISPUTE = {
   represent: refuse('NOT_DISPUTED'),
   accept: refuse('NOT_DISPUTED'),
   arbitration: refuse('NOT_REPRESENTED'),
+  lapse: refuse('NOT_REPRESENTED'),
 } as const;
 
 const NOT_SHOWN = { chargeback: refuse('NOT_PRESENTED'), ...NO_DISPUTE } as const;
@@ -135,6 +140,7 @@ export const PRESENTMENT_TABLE: StateTable<PresentmentState, PresentmentEvent, P
       represent: to('secondQueued'),
       accept: to('chargedBack'),
       arbitration: refuse('NOT_REPRESENTED'),
+      lapse: refuse('NOT_REPRESENTED'),
       retrieval: to('disputed'),
     },
     secondQueued: {
@@ -147,6 +153,7 @@ export const PRESENTMENT_TABLE: StateTable<PresentmentState, PresentmentEvent, P
       represent: REPEATED,
       accept: to('chargedBack'),
       arbitration: refuse('NOT_REPRESENTED'),
+      lapse: refuse('NOT_REPRESENTED'),
       retrieval: to('secondQueued'),
     },
     secondInFile: {
@@ -159,6 +166,7 @@ export const PRESENTMENT_TABLE: StateTable<PresentmentState, PresentmentEvent, P
       represent: REPEATED,
       accept: refuse('NOT_WRITTEN'),
       arbitration: refuse('NOT_REPRESENTED'),
+      lapse: refuse('NOT_REPRESENTED'),
       retrieval: to('secondInFile'),
     },
     secondPresented: {
@@ -171,7 +179,21 @@ export const PRESENTMENT_TABLE: StateTable<PresentmentState, PresentmentEvent, P
       represent: REPEATED,
       accept: refuse('NOT_DISPUTED'),
       arbitration: to('chargedBack'),
+      lapse: to('secondFinal'),
       retrieval: to('secondPresented'),
+    },
+    secondFinal: {
+      ...NOT_HELD,
+      assign: refuse('WRONG_STEP'),
+      write: REPEATED,
+      fileReject: refuse('FINAL'),
+      messageReject: refuse('FINAL'),
+      chargeback: refuse('ALREADY_DISPUTED'),
+      represent: REPEATED,
+      accept: refuse('NOT_DISPUTED'),
+      arbitration: refuse('ARBITRATION_WINDOW_CLOSED'),
+      lapse: REPEATED,
+      retrieval: to('secondFinal'),
     },
     chargedBack: {
       ...NOT_HELD,
@@ -183,6 +205,7 @@ export const PRESENTMENT_TABLE: StateTable<PresentmentState, PresentmentEvent, P
       represent: refuse('FINAL'),
       accept: REPEATED,
       arbitration: refuse('FINAL'),
+      lapse: refuse('FINAL'),
       retrieval: to('chargedBack'),
     },
   };

@@ -260,7 +260,7 @@ export class IssuerDeeds {
       errors: ERRORS.map((one) => (declines ? { ...one, code: '2001' } : one)),
     };
     return this.#message(body, nowS, () => {
-      const isMoved = this.#books.rejectOne(at, entry);
+      const isMoved = this.#books.rejectOne(at, entry, nowS);
       if (isMoved && declines) this.#desk.declined.add(entry.line.account.account);
     });
   }

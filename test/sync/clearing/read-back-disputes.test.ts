@@ -47,7 +47,12 @@ t.test('a chargeback that does not fit our books moves nothing and is listed', a
 });
 
 t.test('a chargeback after the evidence is gone is refused', async (t) => {
-  const disputes = { windowS: 90 * DAY_S, answerS: DAY_S, evidenceS: 30 * DAY_S };
+  const disputes = {
+    windowS: 90 * DAY_S,
+    answerS: DAY_S,
+    arbitrationS: DAY_S,
+    evidenceS: 30 * DAY_S,
+  };
   const { service, issuer, file } = await cutThree({ disputes });
   const [line] = file.lines;
   if (!line) throw new Error('no line');
@@ -237,5 +242,50 @@ t.test('merchants: acknowledged, taken back by a 691, charged back, presented ag
   t.match(await account(), { charged_back_micro: '100000000', payable_micro: '900000000' });
   await issuer.send([chargeback(line, 300n, { cycle: 'arbitration' })], at);
   t.match(await account(), { charged_back_micro: '400000000', payable_micro: '600000000' });
+  await service.close();
+});
+
+t.test('what was presented again and never arbitrated stands when its time is over', async (t) => {
+  const { service, issuer, file } = await cutThree();
+  await issuer.acknowledge(file, 'accepted', NOON_S);
+  const [line, unheard] = [lineOf(file, 1000n), lineOf(file, 200n)];
+  const again = async ({ arn }: { readonly arn: string }, at: number, amountMinor: bigint) => {
+    await service.represent({ arn, reason: '4853', amountMinor }, at);
+    return issuer.got((await service.cut(at, anchors, true)).files[0]?.fileName ?? '');
+  };
+  const first = NOON_S + 60;
+  t.same(outcomes(await issuer.send([chargeback(line), chargeback(unheard)], first)), [
+    'moved',
+    'moved',
+  ]);
+  const second = await again(line, first, 600n);
+  await issuer.acknowledge(second, 'accepted', first + 60);
+  await again(unheard, first, 200n);
+  const before = await standing(service);
+  t.same(before, { presentedOpen: 830n, presentedChargedBack: 400n });
+
+  const seal = async (at: number) =>
+    (await service.seal(30, at)).map(({ name, receipts }) => `${name} ${receipts}`);
+  const last = first + 45 * DAY_S;
+  t.same(await seal(last), ['202611 1'], 'of the third line, whose other receipt is the newest');
+  const above = chargeback(line, 601n, { cycle: 'arbitration' });
+  t.same(outcomes(await issuer.send([above], last)), ['ABOVE_SECOND'], 'not yet over');
+  const arbitration = chargeback(line, 600n, { cycle: 'arbitration' });
+  t.same(outcomes(await issuer.send([arbitration], last + 1)), ['ARBITRATION_WINDOW_CLOSED']);
+  t.same(outcomes(await issuer.send([messageReject(second, 2)], last + 1)), ['FINAL']);
+  t.same(outcomes(await issuer.send([chargeback(line)], last + 1)), ['ALREADY_DISPUTED']);
+  t.same(await service.represent({ arn: line.arn, reason: '4853' }, last + 1), {
+    kind: 'repeated',
+    state: 'secondFinal',
+  });
+  t.same(await standing(service), before, 'no money moves');
+  const disputed = await service.within((session) =>
+    session.all('SELECT closed_s FROM disputes ORDER BY closed_s IS NULL, aggregate_id'),
+  );
+  t.same(disputed, [{ closed_s: BigInt(last + 1) }, { closed_s: null }]);
+  t.same(await seal(last + 40 * DAY_S), ['202612 2'], 'a file that nobody took ends nothing');
+  const late = chargeback(unheard, 200n, { cycle: 'arbitration' });
+  t.same(outcomes(await issuer.send([late], last + 41 * DAY_S)), ['moved']);
+  t.same(await standing(service), { presentedOpen: 630n, presentedChargedBack: 600n });
   await service.close();
 });

@@ -7,6 +7,7 @@ import type { AccountName } from './second-facts.ts';
 const DAY_S = 86_400;
 const DISPUTE_WINDOW_S = 120 * DAY_S;
 const ANSWER_WINDOW_S = 45 * DAY_S;
+const ARBITRATION_WINDOW_S = 45 * DAY_S;
 export const EVIDENCE_S: number = 548 * DAY_S;
 
 type LineStand =
@@ -225,13 +226,22 @@ export class SecondLines {
     }
   }
 
+  /** The issuer took the second presentment, and the time to answer it is over. */
+  #isFinal({ stand, secondFile }: Line, nowS: number): boolean {
+    const file = secondFile === undefined ? undefined : this.files[secondFile];
+    if (stand !== 'second' || !file) return false;
+    const isTaken = file.stand === 'accepted' || file.stand === 'partly';
+    return isTaken && nowS - file.writtenS > ARBITRATION_WINDOW_S;
+  }
+
   /** 691. */
-  rejectOne(at: number, entry: FileLine): boolean {
+  rejectOne(at: number, entry: FileLine, nowS: number): boolean {
     const file = this.files[at]!;
     if (file.stand === 'rejected' || file.stand === 'resubmitted') return false;
     const { line, cycle } = entry;
     if (!this.#isCurrent(entry, at)) return false;
     const isKnown = cycle === 1 && (line.stand === 'parked' || line.stand === 'released');
+    if (cycle === 2 && this.#isFinal(line, nowS)) return false;
     if (!isKnown && line.stand !== (cycle === 1 ? 'open' : 'second')) return false;
     const isOpen = file.stand === 'written' || file.stand === 'partlyRefused';
     file.stand = isOpen ? 'partlyRefused' : 'partly';
@@ -284,7 +294,7 @@ export class SecondLines {
 
   arbitrate(line: Line, minor: bigint, nowS: number): boolean {
     const micro = minor * line.unit;
-    if (line.stand !== 'second' || micro > line.second) return false;
+    if (line.stand !== 'second' || micro > line.second || this.#isFinal(line, nowS)) return false;
     if (nowS - line.presentedS > EVIDENCE_S) return false;
     line.stand = 'over';
     line.isArbitrated = true;
