@@ -12,6 +12,8 @@ t.setTimeout(300_000);
 const LIFE_MS = 400;
 /** An honest rig would survive them all; a planted fault shows within a few. */
 const MAX_KILLS = 100;
+/** Longer than any life here: a short delay is sometimes over before the kill, on a slow machine nearly always. */
+const LATE_MS = 60_000;
 
 interface Trial {
   readonly lie: string;
@@ -39,7 +41,7 @@ const TRIALS: readonly Trial[] = [
     fault: {
       module: 'sync/ledger/ledger-service.js',
       line: 'await this.#room.write(() => writeHead(root, effect.head));',
-      becomes: 'setTimeout(() => void writeHead(root, effect.head), 200);',
+      becomes: `setTimeout(() => void writeHead(root, effect.head), ${LATE_MS});`,
     },
     found: /^the writer signed \d+ and kept \d+$|ROLLED_BACK/m,
   },
@@ -50,7 +52,7 @@ const TRIALS: readonly Trial[] = [
       module: 'sync/ledger/log-copy.js',
       line: 'await this.#write({ files: [...files, ...held.values()], ...rest });',
       becomes: `const late = { files: [...files, ...held.values()], ...rest };
-        setTimeout(() => void this.#write(late), 200);`,
+        setTimeout(() => void this.#write(late), ${LATE_MS});`,
     },
     found: /^the mirror cosigned \d+: .*(?:missing|ends)|^mirror ended with 1: .*LOG_/m,
   },
