@@ -6,6 +6,7 @@ import { Devices } from './devices.ts';
 import { isMissed, table, type Figure } from './figure.ts';
 import { GatewayUnderTest } from './gateway-under-test.ts';
 import { measureAllCores, measureIngest } from './clearing-ingest.ts';
+import { measureCut } from './clearing-cut.ts';
 import { measureMemory } from './clearing-memory.ts';
 import { measureNetting } from './clearing-netting.ts';
 import { measureStores, NO_SERVER } from './clearing-stores.ts';
@@ -38,6 +39,7 @@ const FULL = {
   netting: 10_000_000,
   memory: { few: 10_000, many: 200_000 },
   stores: 20_000,
+  cut: { opened: 2_000, few: 1_000, many: 10_000 },
   file: { rounds: 3, lines: 1_000_000 },
   storeEntries: 65_536,
   dayBundles: 4,
@@ -55,6 +57,7 @@ const QUICK: typeof FULL = {
   netting: 40_000,
   memory: { few: 1_024, many: 2_048 },
   stores: 400,
+  cut: { opened: 16, few: 32, many: 128 },
   file: { rounds: 1, lines: 20_000 },
   storeEntries: 512,
   dayBundles: 1,
@@ -92,6 +95,8 @@ async function measure(plan: typeof FULL, say: (section: string) => void): Promi
   figures.push(...(await measureMemory(plan.memory.few, plan.memory.many)));
   say('stores');
   figures.push(...(await measureStores(plan.stores)));
+  say('opening and cutting');
+  figures.push(...(await measureCut(plan.cut)));
   say('settlement file');
   figures.push(...(await measureSettlementFile(plan.file.rounds, plan.file.lines)));
   say('inclusion proofs');

@@ -1,5 +1,6 @@
 import { bytesEqual, toHex } from '../../protocol/bytes.ts';
 import { decodeSign } from '../../protocol/cose.ts';
+import type { ClaimsCodec, Issued } from '../../protocol/claims.ts';
 import { payloadHash } from '../../protocol/ids.ts';
 import type { PublicKey, Verifier } from '../../protocol/public-key.ts';
 import { accepted, refused, type Checked } from '../../protocol/refusal.ts';
@@ -31,6 +32,42 @@ import { checkShares } from './shares.ts';
 export interface Trust {
   readonly issuerKey: PublicKey;
   readonly verifier: Verifier;
+  /** For whoever verifies many chains of few parties; without it everything is opened each time. */
+  readonly opened?: OpenedBefore;
+}
+
+/** What was opened under one trust before, by the very bytes, which nobody changes. It goes when they go. */
+export class OpenedBefore {
+  readonly credentials: WeakMap<Uint8Array, OpenedCredential> = new WeakMap();
+  readonly bindings: WeakMap<Uint8Array, Binding> = new WeakMap();
+}
+
+type OpenedCredential = { readonly typ: string; readonly opened: Opened<unknown> };
+
+/** A credential that the issuer signed: checked once where the trust remembers. */
+export function openCredential<T extends Issued>(
+  { issuerKey, verifier, opened: before }: Trust,
+  codec: ClaimsCodec<T>,
+  cose: Uint8Array,
+): Checked<Opened<T>> {
+  const known = before?.credentials.get(cose);
+  if (known?.typ === codec.typ) return accepted(known.opened as Opened<T>);
+  const opened = openDocument(verifier, issuerKey, codec, cose);
+  if (opened.ok) before?.credentials.set(cose, { typ: codec.typ, opened: opened.value });
+  return opened;
+}
+
+/** What a binding says; who signed it is not asked. */
+export function readBinding(
+  { opened: before }: Trust,
+  cose: Uint8Array,
+  payload: Uint8Array,
+): Checked<Binding> {
+  const known = before?.bindings.get(cose);
+  if (known) return accepted(known);
+  const decoded = BINDING.decode(payload);
+  if (decoded.ok) before?.bindings.set(cose, decoded.value);
+  return decoded;
 }
 
 /**
@@ -78,7 +115,7 @@ function openBinding(
   const { typ } = BINDING;
   const message = decodeSign(cose);
   if (!message.ok) return invalid(typ, message.reason);
-  const decoded = BINDING.decode(message.value.payload);
+  const decoded = readBinding(trust, cose, message.value.payload);
   if (!decoded.ok) return invalid(typ, decoded.reason);
   const binding = decoded.value;
   if (!bytesEqual(binding.party, party.subject)) return invalid(typ, 'names another party');
@@ -105,10 +142,9 @@ export function verifyBinding(
   documents: BindingDocuments,
   nowS: number | undefined,
 ): Checked<VerifiedBinding> {
-  const { verifier, issuerKey } = trust;
-  const party = openDocument(verifier, issuerKey, PARTY_CREDENTIAL, documents.party);
+  const party = openCredential(trust, PARTY_CREDENTIAL, documents.party);
   if (!party.ok) return party;
-  const registrar = openDocument(verifier, issuerKey, REGISTRAR_CREDENTIAL, documents.registrar);
+  const registrar = openCredential(trust, REGISTRAR_CREDENTIAL, documents.registrar);
   if (!registrar.ok) return registrar;
   const opened = openBinding(trust, party.value.value, registrar.value.value, documents.binding);
   if (!opened.ok) return opened;
@@ -201,11 +237,10 @@ export function verifyPayee(
   documents: PayeeDocuments,
   nowS: number | undefined,
 ): Checked<VerifiedPayee> {
-  const { verifier, issuerKey } = trust;
-  const acquirer = openDocument(verifier, issuerKey, ACQUIRER_CREDENTIAL, documents.acquirer);
+  const acquirer = openCredential(trust, ACQUIRER_CREDENTIAL, documents.acquirer);
   if (!acquirer.ok) return acquirer;
   const acquirerKey = acquirer.value.value.key;
-  const opened = openDocument(verifier, acquirerKey, MERCHANT_CREDENTIAL, documents.merchant);
+  const opened = openDocument(trust.verifier, acquirerKey, MERCHANT_CREDENTIAL, documents.merchant);
   if (!opened.ok) return opened;
   const merchant = opened.value.value;
   const periods = [

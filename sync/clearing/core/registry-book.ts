@@ -2,6 +2,9 @@ import { toHex } from '../../../protocol/bytes.ts';
 import { decodeSign, decodeSign1 } from '../../../protocol/cose.ts';
 import { verifyApproverClosing } from '../../../identity/core/centre.ts';
 import {
+  openCredential,
+  OpenedBefore,
+  readBinding,
   verifyMandate,
   verifyPayee,
   verifyPayer,
@@ -12,7 +15,6 @@ import {
 import { openDocument } from '../../../identity/core/document.ts';
 import { ALLOWANCE } from '../../../identity/core/documents/allowance.ts';
 import type { ApproverClosing } from '../../../identity/core/documents/approver-closing.ts';
-import { BINDING } from '../../../identity/core/documents/binding.ts';
 import {
   ACQUIRER_CREDENTIAL,
   PARTY_CREDENTIAL,
@@ -156,7 +158,7 @@ export class RegistryBook {
   #registry: Registry = EMPTY;
 
   constructor(trust: Trust) {
-    this.#trust = trust;
+    this.#trust = { ...trust, opened: new OpenedBefore() };
   }
 
   /**
@@ -262,9 +264,8 @@ export class RegistryBook {
     codec: typeof PARTY_CREDENTIAL | typeof REGISTRAR_CREDENTIAL | typeof ACQUIRER_CREDENTIAL,
     cose: Uint8Array,
   ): string | undefined {
-    const { verifier, issuerKey } = this.#trust;
     // The three codecs differ in fields that are not asked for here.
-    const opened = openDocument(verifier, issuerKey, codec as typeof REGISTRAR_CREDENTIAL, cose);
+    const opened = openCredential(this.#trust, codec as typeof REGISTRAR_CREDENTIAL, cose);
     if (!opened.ok) return opened.reason;
     const id = toHex(opened.value.value.subject);
     push(this.#credentials, id, cose);
@@ -286,7 +287,7 @@ export class RegistryBook {
 
   #addBinding(cose: Uint8Array): string | undefined {
     const payload = payloadOf(cose);
-    const binding = payload && BINDING.decode(payload);
+    const binding = payload && readBinding(this.#trust, cose, payload);
     if (!binding?.ok) return binding?.reason ?? 'cannot be read';
     const line = toHex(binding.value.line);
     const bound = {
