@@ -6,7 +6,7 @@ import { KiriError } from '../../protocol/kiri-error.ts';
 
 const LAUNCHER = fileURLToPath(new URL('../../../bin/kiri.js', import.meta.url));
 /** How long a program may take to say that it is ready; far above what it needs. */
-const READY_TIMEOUT_MS = 60_000;
+const READY_TIMEOUT_MS = 300_000;
 const STOP_TIMEOUT_MS = 5_000;
 /** Last lines of stderr kept for the error message. */
 const KEPT_STDERR_CHARS = 4_000;
