@@ -43,7 +43,7 @@ export async function measureCut({ opened, few, many }: CutPlan): Promise<readon
     figure('opened: lines', opened, ''),
     figure('opened, per line', registry.cpuMicros / opened, 'µs'),
     figure('opened ÷ its signature checks', registry.cpuMicros / registry.floorMicros, '×'),
-    figure('registry, heap per line', registry.bytes / opened, 'B'),
+    figure('heap after − before opening, per line', registry.bytes / opened, 'B'),
     figure(`cut of ${few} lines, per line`, small.cpuMicros / few, 'µs'),
     figure(`cut of ${many} lines, per line`, large.cpuMicros / many, 'µs'),
     figure('per line, more ÷ few', large.cpuMicros / many / (small.cpuMicros / few), '×'),
@@ -51,6 +51,6 @@ export async function measureCut({ opened, few, many }: CutPlan): Promise<readon
     figure('cut ÷ raw write + fsync of its files, more', large.cpuMicros / large.floorMicros, '×'),
     figure('peak memory, few', small.bytes / MIB, 'MiB'),
     figure('peak memory, more', large.bytes / MIB, 'MiB'),
-    figure('peak memory, each line more', (large.bytes - small.bytes) / (many - few), 'B'),
+    figure('peak memory, more − few, each line', (large.bytes - small.bytes) / (many - few), 'B'),
   ];
 }
