@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { lockFolder } from '../../platform/folder-lock.ts';
 import { makeFolder } from '../../platform/make-folder.ts';
 import { KiriError } from '../../protocol/kiri-error.ts';
+import { ANSWER_FOLDER } from '../../sync/clearing/inbound-answers.ts';
 import { ANSWERS_FOLDER } from '../verify/answers.ts';
 import { CONTENTS_FILE, CONTENTS_SIGNATURE } from '../verify/contents.ts';
 import { SUMMARY_FILE } from '../verify/summary.ts';
@@ -10,6 +11,7 @@ import { SUMMARY_FILE } from '../verify/summary.ts';
 /** Everything that stands in an output folder (DESIGN §9): one with anything else in it is not emptied. */
 const OURS: ReadonlySet<string> = new Set([
   ANSWERS_FOLDER,
+  ANSWER_FOLDER,
   'clearing',
   'evidence',
   'ledger',
