@@ -43,7 +43,9 @@ export function table(figures: readonly Figure[]): string {
     }
     const { name, value, unit, goal } = figure;
     const verdict =
-      goal === undefined ? '' : `goal ≤ ${goal}  ${isMissed(figure) ? 'MISSED' : 'met'}`;
+      goal === undefined
+        ? ''
+        : `goal ≤ ${Math.round(goal * 100) / 100}  ${isMissed(figure) ? 'MISSED' : 'met'}`;
     lines.push(
       `  ${name.padEnd(width)}  ${shown(value).padStart(9)} ${unit.padEnd(8)} ${verdict}`.trimEnd(),
     );
