@@ -136,12 +136,23 @@ export const closeInbound = async (database: SqlDatabase, at: At): Promise<Close
   return closed;
 };
 
-/** The oldest answers, as far as the documents behind them are gone and they were written before the horizon. */
-const OLDEST_ANSWERS = `SELECT issuer, number FROM inbound_answers a WHERE number < coalesce(
-    (SELECT min(k.number) FROM inbound_answers k WHERE k.issuer = a.issuer AND (k.written_s IS NULL OR k.written_s >= ?
-      OR EXISTS (SELECT 1 FROM legal_holds h WHERE h.kind = 'issuer' AND h.reference = k.issuer AND h.lifted_s IS NULL)
-      OR EXISTS (SELECT 1 FROM inbound i WHERE i.issuer = k.issuer AND i.sha256 = k.sha256))), number + 1)
-  ORDER BY issuer, number LIMIT ${PAGE}`;
+/** The oldest answers of an issuer, in order: one stays that was written late, that somebody holds, whose document stays. */
+const OLDEST_ANSWERS = `SELECT number, CASE WHEN written_s IS NULL OR written_s >= ?
+    OR EXISTS (SELECT 1 FROM legal_holds h WHERE h.kind = 'issuer' AND h.reference = a.issuer AND h.lifted_s IS NULL)
+    OR EXISTS (SELECT 1 FROM inbound i WHERE i.sha256 = a.sha256 AND i.issuer = a.issuer)
+    THEN 1 ELSE 0 END AS is_kept
+  FROM inbound_answers a WHERE issuer = ? ORDER BY number LIMIT ${PAGE}`;
+
+/** Some of an issuer's oldest answers, up to the first one that stays. */
+const oldestAnswers = async (
+  session: SqlSession,
+  issuer: string,
+  horizonS: number,
+): Promise<readonly number[]> => {
+  const rows = await session.all(OLDEST_ANSWERS, BigInt(horizonS), issuer);
+  const keptAt = rows.findIndex((row) => numberOf(row, 'is_kept') === 1);
+  return rows.slice(0, keptAt < 0 ? PAGE : keptAt).map((row) => numberOf(row, 'number'));
+};
 
 /** Removes answers from the disk, then from the store, the oldest first: what is left has no gap. */
 export const closeAnswers = async (
@@ -149,23 +160,27 @@ export const closeAnswers = async (
   horizonS: number,
   removeFile: (path: string) => Promise<void>,
 ): Promise<void> => {
-  for (;;) {
-    const rows = await database.transaction((session) =>
-      session.all(OLDEST_ANSWERS, BigInt(horizonS)),
-    );
-    for (const row of rows) {
-      await removeFile(answerPath(textOf(row, 'issuer'), numberOf(row, 'number')));
+  const issuers = await database.transaction((session) =>
+    session.all('SELECT DISTINCT issuer FROM inbound_answers ORDER BY issuer'),
+  );
+  for (const row of issuers) {
+    const issuer = textOf(row, 'issuer');
+    for (;;) {
+      const numbers = await database.transaction((session) =>
+        oldestAnswers(session, issuer, horizonS),
+      );
+      for (const number of numbers) await removeFile(answerPath(issuer, number));
+      await database.transaction(async (session) => {
+        for (const number of numbers) {
+          await session.run(
+            'DELETE FROM inbound_answers WHERE issuer = ? AND number = ?',
+            issuer,
+            BigInt(number),
+          );
+        }
+      });
+      if (numbers.length < PAGE) break;
     }
-    await database.transaction(async (session) => {
-      for (const row of rows) {
-        await session.run(
-          'DELETE FROM inbound_answers WHERE issuer = ? AND number = ?',
-          textOf(row, 'issuer'),
-          BigInt(numberOf(row, 'number')),
-        );
-      }
-    });
-    if (rows.length < PAGE) return;
   }
 };
 

@@ -43,3 +43,9 @@ export const CLOSED_INBOUND: readonly string[] = [
   'CREATE TABLE closed_documents (sha256 TEXT PRIMARY KEY)',
   'CREATE INDEX fee_journal_by_reference ON fee_journal (issuer, reference)',
 ];
+
+// Each answer asks whether its document stays. The next deletion looks at everything again: what issuers sent had no years.
+export const INBOUND_BY_HASH: readonly string[] = [
+  'CREATE INDEX inbound_by_hash ON inbound (sha256)',
+  "DELETE FROM counters WHERE name = 'closed through'",
+];

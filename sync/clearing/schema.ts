@@ -1,5 +1,5 @@
 import { KiriError } from '../../protocol/kiri-error.ts';
-import { CLOSED_BOOKS, CLOSED_INBOUND, ISSUER_FEES } from './schema-additions.ts';
+import { CLOSED_BOOKS, CLOSED_INBOUND, INBOUND_BY_HASH, ISSUER_FEES } from './schema-additions.ts';
 import { numberOf } from './sql.ts';
 import type { SqlDatabase } from './sql.ts';
 
@@ -320,6 +320,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   CLOSED_BOOKS,
   CREDIT_SEARCH,
   CLOSED_INBOUND,
+  INBOUND_BY_HASH,
 ];
 
 /**

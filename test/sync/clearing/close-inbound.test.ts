@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 import type { FeeCollection } from '../../../sync/clearing/core/inbound-message.ts';
+import { closeAnswers } from '../../../sync/clearing/close-inbound.ts';
 import { InboxFolder } from '../../../sync/clearing/inbox-folder.ts';
 import { liftHold, setHold } from '../../../sync/clearing/retention.ts';
+import { INBOUND_BY_HASH } from '../../../sync/clearing/schema-additions.ts';
 import { cutThree, lineOf, someFee } from './issuer-side.ts';
-import { DAY_S, NOON_S } from './sample.ts';
+import { DAY_S, NOON_S, inMemory } from './sample.ts';
 
 const YEN = 1_000_000n;
 const tokyo = (year: number, month: number, day: number): number =>
@@ -123,3 +125,50 @@ t.test('documents and fees that somebody holds stay, and so does what brought th
   t.match(await service.readBack(issuer.opened(ack, END_S), END_S), { code: 'BOOKS_CLOSED' });
   await service.close();
 });
+
+t.test('answers of a busy year go without asking each document for each of them', async (t) => {
+  const [old, young] = [300, 3_000];
+  const { database, service } = await inMemory();
+  await database.transaction(async (session) => {
+    for (let at = 1; at <= old + young; at++) {
+      const [number, atS, sha256] = [BigInt(at), BigInt(at <= old ? 1 : NOON_S), `${at}`];
+      await session.run(
+        "INSERT INTO inbound_answers VALUES ('issuer', ?, ?, 'taken', ?, ?)",
+        number,
+        sha256,
+        new Uint8Array(1),
+        atS,
+      );
+      if (at <= old) continue;
+      await session.run(
+        "INSERT INTO inbound VALUES ('issuer', ?, 'file', ?, 'name', ?)",
+        number,
+        sha256,
+        atS,
+      );
+    }
+  });
+  const gone: string[] = [];
+  await closeAnswers(database, NOON_S, async (path) => void gone.push(path));
+  t.equal(gone.length, old, 'within the time of a test');
+  t.match(gone.at(-1), /0000000300/);
+  await service.close();
+});
+
+t.test(
+  'a store whose books were closed before issuers had marks looks at what they sent',
+  async (t) => {
+    const { database, service } = await inMemory();
+    await service.deleteExpired({}, END_S);
+    await database.transaction((session) =>
+      session.run("INSERT INTO inbound VALUES ('issuer', 1, 'file', 'hash', 'name', 1)"),
+    );
+    t.match(await service.deleteExpired({}, END_S), { documents: 0 }, 'closed through that day');
+    await database.transaction(async (session) => {
+      await session.run('DROP INDEX inbound_by_hash');
+      for (const sql of INBOUND_BY_HASH) await session.run(sql);
+    });
+    t.match(await service.deleteExpired({}, END_S), { documents: 1 });
+    await service.close();
+  },
+);
