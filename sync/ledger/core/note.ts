@@ -1,6 +1,6 @@
 /** C2SP signed-note (v1.0.0): text, blank line, signature lines. Parsing is bounded and keeps the received text. */
 import { concatBytes, utf8ToBytes } from '../../../protocol/bytes.ts';
-import { invalidUtf8At, readUtf8 } from '../../../protocol/cbor/utf8.ts';
+import { invalidUtf8At, readUtf8, utf8Length } from '../../../protocol/cbor/utf8.ts';
 import { type Signer, TYPE_ED25519, isKeyName } from './note-key.ts';
 import { type Outcome, bad, decodeBase64In, encodeBase64, ok } from './text.ts';
 
@@ -72,9 +72,9 @@ const readSignatureLines = (
   return ok(signatures);
 };
 
-/** Reads signature lines (a witness's answer). */
+/** Reads signature lines (a witness's answer). A lone surrogate would come back as another character. */
 export const parseSignatureLines = (text: string): Outcome<readonly NoteSignature[]> =>
-  readSignatureLines(utf8ToBytes(text), 0);
+  utf8Length(text) < 0 ? bad('no UTF-8 text') : readSignatureLines(utf8ToBytes(text), 0);
 
 const hasControl = (bytes: Uint8Array): boolean => {
   for (let at = 0; at < bytes.length; at += 1) {

@@ -191,6 +191,7 @@ t.test('malformed notes of every kind are refused', async (t) => {
     );
   }
   t.notOk(parseSignatureLines('').ok);
+  t.notOk(parseSignatureLines(GO_LINE.replace('PeterNeumann', 'a\ud800')).ok, 'no UTF-8 says that');
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => !parseNote(bytes).ok || true),
   );
