@@ -10,7 +10,7 @@ import { CLOSE, type Close } from '../../protocol/messages/after-payment.ts';
 import { HAND_IN, HANDED_IN } from '../../protocol/messages/envelopes.ts';
 import { refused, type Refused } from '../../protocol/refusal.ts';
 import type { Now } from '../../platform/ports.ts';
-import { closedRefusal } from './before-signing.ts';
+import { checkApprover, closedRefusal } from './before-signing.ts';
 import { deviceTime } from './device-time.ts';
 import { append } from './effects.ts';
 import {
@@ -25,8 +25,15 @@ import { resendPauseMs } from './resend-pause.ts';
 import type { ClosedAllowance, OpenPayment, PayerEffect, PayerState } from './payer-types.ts';
 import { CLOSED, HANDED_IN_CLOSE } from './records.ts';
 
+const HOLD_ENDED: Refused = refused(
+  'CREDENTIAL_EXPIRED',
+  'the issuer has released its hold by itself, 30 days after expiry',
+);
+const NOT_SIGNED: Refused = refused('DISK_FULL', 'the journal failed: the Close is not signed');
+
 /** The application ends the allowance in force. Asked again, it is told what became of the Close. */
 export function onCloseAllowance(state: PayerState, now: Now, out: PayerEffect[]): void {
+  dropUseless(state, now, out);
   if (closedRefusal(state)) {
     tellAgain(state, now, out);
     return;
@@ -53,9 +60,11 @@ export function onCloseAllowance(state: PayerState, now: Now, out: PayerEffect[]
 function checkClosing(state: PayerState, now: Now): Refused | undefined {
   if (state.disk === 'failed') return refused('DISK_FULL', 'the journal takes no more records');
   if (state.disk !== 'ok') return refused('BUSY', 'the device is shutting down');
-  if (!state.trust.own) return refused('UNKNOWN_LINE', 'this device has no binding and allowance');
-  dropUseless(state, now);
-  if (state.closes.length >= MAX_CLOSES_KEPT) {
+  const { own } = state.trust;
+  if (!own) return refused('UNKNOWN_LINE', 'this device has no binding and allowance');
+  if (isUseless(state, own.allowance.expiresS, now)) return HOLD_ENDED;
+  const unanswered = state.closes.filter(({ stage }) => stage.kind !== 'handed-in');
+  if (unanswered.length >= MAX_CLOSES_KEPT) {
     return refused('BUSY', `${MAX_CLOSES_KEPT} Closes wait for a gateway`);
   }
   return undefined;
@@ -163,9 +172,14 @@ export function resendCloses(state: PayerState, nowMs: number): void {
   }
 }
 
+/** A stranger's word must not end the sending: Closes go where the issuer has given a mandate, as Payments do. */
+function isTrusted({ trust, floorS, link }: PayerState, now: Now): boolean {
+  return link.kind === 'up' && checkApprover(trust, floorS, link.approver, now).ok;
+}
+
 export function sendCloses(state: PayerState, link: LinkUp, now: Now, out: PayerEffect[]): void {
-  if (!state.beside) return;
-  dropUseless(state, now);
+  dropUseless(state, now, out);
+  if (!state.beside || state.closes.length === 0 || !isTrusted(state, now)) return;
   for (const closed of state.closes) {
     const { stage } = closed;
     if (stage.kind !== 'waiting' || stage.sends >= MAX_CLOSE_SENDS) continue;
@@ -181,9 +195,14 @@ export function sendCloses(state: PayerState, link: LinkUp, now: Now, out: Payer
 }
 
 /** Unsigned: it ends the resending and decides no money. The hold ends by the issuer's own book. */
-export function onHandedIn(state: PayerState, bytes: Uint8Array, out: PayerEffect[]): void {
+export function onHandedIn(
+  state: PayerState,
+  bytes: Uint8Array,
+  now: Now,
+  out: PayerEffect[],
+): void {
   const answer = HANDED_IN.decode(bytes);
-  if (!answer.ok || state.link.kind !== 'up') return;
+  if (!answer.ok || state.link.kind !== 'up' || !isTrusted(state, now)) return;
   const { approver } = state.link;
   for (const closed of state.closes) {
     const { stage } = closed;
@@ -197,8 +216,9 @@ export function onHandedIn(state: PayerState, bytes: Uint8Array, out: PayerEffec
 }
 
 /** When something is due for Closes; sending only where the link is ready. */
-export function closesDueMs(state: PayerState, canSend: boolean): number {
+export function closesDueMs(state: PayerState, isReady: boolean, now: Now): number {
   let next = Infinity;
+  const canSend = isReady && state.closes.length > 0 && isTrusted(state, now);
   for (const { stage, answerByMs } of state.closes) {
     next = Math.min(next, answerByMs ?? Infinity);
     if (!canSend || !state.beside || stage.kind !== 'waiting') continue;
@@ -221,7 +241,7 @@ export function tellWaitingCloses(state: PayerState, nowMs: number, out: PayerEf
 export function tellEnding(state: PayerState, out: PayerEffect[]): void {
   for (const closed of state.closes) {
     if (closed.stage.kind === 'journalling' && state.disk === 'failed') {
-      out.push(refusedClose(refused('DISK_FULL', 'the journal failed: the Close is not signed')));
+      out.push(refusedClose(NOT_SIGNED));
     } else if (closed.answerByMs !== undefined) {
       tellWaiting(closed, 'the device is shutting down', out);
     }
@@ -231,9 +251,13 @@ export function tellEnding(state: PayerState, out: PayerEffect[]): void {
 function tellAgain(state: PayerState, now: Now, out: PayerEffect[]): void {
   const last = state.closes.at(-1);
   if (!last || last.generation !== state.closedGeneration) {
-    out.push(refusedClose(refused('CREDENTIAL_EXPIRED', 'closed before, and its hold has ended')));
+    out.push(refusedClose(HOLD_ENDED));
   } else if (last.stage.kind === 'handed-in') {
     tellHandedIn(last, out);
+  } else if (state.disk === 'failed' && last.stage.kind === 'journalling') {
+    out.push(refusedClose(NOT_SIGNED));
+  } else if (state.disk !== 'ok') {
+    tellWaiting(last, 'this device takes no answers any more; its next start goes on', out);
   } else if (last.stage.kind === 'waiting' && last.answerByMs === undefined) {
     last.answerByMs = now.monotonicMs + ANSWER_WAIT_MS;
     last.stage = { ...last.stage, sends: 0, sendAtMs: now.monotonicMs };
@@ -261,12 +285,20 @@ function dropHandedIn(state: PayerState): void {
   state.closes = state.closes.filter((one) => one === last || one.stage.kind !== 'handed-in');
 }
 
-/** By then the issuer has released the hold without it. A clock of unknown quality drops nothing. */
-function dropUseless(state: PayerState, now: Now): void {
+/** By then the issuer has released the hold without a Close. A clock of unknown quality ends nothing. */
+function isUseless(state: PayerState, expiresS: number, now: Now): boolean {
   const time = deviceTime(state.floorS, now);
   const nowS = time.quality > 0 ? time.timeS : state.floorS;
-  state.closes = state.closes.filter(
-    ({ expiresS, stage }) =>
-      stage.kind !== 'waiting' || nowS < expiresS + CLOSE_USELESS_AFTER_EXPIRY_S,
+  return nowS >= expiresS + CLOSE_USELESS_AFTER_EXPIRY_S;
+}
+
+function dropUseless(state: PayerState, now: Now, out: PayerEffect[]): void {
+  const useless = state.closes.filter(
+    ({ expiresS, stage }) => stage.kind === 'waiting' && isUseless(state, expiresS, now),
   );
+  if (useless.length === 0) return;
+  state.closes = state.closes.filter((one) => !useless.includes(one));
+  for (const { answerByMs } of useless) {
+    if (answerByMs !== undefined) out.push(refusedClose(HOLD_ENDED));
+  }
 }

@@ -25,7 +25,7 @@ export function runDue(state: PayerState, now: Now, out: PayerEffect[]): void {
   endWants(state, nowMs, out);
   tellUnknown(state, nowMs, out);
   tellWaitingCloses(state, nowMs, out);
-  wake(state, out);
+  wake(state, now, out);
 }
 
 function sendPayments(state: PayerState, link: LinkUp, nowMs: number, out: PayerEffect[]): void {
@@ -88,7 +88,7 @@ function tellUnknown(state: PayerState, nowMs: number, out: PayerEffect[]): void
   }
 }
 
-function wake(state: PayerState, out: PayerEffect[]): void {
+function wake(state: PayerState, now: Now, out: PayerEffect[]): void {
   const { link } = state;
   let next = presentDueMs(link);
   const isReady = link.kind === 'up' && link.presentUntilMs === undefined;
@@ -101,6 +101,6 @@ function wake(state: PayerState, out: PayerEffect[]): void {
     const isHere = isReady && bytesEqual(payment.approver, link.approver);
     if (isHere && stage.kind === 'waiting') next = Math.min(next, stage.sendAtMs);
   }
-  next = Math.min(next, closesDueMs(state, isReady && !link.refusal));
+  next = Math.min(next, closesDueMs(state, isReady && !link.refusal, now));
   wakeAt(state, next, out);
 }

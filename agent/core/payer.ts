@@ -91,7 +91,7 @@ function onInbox(
   else if (verb === 'receipt') onReceipt(state, payload, out);
   else if (verb === 'refusal') onRefusal(state, payload, now, out);
   else if (verb === 'presented') onPresented(state, payload, now, out);
-  else if (verb === 'handed-in' && state.disk === 'ok') onHandedIn(state, payload, out);
+  else if (verb === 'handed-in' && state.disk === 'ok') onHandedIn(state, payload, now, out);
   else if (verb === 'final' && state.disk === 'ok') onFinal(state, payload, out);
   else if (verb === 'statement' && state.disk === 'ok') takeStatement(state, payload, now, out);
 }

@@ -246,7 +246,12 @@ class PayerDevice implements Payer {
     } else if (effect.kind === 'outcome') {
       this.#onOutcome(effect.outcome);
     } else if (effect.kind === 'closed') {
-      for (const resolve of this.#closeWaiters.splice(0)) resolve(effect.outcome);
+      // News of an earlier Close answers nobody who has asked for the last one.
+      const { outcome } = effect;
+      const { closedGeneration } = this.#state;
+      if (outcome.kind === 'refused' || outcome.generation === closedGeneration) {
+        for (const resolve of this.#closeWaiters.splice(0)) resolve(outcome);
+      }
       this.#options.onClose?.(effect.outcome);
     }
   }

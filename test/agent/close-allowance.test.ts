@@ -154,6 +154,74 @@ t.test('what cannot be closed is refused, and a Close waits for an answered Paym
   t.end();
 });
 
+t.test('whoever asks for a Close is answered, however late and on whatever disk', (t) => {
+  const ended = { kind: 'refused', code: 'CREDENTIAL_EXPIRED' };
+  const endsMs = (VALID.expiresS + 30 * 86_400) * 1_000;
+  const late = spentRig();
+  late.unixMs = endsMs;
+  late.give({ kind: 'closeAllowance' }).sync().pass(6_000);
+  t.match(late.closeOutcomes, [ended], 'the issuer has released the hold by itself');
+  t.equal(durableCloses(late).length, 0);
+
+  const again = spentRig().give({ kind: 'linkDown' }).give({ kind: 'closeAllowance' }).sync();
+  again.pass(6_000);
+  again.unixMs = endsMs - 1_000;
+  again.give({ kind: 'closeAllowance' }).pass(2_000).connect().pass(6_000);
+  t.match(again.closeOutcomes, [{ kind: 'waiting' }, ended], 'its time ends while somebody waits');
+  again.give({ kind: 'closeAllowance' });
+  t.match(again.closeOutcomes.slice(2), [ended]);
+
+  const dying = spentRig().give({ kind: 'closeAllowance' });
+  dying.give({ kind: 'diskFailed', reason: 'full' }).give({ kind: 'closeAllowance' }).pass(6_000);
+  const full = { kind: 'refused', code: 'DISK_FULL' };
+  t.match(dying.closeOutcomes, [full, full]);
+  const leaving = spentRig().give({ kind: 'closeAllowance' }).sync().pass(6_000);
+  leaving
+    .give({ kind: 'want', want: wantOf(kit, { ref: 'x' }) })
+    .give({ kind: 'diskFailed', reason: 'full' });
+  leaving.give({ kind: 'closeAllowance' });
+  t.match(leaving.closeOutcomes, [{ kind: 'waiting' }, { kind: 'waiting' }], 'at once');
+  t.end();
+});
+
+t.test(
+  'only a gateway with a mandate is given a Close, and its word alone ends the sending',
+  (t) => {
+    const rig = spentRig().give({ kind: 'linkDown' }).give({ kind: 'closeAllowance' }).sync();
+    const presented = Uint8Array.of(0xa3, 0x00, 0x11, 0x01, 0x00, 0x02, 0x60);
+    rig.linkUp(new Uint8Array(16).fill(9)).inbox('presented', presented).pass(1_000);
+    t.equal(rig.count('hand-in'), 0, 'a stranger');
+    t.ok(rig.wakeAtMs === undefined || rig.wakeAtMs > rig.monotonicMs, 'nothing is due at once');
+    rig.connect();
+    t.equal(rig.count('hand-in'), 1);
+    const word = handedInOf(rig.last('hand-in'));
+    rig.give({ kind: 'linkDown' }).linkUp(new Uint8Array(16).fill(9)).inbox('handed-in', word);
+    t.equal(rig.state.closes[0]?.stage.kind, 'waiting');
+    rig.connect().inbox('handed-in', word);
+    t.equal(rig.state.closes[0]?.stage.kind, 'handed-in');
+    t.end();
+  },
+);
+
+t.test(
+  'over real sockets: news of an earlier Close answers nobody who asked for this one',
+  async (t) => {
+    const site = new Site(newKit());
+    t.teardown(() => site.stop());
+    const { payer, gateway } = await site.start();
+    t.match(await payer.pay(wantOf(site.kit, { ref: 'one' })), { kind: 'accepted' });
+    await gateway.close();
+    const first = payer.closeAllowance();
+    await payer.close();
+    t.match(await first, { kind: 'waiting', generation: 1 });
+    const back = await site.startPayer();
+    back.documents([allowanceOf(site.kit, { generation: 2 })]);
+    const second = back.closeAllowance();
+    await site.startGateway();
+    t.match(await second, { generation: 2 });
+  },
+);
+
 t.test('over real sockets: gateway, intake, clearing, and the hold is released', async (t) => {
   const site = new Site(newKit());
   t.teardown(() => site.stop());
