@@ -1,4 +1,4 @@
-import { fromHex, toHex } from '../protocol/bytes.ts';
+import { bytesEqual, fromHex, toHex } from '../protocol/bytes.ts';
 import { HAND_IN, HANDED_IN } from '../protocol/messages/envelopes.ts';
 import type { Payment } from '../protocol/messages/payment.ts';
 import { refused } from '../protocol/refusal.ts';
@@ -8,6 +8,7 @@ import { append } from './appending.ts';
 import { bytesKey } from './keys.ts';
 import { MAX_PENDING_HAND_INS } from './limits.ts';
 import { readPayment } from './payment.ts';
+import type { ApproverConfig } from './ports.ts';
 import { HANDED_IN_RECORD } from './records.ts';
 
 /**
@@ -15,7 +16,12 @@ import { HANDED_IN_RECORD } from './records.ts';
  * came: it moves no sum here, clearing judges it. Nothing in it is verified here, so it is taken
  * only from one of its two sides that has shown credentials: a stranger could fill the disk.
  */
-export function takeHandIn(work: Work, from: string, bytes: Uint8Array): void {
+export function takeHandIn(
+  work: Work,
+  { forwardsHandIns = false }: ApproverConfig,
+  from: string,
+  bytes: Uint8Array,
+): void {
   const { state, ports, now } = work;
   const handIn = HAND_IN.decode(bytes);
   const payment = handIn.ok ? readPayment(handIn.value.payment) : handIn;
@@ -35,6 +41,10 @@ export function takeHandIn(work: Work, from: string, bytes: Uint8Array): void {
   }
   const record = HANDED_IN_RECORD.encode({ from: fromHex(from), handIn: bytes });
   const index = append(work, 'offers', record);
+  // An own answer is in this approver's log. Nobody may believe to be rid of what would end in this journal.
+  const isOwn = bytesEqual(payment.value.payment.approver, ports.signer.key.id);
+  const endsHere = isOwn && handIn.ok && handIn.value.close === undefined;
+  if (!endsHere && !forwardsHandIns) return;
   if (state.pendingHandIns.length >= MAX_PENDING_HAND_INS) return;
   state.pendingHandIns.push({ index, from, handInHash: ports.sha256(bytes) });
 }

@@ -109,4 +109,6 @@ export interface ApproverConfig {
   /** `direct`: the payee device approves itself, under the allowance's direct limit. */
   readonly mode: 'fog' | 'direct';
   readonly mandate: MandateTerms;
+  /** Whether something carries Hand-ins on to an intake log. */
+  readonly forwardsHandIns?: boolean;
 }

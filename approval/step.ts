@@ -69,7 +69,7 @@ function handle(work: Work, config: ApproverConfig, input: ApproverInput): void 
       present(work, input.from, input.bytes);
       return;
     case 'hand-in':
-      takeHandIn(work, input.from, input.bytes);
+      takeHandIn(work, config, input.from, input.bytes);
       return;
     case 'found':
       resumeLookup(work, config, input.key, (hash) => foundAnswer(input.records, hash));

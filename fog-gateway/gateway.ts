@@ -145,7 +145,11 @@ class Gateway implements RunningGateway {
     const clearing = options.clearing
       ? must(verifyClearing(trust, options.clearing, nowS), 'CLEARING_INVALID').value
       : undefined;
-    this.#config = { mode: 'fog', mandate: mandateTerms(mandate.mandate) };
+    this.#config = {
+      mode: 'fog',
+      mandate: mandateTerms(mandate.mandate),
+      forwardsHandIns: options.intakeUrl !== undefined,
+    };
     this.#credentials = createCredentials(trust, signer.key.id, inflateStatusList, clearing);
     const ports = {
       signer,

@@ -7,10 +7,9 @@ import { UsedChallenges } from '../../approval/used-challenges.ts';
 import {
   CHALLENGE_GRANT,
   CHALLENGE_REQUEST,
-  HAND_IN,
   PRESENTED,
 } from '../../protocol/messages/envelopes.ts';
-import { newSigner, newWorld, yen } from '../identity/fixture.ts';
+import { newWorld, yen } from '../identity/fixture.ts';
 import { Bench, hashOf, newPayer, pay, readOutcome, type Payer } from './kit.ts';
 
 const world = newWorld();
@@ -318,27 +317,6 @@ t.test('of two sets of one line that wait for one sync the newer is in force', a
     [0, 9],
   );
   t.match(bench.answer(pay(payer, bench.offer())), { code: 'PAYMENT_LIMIT' });
-});
-
-t.test('hand-ins are kept as they came, so many per sender, and junk is refused', async (t) => {
-  const { bench, payer } = open();
-  const offer = bench.offer();
-  const payment = pay(payer, offer);
-  bench.payment(payment);
-  const outcome = bench.take('receipt')[0]!.bytes;
-  const bytes = HAND_IN.encode({ payment, offer, outcome });
-  const before = bench.durable.offers.length;
-  for (const from of [payer.signer.key.hex, world.signers.payee.key.hex]) {
-    for (let i = 0; i < 100; i += 1) bench.feed({ kind: 'hand-in', from, bytes });
-  }
-  t.equal(bench.durable.offers.length - before, 2 * 64);
-  bench.take();
-  bench.feed({ kind: 'hand-in', from: newSigner().key.hex, bytes });
-  t.match(readOutcome(bench.take('refusal')[0]!.bytes), { code: 'UNKNOWN_LINE', final: false });
-  t.equal(bench.durable.offers.length - before, 2 * 64, 'a stranger fills no disk');
-  bench.take();
-  bench.feed({ kind: 'hand-in', from: 'other', bytes: new Uint8Array([0xa0]) });
-  t.match(readOutcome(bench.take('refusal')[0]!.bytes), { final: false });
 });
 
 t.test('the overview counts what happened and the journal refuses to be another', async (t) => {

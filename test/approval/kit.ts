@@ -194,6 +194,8 @@ export class Bench {
   lookups: { key: string; paymentHash: Uint8Array }[] = [];
   centre: { taken: boolean; reason: string }[] = [];
   now: Now = { unixMs: NOW_S * 1000, monotonicMs: 1_000, timeQuality: 2 };
+  /** Of the next start. */
+  isForwarding = false;
   /** Sync after every input. */
   isAutomatic = true;
   verifications = 0;
@@ -244,7 +246,8 @@ export class Bench {
 
   /** Loses what is not durable, recovers and starts a new epoch. */
   start(): void {
-    this.approver = createApprover(this.config, this.ports);
+    const { config, isForwarding: forwardsHandIns } = this;
+    this.approver = createApprover({ ...config, forwardsHandIns }, this.ports);
     this.state = this.approver.initial();
     this.buffered = { money: [], offers: [], signed: [], documents: [] };
     for (const record of this.durable.signed) this.approver.recoverSigned(this.state, record);
