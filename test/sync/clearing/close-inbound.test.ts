@@ -113,6 +113,11 @@ t.test('documents and fees that somebody holds stay, and so does what brought th
   const kinds = (await take(END_S)).map((one) => one.kind);
   t.same(kinds.toSorted(), ['quarantined', 'repeated', 'repeated', 'repeated']);
   await service.within((session) => liftHold(session, party, END_S));
+  // As an allowance names it; here the key of the documents is another.
+  const payers = { kind: 'issuer', reference: 'issuer-1', reason: 'audit' };
+  await service.within((session) => setHold(session, payers, END_S));
+  t.match(await service.deleteExpired({}, END_S), { kept: { held: 1 }, files: 0 });
+  await service.within((session) => liftHold(session, payers, END_S));
   const id = issuer.trust(NOON_S).issuers[0]?.hex ?? '';
   const all = { kind: 'issuer', reference: id, reason: 'audit' };
   await service.within((session) => setHold(session, all, END_S));
