@@ -20,8 +20,10 @@ const CURSOR_FILE = 'hand-in-cursor.json';
 const POLL_MS = 1_000;
 const HTTP_TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 4_096;
-/** Answers that say: not now. Everything else is the intake's last word on these bytes. */
-const LATER: ReadonlySet<number> = new Set([429, 500, 503]);
+/** The intake's last refusals of these bytes. Everything else is not now, or a proxy's word: a device has been told that this goes on. */
+const FINAL: ReadonlySet<number> = new Set([400, 413, 422]);
+/** What an intake says on a busy day. */
+const BUSY: ReadonlySet<number> = new Set([429, 500, 503]);
 
 export interface ForwarderOptions {
   /** The gateway's folder: `offers/` is read, the cursor stands beside it. */
@@ -65,12 +67,12 @@ export async function startForwarder(
   const forward = async (body: Uint8Array): Promise<boolean> => {
     const limits = { timeoutMs: HTTP_TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES };
     const answer = await fetchBytes(`${intakeUrl}/hand-in`, { ...limits, body });
-    if (LATER.has(answer.status)) return false;
-    if (answer.status !== 200) {
-      const reason = Buffer.from(answer.body).toString('utf8').trim();
-      onEvent?.('intake refused a hand-in', { status: answer.status, reason });
-    }
-    return true;
+    const { status } = answer;
+    if (status === 200 || BUSY.has(status)) return status === 200;
+    const isFinal = FINAL.has(status);
+    const reason = Buffer.from(answer.body).toString('utf8').trim();
+    onEvent?.(isFinal ? 'intake refused a hand-in' : 'hand-ins wait', { status, reason });
+    return isFinal;
   };
 
   const round = async (): Promise<void> => {
