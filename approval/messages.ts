@@ -62,8 +62,10 @@ export type ApproverEffect =
    * SHA-256, and answer with `found` and the same key. Rare: only for Payments that memory forgot.
    */
   | { readonly kind: 'lookup'; readonly key: string; readonly paymentHash: Uint8Array }
-  /** A signed word from the centre was refused or taken; for the shell's log and HTTP answer. */
-  /** What became of a document of the centre; `isForNow`: not taken, and may be later as it is. */
+  /**
+   * A signed word from the centre was refused or taken; for the shell's log and HTTP answer. `isForNow`: not taken, and
+   * may be later as it is.
+   */
   | {
       readonly kind: 'centre';
       readonly taken: boolean;

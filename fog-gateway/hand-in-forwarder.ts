@@ -63,16 +63,26 @@ export async function startForwarder(
   const reader = journalReader(join(folder, 'offers'));
   const closing = new AbortController();
 
+  let told = '';
+  /** Once for each reason: an outage of days is no line a second. */
+  const tellWaiting = (detail: Readonly<Record<string, unknown>>): void => {
+    const now = JSON.stringify(detail);
+    if (now !== told) onEvent?.('hand-ins wait', detail);
+    told = now;
+  };
+
   /** False where it has to be tried again later. */
   const forward = async (body: Uint8Array): Promise<boolean> => {
     const limits = { timeoutMs: HTTP_TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES };
     const answer = await fetchBytes(`${intakeUrl}/hand-in`, { ...limits, body });
     const { status } = answer;
-    if (status === 200 || BUSY.has(status)) return status === 200;
+    if (BUSY.has(status)) return false;
     const isFinal = FINAL.has(status);
     const reason = Buffer.from(answer.body).toString('utf8').trim();
-    onEvent?.(isFinal ? 'intake refused a hand-in' : 'hand-ins wait', { status, reason });
-    return isFinal;
+    if (isFinal) onEvent?.('intake refused a hand-in', { status, reason });
+    if (isFinal || status === 200) told = '';
+    else tellWaiting({ status, reason });
+    return isFinal || status === 200;
   };
 
   const round = async (): Promise<void> => {
@@ -91,7 +101,7 @@ export async function startForwarder(
   let running: Promise<void> | undefined;
   const poll = (): void => {
     running ??= round()
-      .catch((error: unknown) => onEvent?.('hand-ins wait', { reason: String(error) }))
+      .catch((error: unknown) => tellWaiting({ reason: String(error) }))
       .finally(() => {
         running = undefined;
       });

@@ -5,6 +5,8 @@ import { lstat, readFile, readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 
 const FILES_MAX = 1_000_000;
+/** Contents that are told apart, those of files that are gone included: a restart forgets them. */
+const CONTENTS_MAX = 2_000_000;
 const FILES_AT_ONCE = 64;
 /** Time stamps of files are no finer than this everywhere. */
 const STAMP_MS = 2_000;
@@ -56,13 +58,15 @@ const reasonOf = (error: unknown): string => {
 export class DocumentFiles {
   readonly #places: readonly string[];
   readonly #bytesMax: number;
+  readonly #contentsMax: number;
   #files = new Map<string, SeenFile>();
   #gone = new Map<string, string>();
   readonly #known = new Set<string>();
 
-  constructor(places: readonly string[], bytesMax: number) {
+  constructor(places: readonly string[], bytesMax: number, contentsMax: number = CONTENTS_MAX) {
     this.#places = places;
     this.#bytesMax = bytesMax;
+    this.#contentsMax = contentsMax;
   }
 
   /** @param nowMs of the clock that stamps files */
@@ -77,8 +81,15 @@ export class DocumentFiles {
       for (const [index, one] of looked.entries()) {
         if (!one) continue;
         const { seen, bytes } = one;
-        files.set(part[index]!, seen);
+        const path = part[index]!;
+        files.set(path, seen);
         if (!bytes || this.#known.has(seen.sha256)) continue;
+        if (this.#known.size >= this.#contentsMax) {
+          // Without a stamp: it is read and told again at every look.
+          files.set(path, { sha256: seen.sha256 });
+          troubles.set(path, `more than ${this.#contentsMax} contents since the start`);
+          continue;
+        }
         this.#known.add(seen.sha256);
         fresh.push({ bytes, sha256: seen.sha256 });
       }

@@ -55,3 +55,21 @@ t.test('what is no file is told by name and holds nothing up', async (t) => {
     ]),
   );
 });
+
+t.test(
+  'contents beyond the limit are told at every look, and what was read stays known',
+  async (t) => {
+    const root = t.testdir({ a: 'one', b: 'two' });
+    const files = new DocumentFiles([root], BYTES_MAX, 2);
+    t.equal((await files.look(later())).fresh.length, 2);
+    writeFileSync(join(root, 'c'), 'three');
+    const said = new Map([[join(root, 'c'), 'more than 2 contents since the start']]);
+    for (const look of ['first', 'again']) {
+      const { fresh, troubles } = await files.look(later());
+      t.same([fresh.length, new Map(troubles)], [0, said], look);
+    }
+    writeFileSync(join(root, 'c'), 'two');
+    const { fresh, troubles } = await files.look(later());
+    t.same([fresh.length, troubles.size], [0, 0], 'a content that is known is no new one');
+  },
+);
